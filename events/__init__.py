@@ -1,0 +1,1 @@
+"""What happened, and the log that keeps it. Imports nothing of ours."""

@@ -1,0 +1,50 @@
+"""The one module that opens database connections, with the settings that each kind of file needs.
+
+The log and the keys are FULL: a commit that returned is on the disk. Views are NORMAL: never torn, they may lose the
+latest commits when power fails and catch up from the log. SQLite runs on apsw, whose version the log's safety rests on
+(the WAL-reset fault is mended from 3.51.3 on).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import apsw
+
+Durability = Literal["FULL", "NORMAL"]
+
+BUSY_TIMEOUT_MS = 5_000
+PAGE_BYTES = 8_192
+
+
+def open_database(path: Path, durability: Durability) -> apsw.Connection:
+    """Opens (and makes, mode 0600) a database for writing, in WAL mode."""
+    if not path.exists():
+        path.touch(mode=0o600)
+    db = apsw.Connection(str(path), statementcachesize=256)
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    db.pragma("page_size", PAGE_BYTES)
+    db.pragma("journal_mode", "wal")
+    db.pragma("synchronous", durability)
+    db.pragma("foreign_keys", False)
+    db.pragma("trusted_schema", False)
+    db.pragma("temp_store", "memory")
+    return db
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """Opens an existing database to read only."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=256)
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    db.pragma("query_only", True)
+    return db
+
+
+def run_script(db: apsw.Connection, script: str) -> None:
+    """Runs a whole script (apsw runs only as far as rows are fetched)."""
+    for _ in db.execute(script):
+        pass
+
+
+def read_sql(module_file: str) -> str:
+    """The SQL that stands beside a module: `services.sql` beside `services.py`."""
+    return Path(module_file).with_suffix(".sql").read_text()
