@@ -1,0 +1,1 @@
+"""What we know, folded from the log. Imports `events` only."""

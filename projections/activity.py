@@ -1,0 +1,78 @@
+"""What happened, as a tenant sees it: one line for each event about a resource of its own, deleted ones included."""
+
+from collections.abc import Callable
+from typing import Any
+
+from apsw import Connection
+from msgspec import Struct
+
+from events import keys, services, tenants
+from events.database import read_sql
+from events.event import Event, Recorded
+from events.keys import KeyCreated, KeyRevoked
+
+TABLES = read_sql(__file__)
+
+
+class ActivityRow(Struct, frozen=True):
+    """One row of `activity`, its columns in order, and the name of a service that it is about."""
+
+    tenant_id: str
+    position: int
+    resource_type: str
+    resource_id: str
+    action: str
+    created_at: int
+    service_name: str | None
+
+
+class Wanted(Struct, frozen=True):
+    """Which activity; "" and 0 leave a question open."""
+
+    resource_type: str = ""
+    resource_id: str = ""
+    action: str = ""
+    since: int = 0
+    before: int = 0
+
+
+def list_of(db: Connection, tenant_id: str, wanted: Wanted, limit: int, offset: int) -> list[ActivityRow]:
+    """What happened to a tenant's resources, newest first."""
+    rows = db.execute(
+        "SELECT activity.*, service.name FROM activity LEFT JOIN service ON service_id = resource_id"
+        " WHERE activity.tenant_id = ?1 AND (?2 = '' OR resource_type = ?2) AND (?3 = '' OR resource_id = ?3)"
+        " AND (?4 = '' OR action = ?4) AND activity.created_at >= ?5 AND (?6 = 0 OR position < ?6)"
+        " ORDER BY position DESC LIMIT ?7 OFFSET ?8",
+        (
+            tenant_id,
+            wanted.resource_type,
+            wanted.resource_id,
+            wanted.action,
+            wanted.since,
+            wanted.before,
+            limit,
+            offset,
+        ),
+    )
+    return [ActivityRow(*row) for row in rows]
+
+
+def happened(db: Connection, at: Recorded, _: Event) -> None:
+    _insert(db, at, at.subject)
+
+
+def key_happened(db: Connection, at: Recorded, event: KeyCreated | KeyRevoked) -> None:
+    _insert(db, at, event.key_id)
+
+
+def _insert(db: Connection, at: Recorded, resource_id: str) -> None:
+    noun, _, action = at.type.partition(".")
+    db.execute(
+        "INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?)", (at.tenant, at.position, noun, resource_id, action, at.at_s)
+    )
+
+
+APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = {
+    **dict.fromkeys((*tenants.EVENTS, *services.EVENTS), happened),
+    **dict.fromkeys(keys.EVENTS, key_happened),
+}

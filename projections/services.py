@@ -1,0 +1,378 @@
+"""What we know of services. Desired and observed are two folds; `status` is the one word for both.
+
+The invariant: after any event of a service's stream, `version` is that event's version, for it is the ETag.
+"""
+
+from apsw import Connection
+from msgspec import Struct
+
+from events.database import read_sql
+from events.event import Event, Recorded
+from events.services import (
+    ServiceCircuitOpened,
+    ServiceCircuitReset,
+    ServiceConfigured,
+    ServiceCrashed,
+    ServiceCreated,
+    ServiceDeleted,
+    ServiceDeleteRequested,
+    ServiceDeployCancelled,
+    ServiceDeployFailed,
+    ServiceDeployRequested,
+    ServiceDeploySuperseded,
+    ServiceDrained,
+    ServiceDrifted,
+    ServiceEnvRestored,
+    ServiceEnvSet,
+    ServiceEnvUnset,
+    ServiceInstanceHealthy,
+    ServiceRepaired,
+    ServiceRepairFailed,
+    ServiceRepairRequested,
+    ServiceRouted,
+    ServiceStopped,
+    ServiceStopRequested,
+    ServiceWorkSuperseded,
+    Target,
+)
+from events.tenants import TenantResumed, TenantSuspended
+
+TABLES = read_sql(__file__)
+
+
+class ServiceRow(Struct, frozen=True):
+    """One row of `service`, its columns in order."""
+
+    service_id: str
+    tenant_id: str
+    name: str
+    label: str
+    image: str
+    port: int
+    memory_mb: int
+    cpu_milli: int
+    health_path: str
+    egress: str
+    replicas: int
+    desired: str
+    status: str
+    serving: int
+    deployment_id: str | None
+    image_digest: str | None
+    container_id: str | None
+    deployments: int
+    env_version: int
+    crash_count: int
+    circuit_open: int
+    last_error_code: str | None
+    last_error: bytes | None
+    last_crashed_at: int | None
+    created_at: int
+    updated_at: int
+    observed_at: int | None
+    version: int
+
+
+class InstanceRow(Struct, frozen=True):
+    """One row of `instance`, its columns in order."""
+
+    service_id: str
+    replica: int
+    deployment_id: str
+    instance: str
+    host: str
+    port: int
+
+
+def find(db: Connection, service_id: str) -> ServiceRow | None:
+    """The service, deleted or not."""
+    for row in db.execute("SELECT * FROM service WHERE service_id = ?", (service_id,)):
+        return ServiceRow(*row)
+    return None
+
+
+def list_of(
+    db: Connection, tenant_id: str, status: str = "", limit: int = -1, offset: int = 0, before: str = ""
+) -> list[ServiceRow]:
+    """A tenant's services that are not deleted, newest first; of one status, or with ids before one, where given."""
+    rows = db.execute(
+        "SELECT * FROM service WHERE tenant_id = ?1 AND desired <> 'deleted' AND (?2 = '' OR status = ?2)"
+        " AND (?3 = '' OR service_id < ?3) ORDER BY service_id DESC LIMIT ?4 OFFSET ?5",
+        (tenant_id, status, before, limit, offset),
+    )
+    return [ServiceRow(*row) for row in rows]
+
+
+def list_all(db: Connection) -> list[ServiceRow]:
+    """All services of all tenants that are not deleted."""
+    return [ServiceRow(*row) for row in db.execute("SELECT * FROM service WHERE desired <> 'deleted'")]
+
+
+def env_of(db: Connection, service_id: str, version: int) -> dict[str, bytes]:
+    """The sealed variables as they were at a version of the service's stream, by name."""
+    rows = db.execute(
+        "SELECT key, sealed FROM env WHERE service_id = ?1 AND since <= ?2 AND until > ?2 ORDER BY key",
+        (service_id, version),
+    )
+    return dict(rows)
+
+
+def instances_of(db: Connection, service_id: str) -> list[InstanceRow]:
+    """Where the service answers, by replica."""
+    rows = db.execute("SELECT * FROM instance WHERE service_id = ? ORDER BY replica", (service_id,))
+    return [InstanceRow(*row) for row in rows]
+
+
+def paused_of(db: Connection, tenant_id: str) -> list[str]:
+    """The services that were wanted to run when the tenant was suspended."""
+    return [row[0] for row in db.execute("SELECT service_id FROM paused WHERE tenant_id = ? ORDER BY 1", (tenant_id,))]
+
+
+def crashes_since(db: Connection, service_id: str, at_us: int) -> int:
+    """How often it crashed from a moment on."""
+    return int(db.execute("SELECT count(*) FROM crash WHERE service_id = ? AND at_us >= ?", (service_id, at_us)).get)
+
+
+FOREVER = 2**63 - 1
+_TOUCH = "UPDATE service SET version = ?1, updated_at = ?2"
+_WHERE = " WHERE service_id = ?3"
+_BACK_TO = "CASE WHEN serving THEN 'running' WHEN circuit_open THEN 'circuit_open' ELSE '{}' END"
+
+
+def _update(db: Connection, at: Recorded, assignments: str = "", *values: str | int | bytes | None) -> None:
+    """Writes the service's row with the event's version and time; `values` are ?4, ?5, …"""
+    db.execute(_TOUCH + assignments + _WHERE, (at.version, at.at_s, at.subject, *values))
+
+
+def created(db: Connection, at: Recorded, event: ServiceCreated) -> None:
+    db.execute(
+        "INSERT INTO service (service_id, tenant_id, name, label, image, port, memory_mb, cpu_milli, health_path,"
+        " egress, replicas, desired, status, serving, deployments, env_version, crash_count, circuit_open,"
+        " created_at, updated_at, version)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', 'created', 0, 0, 0, 0, 0, ?, ?, ?)",
+        (
+            at.subject,
+            at.tenant,
+            event.name,
+            event.label,
+            event.image,
+            event.port,
+            event.memory_mb,
+            event.cpu_milli,
+            event.health_path,
+            event.egress,
+            event.replicas,
+            at.at_s,
+            at.at_s,
+            at.version,
+        ),
+    )
+
+
+def configured(db: Connection, at: Recorded, event: ServiceConfigured) -> None:
+    names = event.__struct_fields__
+    _update(
+        db,
+        at,
+        "".join(f", {name} = coalesce(?{n}, {name})" for n, name in enumerate(names, 4)),
+        *(getattr(event, name) for name in names),
+    )
+
+
+def env_set(db: Connection, at: Recorded, event: ServiceEnvSet) -> None:
+    for key, sealed in event.sealed.items():
+        _close(db, at, key)
+        db.execute("INSERT INTO env VALUES (?, ?, ?, ?, ?)", (at.subject, key, at.version, FOREVER, sealed))
+    _update(db, at, ", env_version = ?1")
+
+
+def env_unset(db: Connection, at: Recorded, event: ServiceEnvUnset) -> None:
+    _close(db, at, event.key)
+    _update(db, at, ", env_version = ?1")
+
+
+def env_restored(db: Connection, at: Recorded, event: ServiceEnvRestored) -> None:
+    db.execute("UPDATE env SET until = ? WHERE service_id = ? AND until = ?", (at.version, at.subject, FOREVER))
+    db.execute(
+        "INSERT INTO env SELECT service_id, key, ?1, ?2, sealed FROM env WHERE service_id = ?3 AND since <= ?4"
+        " AND until > ?4",
+        (at.version, FOREVER, at.subject, event.env_version),
+    )
+    _update(db, at, ", env_version = ?1")
+
+
+def _close(db: Connection, at: Recorded, key: str) -> None:
+    db.execute(
+        "UPDATE env SET until = ? WHERE service_id = ? AND key = ? AND until = ?",
+        (at.version, at.subject, key, FOREVER),
+    )
+
+
+def deploy_requested(db: Connection, at: Recorded, event: ServiceDeployRequested) -> None:
+    _update(db, at, ", desired = 'running', status = 'deploying', deployments = ?4", event.number)
+
+
+def instance_healthy(db: Connection, at: Recorded, event: ServiceInstanceHealthy) -> None:
+    _place(db, at, event.deployment_id, event.targets)
+    _update(
+        db,
+        at,
+        ", deployment_id = ?4, image_digest = ?5, container_id = ?6, observed_at = ?2",
+        event.deployment_id,
+        event.digest,
+        event.targets[0].instance,
+    )
+
+
+def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
+    _update(db, at, ", status = 'running', serving = 1, last_error_code = NULL, last_error = NULL, observed_at = ?2")
+
+
+def deploy_failed(db: Connection, at: Recorded, event: ServiceDeployFailed) -> None:
+    _update(
+        db,
+        at,
+        f", status = {_BACK_TO.format('failed')}, last_error_code = ?4, last_error = ?5",
+        event.code,
+        event.detail,
+    )
+
+
+def deploy_called_off(db: Connection, at: Recorded, _: Event) -> None:
+    _update(db, at, f", status = {_BACK_TO.format('stopped')}")
+
+
+def stop_requested(db: Connection, at: Recorded, _: Event) -> None:
+    _update(db, at, ", desired = 'stopped'")
+
+
+def stopped(db: Connection, at: Recorded, _: Event) -> None:
+    db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
+    _update(
+        db,
+        at,
+        ", serving = 0, container_id = NULL, observed_at = ?2,"
+        " status = CASE WHEN circuit_open THEN 'circuit_open' ELSE 'stopped' END",
+    )
+
+
+def delete_requested(db: Connection, at: Recorded, _: Event) -> None:
+    db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
+    _update(db, at, ", desired = 'deleted', status = 'deleted', serving = 0, container_id = NULL")
+
+
+def deleted(db: Connection, at: Recorded, _: Event) -> None:
+    db.execute("DELETE FROM env WHERE service_id = ?", (at.subject,))
+    db.execute("DELETE FROM crash WHERE service_id = ?", (at.subject,))
+    _update(db, at, ", last_error = NULL")
+
+
+def crashed(db: Connection, at: Recorded, event: ServiceCrashed) -> None:
+    db.execute("DELETE FROM instance WHERE service_id = ? AND replica = ?", (at.subject, event.replica))
+    _count_crash(db, at)
+    code = "out_of_memory" if event.oom_killed else "crashed"
+    _update(
+        db,
+        at,
+        ", crash_count = ?4, last_error_code = ?5, last_error = NULL, last_crashed_at = ?2",
+        event.crash_count,
+        code,
+    )
+    _fall(db, at)
+
+
+def repair_failed(db: Connection, at: Recorded, event: ServiceRepairFailed) -> None:
+    db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
+    _count_crash(db, at)
+    _update(db, at, ", last_error_code = ?4, last_error = ?5, last_crashed_at = ?2", event.code, event.detail)
+    _fall(db, at)
+
+
+def _count_crash(db: Connection, at: Recorded) -> None:
+    db.execute("INSERT INTO crash VALUES (?, ?, ?)", (at.subject, at.position, at.at_us))
+
+
+def _fall(db: Connection, at: Recorded) -> None:
+    """With no instance left, the service does not serve."""
+    db.execute(
+        "UPDATE service SET serving = 0, container_id = NULL,"
+        " status = CASE WHEN status = 'running' THEN 'crashed' ELSE status END"
+        " WHERE service_id = ?1 AND NOT EXISTS (SELECT 1 FROM instance WHERE service_id = ?1)",
+        (at.subject,),
+    )
+
+
+def repaired(db: Connection, at: Recorded, event: ServiceRepaired) -> None:
+    if not event.targets:
+        return _update(db, at, ", observed_at = ?2")
+    _place(db, at, event.deployment_id, event.targets)
+    return _update(
+        db,
+        at,
+        ", status = 'running', serving = 1, container_id = ?4, observed_at = ?2, last_error_code = NULL,"
+        " last_error = NULL",
+        event.targets[0].instance,
+    )
+
+
+def _place(db: Connection, at: Recorded, deployment_id: str, targets: list[Target]) -> None:
+    db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
+    db.executemany(
+        "INSERT INTO instance VALUES (?, ?, ?, ?, ?, ?)",
+        [(at.subject, to.replica, deployment_id, to.instance, to.host, to.port) for to in targets],
+    )
+
+
+def circuit_opened(db: Connection, at: Recorded, event: ServiceCircuitOpened) -> None:
+    _update(db, at, ", circuit_open = 1, status = 'circuit_open', crash_count = ?4", event.crash_count)
+
+
+def circuit_reset(db: Connection, at: Recorded, _: Event) -> None:
+    db.execute("DELETE FROM crash WHERE service_id = ?", (at.subject,))
+    _update(db, at, ", circuit_open = 0, crash_count = 0")
+
+
+def tenant_suspended(db: Connection, at: Recorded, _: TenantSuspended) -> None:
+    db.execute(
+        "INSERT OR IGNORE INTO paused SELECT tenant_id, service_id FROM service"
+        " WHERE tenant_id = ? AND desired = 'running'",
+        (at.tenant,),
+    )
+
+
+def tenant_resumed(db: Connection, at: Recorded, _: TenantResumed) -> None:
+    db.execute("DELETE FROM paused WHERE tenant_id = ?", (at.tenant,))
+
+
+def touched(db: Connection, at: Recorded, _: Event) -> None:
+    _update(db, at)
+
+
+APPLY = {
+    ServiceCreated: created,
+    ServiceConfigured: configured,
+    ServiceEnvSet: env_set,
+    ServiceEnvUnset: env_unset,
+    ServiceEnvRestored: env_restored,
+    ServiceDeployRequested: deploy_requested,
+    ServiceInstanceHealthy: instance_healthy,
+    ServiceRouted: routed,
+    ServiceDrained: touched,
+    ServiceDeployFailed: deploy_failed,
+    ServiceDeploySuperseded: deploy_called_off,
+    ServiceDeployCancelled: deploy_called_off,
+    ServiceStopRequested: stop_requested,
+    ServiceStopped: stopped,
+    ServiceDeleteRequested: delete_requested,
+    ServiceDeleted: deleted,
+    ServiceDrifted: touched,
+    ServiceCrashed: crashed,
+    ServiceRepairRequested: touched,
+    ServiceRepaired: repaired,
+    ServiceRepairFailed: repair_failed,
+    ServiceWorkSuperseded: touched,
+    ServiceCircuitOpened: circuit_opened,
+    ServiceCircuitReset: circuit_reset,
+    TenantSuspended: tenant_suspended,
+    TenantResumed: tenant_resumed,
+}

@@ -1,0 +1,66 @@
+CREATE TABLE service (
+    service_id      TEXT PRIMARY KEY,
+    tenant_id       TEXT NOT NULL,
+    name            TEXT NOT NULL,
+    label           TEXT NOT NULL,
+    image           TEXT NOT NULL,      -- '' while it waits for its first build
+    port            INTEGER NOT NULL,
+    memory_mb       INTEGER NOT NULL,
+    cpu_milli       INTEGER NOT NULL,
+    health_path     TEXT NOT NULL,
+    egress          TEXT NOT NULL,
+    replicas        INTEGER NOT NULL,
+    desired         TEXT NOT NULL,      -- running, stopped, deleted: what the tenant wants
+    status          TEXT NOT NULL,      -- what is: see API.md
+    serving         INTEGER NOT NULL,   -- 1 while some instance answers
+    deployment_id   TEXT,               -- the last one that was healthy: what start and restart repeat
+    image_digest    TEXT,
+    container_id    TEXT,
+    deployments     INTEGER NOT NULL,   -- how many were asked for: the next one's number is one more
+    env_version     INTEGER NOT NULL,   -- version of the stream that last changed a variable
+    crash_count     INTEGER NOT NULL,
+    circuit_open    INTEGER NOT NULL,
+    last_error_code TEXT,
+    last_error      BLOB,               -- sealed
+    last_crashed_at INTEGER,
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    observed_at     INTEGER,            -- when the engine was last seen to agree
+    version         INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX service_of_tenant ON service (tenant_id, service_id);
+CREATE UNIQUE INDEX service_name ON service (tenant_id, name) WHERE desired <> 'deleted';
+CREATE UNIQUE INDEX service_label ON service (tenant_id, label) WHERE desired <> 'deleted';
+
+CREATE TABLE env (                      -- every value that was ever set: a deployment names the version it wants
+    service_id TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    since      INTEGER NOT NULL,        -- version of the stream, inclusive
+    until      INTEGER NOT NULL,        -- exclusive; the greatest integer while it is in force
+    sealed     BLOB NOT NULL,
+    PRIMARY KEY (service_id, key, since)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE instance (                 -- where the deployment that serves answers
+    service_id    TEXT NOT NULL,
+    replica       INTEGER NOT NULL,
+    deployment_id TEXT NOT NULL,
+    instance      TEXT NOT NULL,
+    host          TEXT NOT NULL,
+    port          INTEGER NOT NULL,
+    PRIMARY KEY (service_id, replica)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE crash (                    -- the breaker's window is cut from this
+    service_id TEXT NOT NULL,
+    position   INTEGER NOT NULL,
+    at_us      INTEGER NOT NULL,
+    PRIMARY KEY (service_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE paused (                   -- what was wanted to run when its tenant was suspended, and is to run again
+    tenant_id  TEXT NOT NULL,
+    service_id TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, service_id)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,111 @@
+"""The to-do list: every intent without an outcome. There is no other queue, so a crash loses no work.
+
+The table follows from the types alone: an `Intent` opens a row, an `Outcome` closes the one that it names, a fact that
+is both does both.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from apsw import Connection
+from msgspec import Struct
+
+from events.catalog import CATALOG
+from events.database import read_sql
+from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
+from events.event import Event, Intent, Outcome, Recorded
+from events.services import ServiceRepairRequested
+
+TABLES = read_sql(__file__)
+
+
+class TodoRow(Struct, frozen=True):
+    """One row of `todo`, its columns in order."""
+
+    intent: int
+    type: str
+    subject: str
+    tenant_id: str
+    deployment_id: str
+    opened_us: int
+    due_us: int
+    attempt: int
+    first_attempt_us: int | None
+    away_since_us: int | None
+    away_us: int
+    code: str | None
+    parked: int
+
+
+def find(db: Connection, intent: int) -> TodoRow | None:
+    """The open work of one intent; None when it has its outcome."""
+    for row in db.execute("SELECT * FROM todo WHERE intent = ?", (intent,)):
+        return TodoRow(*row)
+    return None
+
+
+def open_of(db: Connection, subject: str) -> list[TodoRow]:
+    """All open work about one stream, oldest first."""
+    return [TodoRow(*row) for row in db.execute("SELECT * FROM todo WHERE subject = ? ORDER BY intent", (subject,))]
+
+
+def open_of_all(db: Connection) -> list[TodoRow]:
+    """All open work, oldest first."""
+    return [TodoRow(*row) for row in db.execute("SELECT * FROM todo ORDER BY intent")]
+
+
+def opened(db: Connection, at: Recorded, event: Intent) -> None:
+    due_us = event.due_us if isinstance(event, ServiceRepairRequested) else 0
+    db.execute(
+        "INSERT INTO todo VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL, 0, NULL, 0)",
+        (at.position, at.type, at.stream, at.tenant, getattr(event, "deployment_id", ""), at.at_us, due_us),
+    )
+
+
+def closed(db: Connection, _: Recorded, event: Outcome) -> None:
+    db.execute("DELETE FROM todo WHERE intent = ?", (event.intent,))
+
+
+def closed_and_opened(db: Connection, at: Recorded, event: Outcome) -> None:
+    closed(db, at, event)
+    assert isinstance(event, Intent), event
+    opened(db, at, event)
+
+
+def attempted(db: Connection, at: Recorded, event: EffectAttempted) -> None:
+    db.execute(
+        "UPDATE todo SET attempt = ?2, first_attempt_us = coalesce(first_attempt_us, ?3),"
+        " away_us = away_us + ?3 - coalesce(away_since_us, ?3), away_since_us = NULL WHERE intent = ?1",
+        (event.intent, event.attempt, at.at_us),
+    )
+
+
+def postponed(db: Connection, at: Recorded, event: EffectPostponed) -> None:
+    db.execute(
+        "UPDATE todo SET due_us = ?, code = ?, away_since_us = ? WHERE intent = ?",
+        (event.due_us, event.code, at.at_us if event.away else None, event.intent),
+    )
+
+
+def parked(db: Connection, _: Recorded, event: EffectParked) -> None:
+    db.execute("UPDATE todo SET parked = 1, code = ? WHERE intent = ?", (event.code, event.intent))
+
+
+def unparked(db: Connection, at: Recorded, event: EffectUnparked) -> None:
+    db.execute(
+        "UPDATE todo SET parked = 0, attempt = 0, first_attempt_us = NULL, away_us = 0, due_us = ? WHERE intent = ?",
+        (at.at_us, event.intent),
+    )
+
+
+_WORK = [event for event in CATALOG.values() if issubclass(event, (Intent, Outcome))]
+
+APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = {
+    **{event: opened for event in _WORK if not issubclass(event, Outcome)},
+    **{event: closed for event in _WORK if not issubclass(event, Intent)},
+    **{event: closed_and_opened for event in _WORK if issubclass(event, Outcome) and issubclass(event, Intent)},
+    EffectAttempted: attempted,
+    EffectPostponed: postponed,
+    EffectParked: parked,
+    EffectUnparked: unparked,
+}

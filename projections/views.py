@@ -1,0 +1,209 @@
+"""The read models: one disposable file, `views.db`, that follows the log and can be made from it at any time.
+
+The checkpoint (position, chain link, installation, fingerprint) is written in the transaction of the rows. At start it
+says what to do: in step, go on; behind (a crash between the two commits), catch up; ahead, foreign, damaged or of
+other code, build anew beside the old file and switch. The invariant: rows are a function of the log up to the
+checkpoint and of nothing else.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import apsw
+from msgspec import Struct
+
+from events.catalog import decode
+from events.database import open_database, read_sql, run_script
+from events.event import Event, Recorded
+from events.log import head, read_all
+from projections import activity, deployments, keys, routes, services, tenants, todo
+
+Apply = Callable[[apsw.Connection, Recorded, Any], None]
+Progress = Callable[[int, int], None]  # (events folded, events in all)
+
+PROJECTIONS: dict[str, ModuleType] = {
+    "tenants": tenants,
+    "keys": keys,
+    "services": services,
+    "deployments": deployments,
+    "routes": routes,
+    "todo": todo,
+    "activity": activity,
+}
+
+CHUNK = 2_000  # events folded between two looks at the progress
+_CHECKPOINT = read_sql(__file__)
+
+
+def _flattened() -> dict[type[Event], tuple[Apply, ...]]:
+    """Event type → the functions of all projections that follow it, in the order of PROJECTIONS."""
+    found: dict[type[Event], tuple[Apply, ...]] = {}
+    for projection in PROJECTIONS.values():
+        for event, apply in projection.APPLY.items():
+            found[event] = (*found.get(event, ()), apply)
+    return found
+
+
+def fingerprint() -> str:
+    """A hash of all code and schema that the rows follow from: this room's files and the events'."""
+    room = Path(__file__).parent
+    files = sorted(
+        file for folder in (room, room.parent / "events") for file in folder.iterdir() if file.suffix in (".py", ".sql")
+    )
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+class Checkpoint(Struct, frozen=True):
+    """How far the views have come, and on which log by which code."""
+
+    position: int
+    link: bytes
+    installation: str
+    fingerprint: str
+
+
+class Views:
+    """The write side of `views.db`; it belongs to the writer's thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.db = open_database(path, "NORMAL")
+        self._functions = _flattened()
+
+    def begin(self) -> None:
+        """Opens the transaction of a batch."""
+        self.db.execute("BEGIN IMMEDIATE")
+
+    def apply(self, at: Recorded, event: Event) -> None:
+        """Folds one event into all projections that follow its type."""
+        for function in self._functions.get(type(event), ()):
+            function(self.db, at, event)
+
+    def commit(self, position: int, link: bytes) -> None:
+        """Commits the rows together with how far they go."""
+        self.db.execute("UPDATE checkpoint SET position = ?, link = ?", (position, link))
+        self.db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forgets the batch."""
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.db.close()
+
+
+def read_checkpoint(db: apsw.Connection) -> Checkpoint | None:
+    """None where the file has none: it is new, or not of ours."""
+    try:
+        for row in db.execute("SELECT position, link, installation, fingerprint FROM checkpoint"):
+            return Checkpoint(*row)
+    except apsw.SQLError:
+        return None
+    return None
+
+
+def why_rebuild(path: Path, log: apsw.Connection, installation: str) -> str:
+    """The reason for which the views at `path` cannot be gone on with; "" when they can."""
+    if not path.exists():
+        return "there are none yet"
+    try:
+        db = open_database(path, "NORMAL")
+        try:
+            checkpoint = read_checkpoint(db)
+        finally:
+            db.close()
+    except (apsw.NotADBError, apsw.CorruptError, apsw.IOError) as error:
+        return f"the file is damaged ({error})"
+    if checkpoint is None:
+        return "the file has no checkpoint"
+    if checkpoint.installation != installation:
+        return "they are another installation's"
+    if checkpoint.fingerprint != fingerprint():
+        return "the code that they follow from has changed"
+    if checkpoint.position > head(log):
+        return f"they are ahead of the log ({checkpoint.position} > {head(log)})"
+    links = [event.link for event in read_all(log, checkpoint.position - 1, 1)]
+    if checkpoint.position and links != [checkpoint.link]:
+        return f"they were made from another log (position {checkpoint.position})"
+    return ""
+
+
+def open_views(path: Path, log: apsw.Connection, installation: str, progress: Progress) -> Views:
+    """Opens the views in step with the log: goes on, catches up or builds anew, whatever it takes."""
+    if why_rebuild(path, log, installation):
+        rebuild(path, log, installation, progress)
+    views = Views(path)
+    catch_up(views, log, progress)
+    return views
+
+
+def catch_up(views: Views, log: apsw.Connection, progress: Progress) -> None:
+    """Folds what the log holds beyond the checkpoint."""
+    checkpoint = read_checkpoint(views.db)
+    assert checkpoint, f"{views.path} has no checkpoint"
+    if checkpoint.position < head(log):
+        views.begin()
+        views.commit(*_fold(views, log, checkpoint.position, progress))
+
+
+def rebuild(path: Path, log: apsw.Connection, installation: str, progress: Progress) -> None:
+    """Makes the views from the whole log beside what is at `path`, then puts them in its place."""
+    fresh = path.with_name(path.name + ".new")
+    _remove(fresh)
+    views = Views(fresh)
+    views.db.pragma("journal_mode", "off")
+    views.db.pragma("synchronous", "off")
+    views.db.pragma("cache_size", -64 * 1024)
+    views.begin()
+    run_script(views.db, _CHECKPOINT)
+    for projection in PROJECTIONS.values():
+        run_script(views.db, projection.TABLES)
+    views.db.execute("INSERT INTO checkpoint VALUES (0, x'', ?, ?)", (installation, fingerprint()))
+    views.commit(*_fold(views, log, 0, progress))
+    views.close()
+    _remove(path)
+    fresh.rename(path)
+
+
+def _fold(views: Views, log: apsw.Connection, position: int, progress: Progress) -> tuple[int, bytes]:
+    """Folds all that comes after `position`; returns where it ended."""
+    link, last = b"", head(log)
+    for chunk in _chunks(log, position):
+        for at in chunk:
+            views.apply(at, decode(at.type, at.data))
+        position, link = chunk[-1].position, chunk[-1].link
+        progress(position, last)
+    return position, link
+
+
+def _chunks(log: apsw.Connection, position: int) -> Iterator[list[Recorded]]:
+    while chunk := read_all(log, position, CHUNK):
+        yield chunk
+        position = chunk[-1].position
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def digests(db: apsw.Connection) -> dict[str, str]:
+    """Table → SHA-256 of its rows in primary key order: equal digests, equal views."""
+    names = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+    return {name: _digest(db, name) for name in names if name != "checkpoint" and not name.startswith("sqlite_")}
+
+
+def _digest(db: apsw.Connection, table: str) -> str:
+    keys = [row[0] for row in db.execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,))]
+    digest = hashlib.sha256()
+    for row in db.execute(f"SELECT * FROM {table} ORDER BY {', '.join(keys)}"):
+        digest.update(repr(row).encode())
+    return digest.hexdigest()
