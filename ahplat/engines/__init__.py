@@ -1,0 +1,1 @@
+"""Where instances run: one port, several engines."""

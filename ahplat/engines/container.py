@@ -1,0 +1,190 @@
+"""What a service's container is made of, and how Docker's answer reads: values in, values out, no call.
+
+`create_config` is the body of `POST /containers/create`, to the exact argument. It keeps one invariant: whatever the
+image or the tenant says, a container runs under gVisor, within its limits, without a writable disk of the host, and
+with our labels on it.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from ahplat import limits
+from ahplat.engines.engine import Identity, Image, Instance, Spec, State, identity_of
+
+RUNTIME = "runsc"
+TMPFS_OPTIONS = "rw,noexec,nosuid,nodev"
+TMPFS_MB = {"/tmp": 64, "/run": 16, "/var/run": 16, "/var/tmp": 16}  # noqa: S108 — inside the container
+VOLUME_TMPFS_MB = 64
+STATES: dict[str, State] = {
+    "created": "created",
+    "running": "running",
+    "restarting": "running",
+    "paused": "paused",
+    "removing": "exited",
+    "exited": "exited",
+    "dead": "exited",
+}
+
+Fit = Literal["same", "other", "stranger"]
+Health = Literal["healthy", "unhealthy", "starting"]
+HEALTHS: dict[str, Health] = {"healthy": "healthy", "unhealthy": "unhealthy", "starting": "starting"}
+
+
+def create_config(spec: Spec, image: Image, volumes: Iterable[str] = (), runtime: str = RUNTIME) -> dict[str, object]:
+    """The exact arguments of a service's container; `volumes` are the paths that the image declares as VOLUME.
+
+    Labels are what the identity says and nothing else, so neither image nor caller overrides them.
+    """
+    return {
+        "Image": image.pinned,
+        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        "Labels": spec.identity.labels(),
+        "StopSignal": "SIGTERM",
+        "StopTimeout": limits.STOP_GRACE_S,
+        "HostConfig": host_config(spec, volumes, runtime),
+    }
+
+
+def host_config(spec: Spec, volumes: Iterable[str], runtime: str) -> dict[str, object]:
+    """Limits, privileges and surroundings, as the table *Service container* of ENGINE.md has them."""
+    memory = spec.memory_mb * 1024 * 1024
+    return {
+        "Runtime": runtime,
+        "Memory": memory,
+        "MemorySwap": memory,  # the sum of memory and swap: no swap
+        "NanoCpus": spec.cpu_milli * 1_000_000,
+        "PidsLimit": limits.CONTAINER_PIDS,
+        "Ulimits": [{"Name": "nofile", "Soft": limits.CONTAINER_FILES, "Hard": limits.CONTAINER_FILES}],
+        "ReadonlyRootfs": True,
+        "Tmpfs": tmpfs(volumes),
+        "Privileged": False,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "RestartPolicy": {"Name": "no"},
+        "PublishAllPorts": False,
+        "NetworkMode": spec.network.name,
+        "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}},
+    }
+
+
+def tmpfs(volumes: Iterable[str]) -> dict[str, str]:
+    """Where a container may write. A VOLUME of the image becomes one more: Docker would give it the host's disk.
+
+    >>> tmpfs(["/data"])["/data"]
+    'rw,noexec,nosuid,nodev,size=64m'
+    """
+    sizes = dict.fromkeys(volumes, VOLUME_TMPFS_MB) | TMPFS_MB
+    return {path: f"{TMPFS_OPTIONS},size={size}m" for path, size in sizes.items()}
+
+
+class _Health(Struct, rename="pascal"):
+    status: str = "none"
+
+
+class _State(Struct, rename="pascal"):
+    status: str
+    exit_code: int = 0
+    oom_killed: bool = field(default=False, name="OOMKilled")
+    health: _Health | None = None
+
+
+class _Config(Struct, rename="pascal"):
+    env: list[str] | None = None
+    labels: dict[str, str] | None = None
+
+
+class _HostConfig(Struct, rename="pascal"):
+    network_mode: str = ""
+
+
+class _Endpoint(Struct):
+    address: str = field(default="", name="IPAddress")
+
+
+class _NetworkSettings(Struct, rename="pascal"):
+    networks: dict[str, _Endpoint] | None = None
+
+
+class Inspected(Struct, rename="pascal"):
+    """The part of Docker's `GET /containers/{id}/json` that is read."""
+
+    id: str
+    name: str
+    state: _State
+    config: _Config
+    host_config: _HostConfig
+    network_settings: _NetworkSettings
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels, those of the image among them."""
+        return self.config.labels or {}
+
+    @property
+    def status(self) -> str:
+        """Docker's own word for its state."""
+        return self.state.status
+
+
+def inspected(answer: object) -> Inspected:
+    """Reads an answer of Docker's. Raises msgspec.ValidationError when it is not one."""
+    return msgspec.convert(answer, Inspected)
+
+
+def fit(found: Inspected, identity: Identity) -> Fit:
+    """Whether what holds the name is what we want, something else of this installation, or not ours at all."""
+    if found.labels.get("ah.instance") != identity.instance:
+        return "stranger"
+    theirs = identity_of(found.labels)
+    return "same" if theirs is not None and identity.same_as(theirs) else "other"
+
+
+def instance_of(found: Inspected) -> Instance | None:
+    """The instance as the port has it; None when its labels are not whole."""
+    identity = identity_of(found.labels)
+    if identity is None:
+        return None
+    state = STATES.get(found.status, "exited")
+    host, port = address_of(found)
+    return Instance(
+        id=found.id,
+        name=found.name.removeprefix("/"),
+        identity=identity,
+        state=state,
+        host=host,
+        port=port,
+        exit_code=found.state.exit_code if state == "exited" else None,
+        oom_killed=found.state.oom_killed,
+        health=HEALTHS.get(found.state.health.status) if found.state.health else None,
+    )
+
+
+def address_of(found: Inspected) -> tuple[str, int]:
+    """Its address on the network that it was made for, and its PORT; ("", 0) where it cannot be reached."""
+    endpoint = (found.network_settings.networks or {}).get(found.host_config.network_mode)
+    port = next((value for name, _, value in _pairs(found.config.env) if name == "PORT"), "")
+    if endpoint is None or not endpoint.address or not port.isdecimal() or port == "0":
+        return "", 0
+    return endpoint.address, int(port)
+
+
+def _pairs(env: list[str] | None) -> Iterable[tuple[str, str, str]]:
+    return (entry.partition("=") for entry in env or ())
+
+
+def end_of(pieces: Iterable[bytes], lines: int, size: int) -> str:
+    """The last `lines` lines of what comes in pieces, in at most `size` bytes of UTF-8, held in twice that.
+
+    >>> end_of([b"one\\ntwo\\n", b"thr", b"ee"], 2, 100)
+    'two\\nthree'
+    """
+    last = bytearray()
+    for piece in pieces:
+        last += piece
+        if len(last) > 2 * size:
+            del last[:-size]
+    text = b"".join(last.splitlines(keepends=True)[-lines:] if lines > 0 else []).decode(errors="replace")
+    return text.encode()[-size:].decode(errors="ignore")

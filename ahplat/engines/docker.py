@@ -1,0 +1,203 @@
+"""Docker Engine with runsc: the engine of production.
+
+The port, and which blocking step stands behind each method. The steps are in `lifecycle.py`, `bridges.py`, `pulls.py`
+and `watch.py`, what they ask for in `container.py`; threads, timeouts and errors are `dockerd.py`'s. Only this module
+is imported from outside, and only when this engine was chosen: the SDK is a large part of the server's memory.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncGenerator, Callable
+
+from docker import APIClient
+
+from ahplat import limits, processes
+from ahplat.engines import bridges, container, firewall, images, lifecycle, pulls, watch
+from ahplat.engines.changes import Changes
+from ahplat.engines.dockerd import Dockerd, Stream, open_stream
+from ahplat.engines.engine import EngineStatus, Image, Instance, Network, Spec
+from ahplat.engines.images import InspectedImage
+from ahplat.errors import Rejected, Unavailable
+
+
+class DockerEngine:
+    """See the module. `installation` is the value of `ah.instance` that tells ours from everybody else's."""
+
+    name = "docker"
+    grants_egress = False
+
+    def __init__(self, installation: str, *, base_url: str | None = None, runtime: str = container.RUNTIME) -> None:
+        self._installation = installation
+        self._runtime = runtime
+        self._dockerd = Dockerd(base_url)
+        self._networks = asyncio.Lock()  # one change at a time: Docker would give two networks one name
+        self._guarding = asyncio.Lock()  # and a rule checked twice at once would be added twice
+        self._volumes: dict[str, tuple[str, ...]] = {}  # by pinned image: what a digest declares never changes
+        self._runtime_versions: dict[str, str] = {}  # by path
+        self._streams: set[Stream] = set()
+        self._closed = False
+
+    async def status(self) -> EngineStatus:
+        """See `Engine`. Isolated even where runsc is missing: then nothing starts."""
+        isolated = self._runtime == container.RUNTIME
+        try:
+            version, path = await self._dockerd.call(self._versions)
+        except Unavailable as error:
+            return EngineStatus(self.name, available=False, isolated=isolated, detail=error.detail)
+        if path is None:
+            detail = f"Docker has no runtime {self._runtime}"
+            return EngineStatus(self.name, available=True, isolated=isolated, version=version, detail=detail)
+        runtime, detail = await self._runtime_version(path)
+        return EngineStatus(self.name, True, isolated, version, runtime, detail)
+
+    async def fetch(self, reference: str, cancelled: Callable[[], bool]) -> Image:
+        """See `Engine`."""
+        digest = images.digest_of(reference)
+        if digest is not None and (known := await self._dockerd.call(lambda client: pulls.look(client, reference))):
+            return self._image(reference, digest, known)
+        pull = pulls.Pull(reference)
+        digest = await pulls.to_its_end(self._dockerd.begin_pull(pull.run), pull, cancelled)
+        name = images.pin(reference, digest) if digest else reference
+        pulled = await self._dockerd.call(lambda client: pulls.look(client, name))
+        if pulled is None:
+            raise Unavailable("registry_unavailable", f"image {reference} was pulled and is not there")
+        return self._image(reference, digest, pulled)
+
+    async def ensure_network(self, network: Network) -> None:
+        """See `Engine`. Raises Rejected `name_taken`, Unavailable `network_unavailable` and `guard_failed`."""
+        await self.guard()
+        async with self._networks:
+            await self._dockerd.call(lambda client: bridges.ensure(client, network))
+
+    async def remove_network(self, network: Network) -> None:
+        """See `Engine`."""
+        async with self._networks:
+            await self._dockerd.call(lambda client: bridges.remove(client, network))
+
+    async def guard(self) -> list[str]:
+        """See `Engine`: the rules that keep containers away from the host. Raises Unavailable `guard_failed`."""
+        async with self._guarding:
+            return await firewall.repair()
+
+    async def find_or_start(self, spec: Spec, image: Image) -> Instance:
+        """See `Engine`."""
+        if spec.egress:
+            raise Rejected("egress_unsupported", "this engine gives no service access to the internet")
+        found = await self._dockerd.call(lambda client: self._find_or_start(client, spec, image))
+        instance = container.instance_of(found)
+        assert instance is not None, f"container {spec.name} was adopted without whole labels"
+        return instance
+
+    async def inspect(self, instance_id: str) -> Instance | None:
+        """See `Engine`."""
+        found = await self._dockerd.call(lambda client: lifecycle.ours(client, instance_id, self._installation))
+        return container.instance_of(found) if found is not None else None
+
+    async def list(self, service: str | None = None) -> list[Instance]:
+        """See `Engine`."""
+        listed = await self._dockerd.call(lambda client: lifecycle.listed(client, self._installation, service))
+        return [instance for found in listed if (instance := container.instance_of(found)) is not None]
+
+    async def stop(self, instance_id: str, grace_s: int) -> None:
+        """See `Engine`. Keeps no thread waiting during the grace, and can be cancelled in it."""
+        if not await self._dockerd.call(lambda client: lifecycle.terminate(client, instance_id, self._installation)):
+            return
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._until_it_ended(instance_id)
+        except TimeoutError:
+            await self._dockerd.call(lambda client: lifecycle.kill(client, instance_id))
+
+    async def remove(self, instance_id: str) -> None:
+        """See `Engine`."""
+        await self._dockerd.call(lambda client: lifecycle.discard(client, instance_id, self._installation))
+
+    async def tail(self, instance_id: str, lines: int) -> str:
+        """See `Engine`."""
+        return await self._dockerd.call(lambda client: lifecycle.tail(client, instance_id, self._installation, lines))
+
+    async def watch(self) -> AsyncGenerator[str, None]:
+        """See `Engine`. Raises EngineAway when the events are cut off: the caller looks at everything and asks anew."""
+        changes = Changes()
+        client, stream = await self._dockerd.call(_open_events)
+        reader = threading.Thread(
+            target=watch.follow, args=(client, stream, self._installation, changes), name="docker-events", daemon=True
+        )
+        self._streams.add(stream)
+        reader.start()
+        try:
+            if self._closed:
+                stream.cut()
+            while True:
+                yield await changes.take()
+        finally:
+            self._streams.discard(stream)
+            stream.cut()
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        self._closed = True
+        for stream in self._streams:
+            stream.cut()
+        self._dockerd.close()
+
+    async def _until_it_ended(self, instance_id: str) -> None:
+        pause_s = limits.STOP_POLL_S
+        while await self._dockerd.call(lambda client: lifecycle.runs(client, instance_id)):
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, limits.STOP_POLL_MAX_S)
+
+    def _find_or_start(self, client: APIClient, spec: Spec, image: Image) -> container.Inspected:
+        def config() -> dict[str, object]:
+            return container.create_config(spec, image, self._volumes_of(client, image), self._runtime)
+
+        return lifecycle.find_or_start(client, spec, image.pinned, config)
+
+    def _image(self, reference: str, digest: str | None, found: InspectedImage) -> Image:
+        """What was fetched; refuses it when its labels would pass for ours."""
+        images.refuse_foreign_labels(reference, found.labels)
+        digest = digest or images.digest_among(found.repo_digests or (), images.repository_of(reference))
+        if digest is None:
+            raise Rejected("image_unusable", f"image {reference} has no digest, so nothing could be pinned to it")
+        image = Image(reference=reference, digest=digest, pinned=images.pin(reference, digest))
+        self._remember(image, found)
+        return image
+
+    def _volumes_of(self, client: APIClient, image: Image) -> tuple[str, ...]:
+        """The VOLUMEs that an image declares, from memory where it was fetched by this process."""
+        if image.pinned not in self._volumes:
+            found = pulls.look(client, image.pinned)
+            if found is None:
+                raise Rejected("image_not_found", f"image {image.pinned} is not there")
+            images.refuse_foreign_labels(image.reference, found.labels)
+            self._remember(image, found)
+        return self._volumes[image.pinned]
+
+    def _remember(self, image: Image, found: InspectedImage) -> None:
+        if len(self._volumes) >= limits.IMAGES_KNOWN:
+            self._volumes.clear()
+        self._volumes[image.pinned] = found.volumes
+
+    def _versions(self, client: APIClient) -> tuple[str, str | None]:
+        """Docker's version, and where the runtime's program is; None where Docker does not know the runtime."""
+        version = str(client.version()["Version"])
+        runtime = client.info().get("Runtimes", {}).get(self._runtime)
+        return version, None if runtime is None else str(runtime.get("path", self._runtime))
+
+    async def _runtime_version(self, path: str) -> tuple[str, str]:
+        """The version that the runtime's program tells, and what is wrong where it tells none."""
+        if path not in self._runtime_versions:
+            try:
+                told = await processes.run([path, "--version"], limits.ENGINE_TIMEOUT_S)
+            except Unavailable as error:
+                return "", error.detail
+            if told.code != 0 or not told.stdout.strip():
+                return "", f"{path} --version ended with {told.code}: {told.stderr.strip()[:200]}"
+            self._runtime_versions[path] = told.stdout.split("\n")[0].rpartition("version ")[2].strip()
+        return self._runtime_versions[path], ""
+
+
+def _open_events(client: APIClient) -> tuple[APIClient, Stream]:
+    client.ping()  # the stream below waits without a limit, which only a daemon that answers deserves
+    return client, open_stream(client, "GET", "/events", {"filters": json.dumps(watch.FILTERS)}, idle_s=None)

@@ -1,0 +1,180 @@
+"""The port that every engine implements: docker, embedded, the simulated one of the tests, later swarm.
+
+An engine knows images, networks and instances; it knows no tenant's plan, no event and no HTTP. Every call is safe to
+repeat: names are deterministic, and what is there already is adopted when all its identity labels say that it is the
+same thing. Calls that fail because the engine is not there raise `EngineAway`; what the caller asked for and cannot
+have raises `Rejected` with a stable code; what the engine or a registry fails at for now raises `Unavailable`; nothing
+else is expected to escape.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+State = Literal["created", "running", "paused", "exited"]
+
+
+class Identity(Struct, frozen=True):
+    """Who an instance is, as its labels say. Labels identify; they are never the source that state is repaired from."""
+
+    instance: str  # this installation
+    epoch: int  # which life of the log
+    tenant: str
+    service: str
+    deployment: str
+    number: int  # of the deployment, counted per service from 1
+    replica: int  # from 1
+    position: int  # of the intent that asked for it
+    spec: str  # keyed hash of what was asked for
+    attempt: int  # to be read only: labels cannot change, so an adopted instance keeps its first
+
+    def labels(self) -> dict[str, str]:
+        """The `ah.*` labels; all values are strings."""
+        return {f"ah.{field}": str(getattr(self, field)) for field in self.__struct_fields__}
+
+    def same_as(self, other: "Identity") -> bool:
+        """Whether an instance with the identity `other` may be adopted as this one."""
+        mine, theirs = self.labels(), other.labels()
+        return all(mine[key] == theirs[key] for key in mine if key != "ah.attempt")
+
+
+def identity_of(labels: dict[str, str]) -> Identity | None:
+    """Reads labels back; None when they are not ours or not whole.
+
+    >>> identity_of({"ah.instance": "x"}) is None
+    True
+    """
+    try:
+        return Identity(
+            instance=labels["ah.instance"],
+            epoch=int(labels["ah.epoch"]),
+            tenant=labels["ah.tenant"],
+            service=labels["ah.service"],
+            deployment=labels["ah.deployment"],
+            number=int(labels["ah.number"]),
+            replica=int(labels["ah.replica"]),
+            position=int(labels["ah.position"]),
+            spec=labels["ah.spec"],
+            attempt=int(labels["ah.attempt"]),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+class Network(Struct, frozen=True):
+    """A tenant's own network: `subnet` is a /26 in CIDR form, `bridge` at most 15 characters and starting with "ah"."""
+
+    name: str
+    bridge: str
+    subnet: str
+    instance: str  # this installation
+    tenant: str
+
+
+class Image(Struct, frozen=True):
+    """What was fetched. `digest` is the content's own (`sha256:…`), and fetching it again is a no-op.
+
+    `pinned` is the form to run and to keep: `name@sha256:…` for docker, the folder image's own for embedded.
+    """
+
+    reference: str
+    digest: str
+    pinned: str
+
+
+class Spec(Struct, frozen=True):
+    """One instance to run, in the engine's terms but no engine's in particular."""
+
+    name: str  # deterministic, at most 63 characters
+    identity: Identity
+    env: dict[str, str]
+    port: int  # that the service listens on, 0 for a worker without one
+    memory_mb: int
+    cpu_milli: int  # thousandths of a core
+    network: Network
+    egress: bool = False  # may reach the internet; engines that cannot grant it refuse
+
+
+class Instance(Struct, frozen=True):
+    """One instance as seen now. `host` and `port` are where the platform itself reaches it, "" and 0 when it cannot."""
+
+    id: str
+    name: str
+    identity: Identity
+    state: State
+    host: str = ""
+    port: int = 0
+    exit_code: int | None = None
+    oom_killed: bool = False
+    health: Literal["healthy", "unhealthy", "starting"] | None = None  # of the image's own HEALTHCHECK, if it has one
+
+
+class EngineStatus(Struct, frozen=True):
+    """Whether the engine answers, and in which versions. `isolated` is False where services share the host's kernel."""
+
+    name: str
+    available: bool
+    isolated: bool
+    version: str = ""
+    runtime: str = ""  # version of runsc, "" when it is not there
+    detail: str = ""
+
+
+class Engine(Protocol):
+    """See the module. All methods may be called at the same time, for different instances."""
+
+    name: str
+    grants_egress: bool  # whether a service can be let out to the internet
+
+    async def status(self) -> EngineStatus:
+        """Never raises: an engine that is away says so in the answer."""
+
+    async def fetch(self, reference: str, cancelled: Callable[[], bool]) -> Image:
+        """Pulls what a tag names now; a digest that is there already is not pulled again.
+
+        `cancelled` is asked between chunks; when it says so the pull ends early with `Rejected("cancelled", …)`.
+        Raises: Rejected `image_not_found`, `image_forbidden` (it carries `ah.*` or `traefik.*` labels of its own),
+        `image_unusable`; EngineAway.
+        """
+
+    async def ensure_network(self, network: Network) -> None:
+        """Makes the network where it is missing, found by name and label, never twice; repairs what guards it."""
+
+    async def remove_network(self, network: Network) -> None:
+        """Removes it where it is; nothing happens where it is not. Raises Rejected `network_in_use`."""
+
+    async def guard(self) -> list[str]:
+        """Repairs what protects the host; one line for each thing that was found missing, none when all stood."""
+
+    async def find_or_start(self, spec: Spec, image: Image) -> Instance:
+        """Makes `spec` run and returns it, running or just exited.
+
+        Probes first: an instance of that name with the same identity is adopted when it runs and started when it does
+        not; one of this installation with another identity is removed and replaced; a stranger's is never touched
+        (Rejected `name_taken`).
+        """
+
+    async def inspect(self, instance_id: str) -> Instance | None:
+        """None when it does not exist (any more)."""
+
+    async def list(self, service: str | None = None) -> list[Instance]:
+        """Every instance of this installation, in any state and of any epoch; of one service where one is named."""
+
+    async def stop(self, instance_id: str, grace_s: int) -> None:
+        """SIGTERM, then SIGKILL after `grace_s`. Nothing happens where it does not run or does not exist."""
+
+    async def remove(self, instance_id: str) -> None:
+        """Removes it with its logs, by force. Nothing happens where it does not exist."""
+
+    async def tail(self, instance_id: str, lines: int) -> str:
+        """The last `lines` of what it wrote to stdout and stderr; "" where there is nothing or it is gone.
+
+        Decoded as UTF-8 with replacement, never more than `limits.TAIL_BYTES`.
+        """
+
+    def watch(self) -> AsyncIterator[str]:
+        """Yields a service id whenever something of it may have changed, until closed. A hint only: level, not edge."""
+
+    async def close(self) -> None:
+        """Lets go of connections and threads. Instances go on running."""

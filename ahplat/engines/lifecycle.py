@@ -1,0 +1,170 @@
+"""The life of one container: the blocking steps by which it comes, stops and goes.
+
+`find_or_start` probes, adopts or clears the name, creates, starts and looks. It can be cut off after every step and
+repeated as a whole: the name is deterministic, so a reply that was lost costs a second look, never a second container.
+"""
+
+import time
+from collections.abc import Callable
+
+from docker import APIClient
+from docker.errors import APIError, NotFound
+
+from ahplat import limits
+from ahplat.engines import container, images
+from ahplat.engines.container import Inspected
+from ahplat.engines.dockerd import open_stream
+from ahplat.engines.engine import Spec
+from ahplat.errors import Rejected, Unavailable
+
+Config = dict[str, object]  # of a container, as Docker takes it
+RUNS = ("running", "paused", "restarting")
+
+
+def look(client: APIClient, name_or_id: str) -> Inspected | None:
+    """What Docker knows of a container; None when there is none."""
+    try:
+        return container.inspected(client.inspect_container(name_or_id))
+    except NotFound:
+        return None
+
+
+def ours(client: APIClient, container_id: str, installation: str) -> Inspected | None:
+    """The same; None also for what belongs to somebody else."""
+    found = look(client, container_id)
+    return found if found is not None and found.labels.get("ah.instance") == installation else None
+
+
+def listed(client: APIClient, installation: str, service: str | None) -> list[Inspected]:
+    """Every container of an installation, in any state, or those of one service."""
+    labels = [f"ah.instance={installation}"] + ([f"ah.service={service}"] if service is not None else [])
+    summaries = client.containers(all=True, filters={"label": labels})
+    return [found for summary in summaries if (found := look(client, summary["Id"])) is not None]
+
+
+def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[], Config]) -> Inspected:
+    """Makes `spec` run and returns it as it stood right after. Raises Rejected, Unavailable.
+
+    `config` makes the arguments of a new container, asked for only where one must be made; `image` is for the messages.
+    """
+    for _ in range(limits.ENGINE_NAME_TRIES):
+        found = look(client, spec.name)
+        if found is not None and not usable(found, spec):
+            remove(client, found.id)
+            found = None
+        if found is not None and found.status == "running":
+            return found
+        container_id = found.id if found is not None else create(client, spec.name, image, config())
+        if container_id is not None:
+            start(client, container_id, image, paused=found is not None and found.status == "paused")
+            if (started := look(client, container_id)) is not None:
+                return started
+        time.sleep(limits.ENGINE_PAUSE_S)
+    raise Unavailable("name_conflict", f"Docker gives neither the name {spec.name} nor the container that holds it")
+
+
+def usable(found: Inspected, spec: Spec) -> bool:
+    """Whether what holds the name can be adopted; otherwise it is ours to remove. Raises Rejected `name_taken`."""
+    fits = container.fit(found, spec.identity)
+    if fits == "stranger":
+        raise Rejected("name_taken", f"a container {spec.name} that is not ours exists already")
+    return fits == "same" and found.status not in ("removing", "dead")
+
+
+def create(client: APIClient, name: str, image: str, config: Config) -> str | None:
+    """The new container's id; None when Docker says that the name is in use, which a look must confirm."""
+    try:
+        return str(client.create_container_from_config(config, name)["Id"])  # type: ignore[no-untyped-call]
+    except APIError as error:
+        if error.status_code == 409:
+            return None
+        raise images.create_error(image, error.status_code, error.explanation or "") from error
+
+
+def start(client: APIClient, container_id: str, image: str, paused: bool) -> None:
+    """Starts it, or lets it go on. What cannot start is removed again, so that nothing half made stays behind."""
+    try:
+        if paused:
+            client.unpause(container_id)
+        else:
+            client.start(container_id)
+    except APIError as error:
+        if look(client, container_id) is None:
+            return  # somebody removed it: whoever called looks again
+        remove(client, container_id)
+        raise images.start_error(image, error.explanation or "") from error
+
+
+def terminate(client: APIClient, container_id: str, installation: str) -> bool:
+    """SIGTERM. False where nothing is to be stopped: it does not run, does not exist or is not ours."""
+    found = ours(client, container_id, installation)
+    if found is None or found.status not in RUNS:
+        return False
+    try:
+        if found.status == "paused":
+            client.unpause(found.id)
+        client.kill(found.id, "SIGTERM")
+    except APIError as error:
+        if error.status_code not in (404, 409):  # it ended just now
+            raise
+        return False
+    return True
+
+
+def runs(client: APIClient, container_id: str) -> bool:
+    """Whether there is something left to stop."""
+    found = look(client, container_id)
+    return found is not None and found.status in RUNS
+
+
+def kill(client: APIClient, container_id: str) -> None:
+    """SIGKILL; returns when it has ended."""
+    try:
+        client.stop(container_id, timeout=0)
+    except NotFound:
+        return
+
+
+def discard(client: APIClient, container_id: str, installation: str) -> None:
+    """Removes it, where it is there and ours."""
+    if (found := ours(client, container_id, installation)) is not None:
+        remove(client, found.id)
+
+
+def remove(client: APIClient, container_id: str) -> None:
+    """Removes it with its logs and its anonymous volumes, and returns when it is gone."""
+    try:
+        client.remove_container(container_id, v=True, force=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if error.status_code != 409:  # its removal is under way already
+            raise
+        wait_until_gone(client, container_id)
+
+
+def wait_until_gone(client: APIClient, container_id: str) -> None:
+    """Waits for a removal that somebody else began. Raises Unavailable when it does not end."""
+    for _ in range(limits.ENGINE_GONE_TRIES):
+        if look(client, container_id) is None:
+            return
+        time.sleep(limits.ENGINE_PAUSE_S)
+    raise Unavailable("engine_error", f"Docker is removing container {container_id[:12]} and does not come to an end")
+
+
+def tail(client: APIClient, container_id: str, installation: str, lines: int) -> str:
+    """The end of what it wrote, at most `lines` lines and `limits.TAIL_BYTES` bytes; "" where there is nothing."""
+    found = ours(client, container_id, installation)
+    if found is None:
+        return ""
+    wanted = {"stdout": "1", "stderr": "1", "tail": str(lines)}
+    try:
+        stream = open_stream(client, "GET", f"/containers/{found.id}/logs", wanted, limits.ENGINE_TIMEOUT_S)
+    except APIError as error:
+        if error.status_code in (404, 409):  # gone, or about to be
+            return ""
+        raise
+    try:
+        return container.end_of(stream.frames(), lines, limits.TAIL_BYTES)
+    finally:
+        stream.close()

@@ -1,0 +1,65 @@
+"""Docker's events, read as hints: which service may have changed.
+
+Container events carry the labels and so the service; network events name only a container, which is looked up. Docker
+applies a label filter to both kinds and would drop every network event, so what is not ours is left out here.
+"""
+
+import msgspec
+from docker import APIClient
+from msgspec import Struct, field
+
+from ahplat.engines import lifecycle
+from ahplat.engines.changes import Changes
+from ahplat.engines.dockerd import AWAY, Stream
+
+FILTERS = {
+    "type": ["container", "network"],
+    "event": ["start", "die", "oom", "stop", "destroy", "pause", "unpause", "rename", "health_status", "disconnect"],
+}
+
+
+class _Actor(Struct, rename="pascal"):
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+class Event(Struct, rename="pascal"):
+    """The part of one of Docker's events that is read."""
+
+    type: str = ""
+    actor: _Actor = field(default_factory=_Actor)
+
+
+def service_in(labels: dict[str, str], installation: str) -> str | None:
+    """The service that labels belong to; None when they are not of this installation.
+
+    >>> labels = {"ah.instance": "a", "ah.service": "s"}
+    >>> service_in(labels, "a"), service_in(labels, "b")
+    ('s', None)
+    """
+    return labels.get("ah.service") if labels.get("ah.instance") == installation else None
+
+
+def service_of(client: APIClient, event: Event, installation: str) -> str | None:
+    """The service that an event is about; None when it is none of ours."""
+    attributes = event.actor.attributes
+    if event.type == "container":
+        return service_in(attributes, installation)
+    if "container" not in attributes:
+        return None
+    found = lifecycle.look(client, attributes["container"])
+    return service_in(found.labels, installation) if found is not None else None
+
+
+def follow(client: APIClient, stream: Stream, installation: str, changes: Changes) -> None:
+    """Reads events to their end, in a thread of its own; whatever ends them, the reader learns of it."""
+    why = "Docker's events ended"
+    try:
+        for line in stream.lines():
+            service = service_of(client, msgspec.json.decode(line, type=Event), installation)
+            if service is not None:
+                changes.put(service)
+    except (*AWAY, msgspec.DecodeError) as error:
+        why = f"Docker's events were cut off: {error}"
+    finally:
+        stream.close()
+        changes.end(why)

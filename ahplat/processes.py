@@ -1,0 +1,137 @@
+"""The one module that starts other programs: argv only, never a shell, always with a time limit."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from ahplat.errors import Unavailable
+
+
+class Completed(Struct, frozen=True):
+    """How a program ended: its exit code, and what it said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+async def run(argv: Sequence[str], timeout_s: float) -> Completed:
+    """Runs a program to its end. Raises Unavailable when it is missing or takes longer than `timeout_s`."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except OSError as error:
+        raise Unavailable("program_missing", f"{argv[0]} could not be started: {error.strerror}") from error
+    try:
+        stdout, stderr = await asyncio.wait_for(process.communicate(), timeout_s)
+    except TimeoutError as error:
+        process.kill()
+        await process.wait()
+        raise Unavailable("program_timeout", f"{argv[0]} did not end within {timeout_s} s") from error
+    return Completed(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+def start_detached(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path,
+    stdin: int = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+) -> int:
+    """Starts a program in a session of its own, that outlives us, and returns its pid. Its output goes nowhere.
+
+    It inherits `stdin` and `pass_fds` and nothing else. When it ends while we live it stays a zombie until `reap`.
+    """
+    process = subprocess.Popen(  # noqa: S603 — argv, no shell
+        argv,
+        env=dict(env),
+        cwd=cwd,
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        close_fds=True,
+        pass_fds=pass_fds,
+    )
+    process.returncode = 0  # this object never waits for it, and need not warn that it runs on
+    return process.pid
+
+
+def reap(pid: int) -> None:
+    """Takes in a child that ended; nothing happens where it lives, or is not ours."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def kill_child(pid: int) -> None:
+    """SIGKILLs a child of ours that was not reaped: until then its pid cannot be another's."""
+    os.kill(pid, signal.SIGKILL)
+    reap(pid)
+
+
+def started_at(pid: int) -> int | None:
+    """When it started, in clock ticks since boot: with the pid this names one process for good. None: it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])  # field 22; the second may hold spaces and brackets
+
+
+def open_exactly(pid: int, ticks: int) -> int | None:
+    """A pidfd of the process that has this pid and started then; None when it is gone, or the pid is a stranger's now.
+
+    A pidfd never comes to mean another process, so what is sent through it cannot hit one.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if started_at(pid) == ticks:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def signal_exactly(descriptor: int, number: int) -> None:
+    """Sends a signal through a pidfd; nothing happens where the process has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, number)
+
+
+def kill_marked(variable: str) -> int:
+    """SIGKILLs every process that was started with exactly `variable` ("NAME=value") in its environment; how many."""
+    marked = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _has(entry, variable)]
+    for pid in marked:
+        ticks = started_at(pid)
+        descriptor = None if ticks is None else open_exactly(pid, ticks)
+        if descriptor is not None:
+            if _has(Path(f"/proc/{pid}"), variable):
+                signal_exactly(descriptor, signal.SIGKILL)
+            os.close(descriptor)
+    return len(marked)
+
+
+def _has(process: Path, variable: str) -> bool:
+    try:
+        return variable.encode() in (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of that id exists, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,265 @@
+"""An engine in memory: the same port, no processes, and every way in which a real engine lets one down, on demand.
+
+Instant and deterministic unless told otherwise. What runs belongs to the `SimulatedHost`, so two engines over one host
+are a server and its successor, or two installations; `host.crash`, `host.vanish`, `host.retag` are what happens there
+without us. An engine's replies can be late (`lag_s`), lost after the deed (`lose_reply`), errors (`fail`) or absent
+(`away`); `hint` says what the watch would say, as often and in whatever order a test wants.
+"""
+
+import asyncio
+import hashlib
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from ahplat import limits
+from ahplat.engines.engine import EngineStatus, Image, Instance, Network, Spec
+from ahplat.errors import EngineAway, Rejected
+
+KILLED = 137
+
+
+class Behaviour(Struct, frozen=True):
+    """What an image does when it runs."""
+
+    version: str = "1"  # in the digest: another version is another image under the same tag
+    output: tuple[str, ...] = ()
+    exit_code: int | None = None  # None: runs until it is stopped
+    deaf: bool = False  # takes no notice of SIGTERM
+    health: Literal["healthy", "unhealthy", "starting"] | None = None
+
+    def digest(self) -> str:
+        return f"sha256:{hashlib.sha256(msgspec.json.encode(self)).hexdigest()}"
+
+
+class SimulatedHost:
+    """What is there, whichever engine looks: images by reference, instances by id, networks by name."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, Behaviour] = {}
+        self.kept: dict[str, Behaviour] = {}  # by digest: what was pulled once
+        self.instances: dict[str, Instance] = {}
+        self.behaviours: dict[str, Behaviour] = {}
+        self.output: dict[str, list[str]] = defaultdict(list)
+        self.env: dict[str, dict[str, str]] = {}
+        self.networks: dict[str, Network] = {}
+        self.engines: list[SimulatedEngine] = []
+        self._made = 0
+
+    def named(self, name: str) -> Instance | None:
+        return next((one for one in self.instances.values() if one.name == name), None)
+
+    def retag(self, reference: str, behaviour: Behaviour) -> None:
+        """What a tag means from now on."""
+        self.images[reference] = behaviour
+
+    def create(self, spec: Spec, behaviour: Behaviour) -> str:
+        self._made += 1
+        made = Instance(f"{spec.name}.{self._made}", spec.name, spec.identity, "created")
+        self.instances[made.id] = made
+        self.behaviours[made.id] = behaviour
+        return made.id
+
+    def start(self, instance_id: str, spec: Spec) -> None:
+        behaviour = self.behaviours[instance_id]
+        self.env[instance_id] = dict(spec.env)
+        self.output[instance_id] += behaviour.output
+        address = f"10.128.0.{int(instance_id.rpartition('.')[2]) % 250 + 4}" if spec.port else ""
+        self._change(
+            instance_id, state="running", host=address, port=spec.port, exit_code=None, health=behaviour.health
+        )
+        if behaviour.exit_code is not None:
+            self.crash(instance_id, behaviour.exit_code)
+
+    def crash(self, instance_id: str, exit_code: int = 1, oom_killed: bool = False) -> None:
+        """Its program ends."""
+        self._change(
+            instance_id, state="exited", host="", port=0, exit_code=exit_code, oom_killed=oom_killed, health=None
+        )
+
+    def be(self, instance_id: str, health: Literal["healthy", "unhealthy", "starting"] | None) -> None:
+        """What the image's own health check says from now on."""
+        self._change(instance_id, health=health)
+
+    def vanish(self, instance_id: str) -> None:
+        """Somebody removes it behind our back."""
+        gone = self.instances.pop(instance_id)
+        for kept in (self.behaviours, self.output, self.env):
+            kept.pop(instance_id, None)
+        self._tell(gone)
+
+    def _change(self, instance_id: str, **changes: object) -> None:
+        self.instances[instance_id] = msgspec.structs.replace(self.instances[instance_id], **changes)
+        self._tell(self.instances[instance_id])
+
+    def _tell(self, instance: Instance) -> None:
+        for engine in self.engines:
+            if engine.installation == instance.identity.instance and not engine.silent:
+                engine.hint(instance.identity.service)
+
+
+class SimulatedEngine:
+    """See the module. `sleep` is for a virtual clock; it is called only where there is lag."""
+
+    name = "simulated"
+    grants_egress = True
+
+    def __init__(
+        self,
+        installation: str,
+        host: SimulatedHost | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.installation = installation
+        self.host = host or SimulatedHost()
+        self.host.engines.append(self)
+        self.away = False
+        self.silent = False  # the watch says nothing by itself
+        self.closed = False
+        self.missing_guards: list[str] = []  # what the next `guard` finds and repairs
+        self.lag_s: dict[str, float] = {}  # by method
+        self.calls: list[tuple[str, str]] = []  # method and subject, as they came in
+        self._sleep = sleep
+        self._errors: dict[str, deque[Exception]] = defaultdict(deque)
+        self._lost: dict[str, int] = defaultdict(int)
+        self._watchers: list[asyncio.Queue[str | None]] = []
+
+    # ── what a test does to it ──
+
+    def fail(self, method: str, *errors: Exception) -> None:
+        """The next calls of `method` raise these, one each, and do nothing."""
+        self._errors[method].extend(errors)
+
+    def lose_reply(self, method: str, times: int = 1) -> None:
+        """The next calls of `method` do what they should, and then say that the engine is away."""
+        self._lost[method] += times
+
+    def hint(self, service: str) -> None:
+        for watcher in self._watchers:
+            watcher.put_nowait(service)
+
+    def cut_watches(self) -> None:
+        """Every watch that is open ends, as when Docker restarts."""
+        for watcher in self._watchers:
+            watcher.put_nowait(None)
+
+    # ── the port ──
+
+    async def status(self) -> EngineStatus:
+        detail = "away, as the test wants it" if self.away else "in memory"
+        return EngineStatus(self.name, available=not self.away, isolated=True, version="1", runtime="1", detail=detail)
+
+    async def fetch(self, reference: str, cancelled: Callable[[], bool]) -> Image:
+        await self._arrive("fetch", reference)
+        if cancelled():
+            raise Rejected("cancelled", f"fetching {reference} was cancelled")
+        name, _, digest = reference.partition("@")
+        behaviour = self.host.kept.get(digest) if digest else self.host.images.get(reference)
+        if behaviour is None:
+            raise Rejected("image_not_found", f"expected one of {sorted(self.host.images)}, got {reference!r}")
+        self.host.kept[behaviour.digest()] = behaviour
+        self._leave("fetch")
+        return Image(reference, behaviour.digest(), f"{name}@{behaviour.digest()}")
+
+    async def ensure_network(self, network: Network) -> None:
+        await self._arrive("ensure_network", network.name)
+        self.host.networks[network.name] = network
+        self._leave("ensure_network")
+
+    async def remove_network(self, network: Network) -> None:
+        await self._arrive("remove_network", network.name)
+        self.host.networks.pop(network.name, None)
+        self._leave("remove_network")
+
+    async def guard(self) -> list[str]:
+        await self._arrive("guard", "")
+        found, self.missing_guards = self.missing_guards, []
+        self._leave("guard")
+        return found
+
+    async def find_or_start(self, spec: Spec, image: Image) -> Instance:
+        await self._arrive("find_or_start", spec.name)
+        instance_id = self._place(spec, image)
+        if self.host.instances[instance_id].state != "running":
+            self.host.start(instance_id, spec)
+        self._leave("find_or_start")
+        return self.host.instances[instance_id]
+
+    def _place(self, spec: Spec, image: Image) -> str:
+        found = self.host.named(spec.name)
+        if found is not None:
+            if found.identity.instance != self.installation:
+                raise Rejected("name_taken", f"{spec.name} is of installation {found.identity.instance}")
+            if found.identity.same_as(spec.identity):
+                return found.id
+            self.host.vanish(found.id)
+        return self.host.create(spec, self.host.kept[image.digest])
+
+    async def inspect(self, instance_id: str) -> Instance | None:
+        await self._arrive("inspect", instance_id)
+        self._leave("inspect")
+        return self._ours(instance_id)
+
+    def _ours(self, instance_id: str) -> Instance | None:
+        found = self.host.instances.get(instance_id)
+        return found if found is not None and found.identity.instance == self.installation else None
+
+    async def stop(self, instance_id: str, grace_s: int) -> None:
+        await self._arrive("stop", instance_id)
+        found = self._ours(instance_id)
+        if found is not None and found.state == "running":
+            self.host.crash(instance_id, KILLED if self.host.behaviours[instance_id].deaf else 0)
+        self._leave("stop")
+
+    async def remove(self, instance_id: str) -> None:
+        await self._arrive("remove", instance_id)
+        if self._ours(instance_id) is not None:
+            self.host.vanish(instance_id)
+        self._leave("remove")
+
+    async def tail(self, instance_id: str, lines: int) -> str:
+        await self._arrive("tail", instance_id)
+        self._leave("tail")
+        kept = self.host.output[instance_id][-lines:] if self._ours(instance_id) and lines > 0 else []
+        return "".join(f"{line}\n" for line in kept)[-limits.TAIL_BYTES :]
+
+    async def watch(self) -> AsyncIterator[str]:
+        watcher: asyncio.Queue[str | None] = asyncio.Queue()
+        self._watchers.append(watcher)
+        try:
+            while (service := await watcher.get()) is not None:
+                yield service
+            raise EngineAway("the watch was cut off")
+        finally:
+            self._watchers.remove(watcher)
+
+    async def close(self) -> None:
+        self.closed = True
+        self.host.engines = [one for one in self.host.engines if one is not self]
+        self.cut_watches()
+
+    async def list(self, service: str | None = None) -> list[Instance]:
+        await self._arrive("list", service or "")
+        self._leave("list")
+        ours = (one for one in self.host.instances.values() if one.identity.instance == self.installation)
+        return [one for one in ours if service in (None, one.identity.service)]
+
+    # ── how a call goes ──
+
+    async def _arrive(self, method: str, subject: str) -> None:
+        """Every call: noted, late if it has to be, and refused if it has to be. Others run in between."""
+        self.calls.append((method, subject))
+        await (self._sleep(self.lag_s[method]) if method in self.lag_s else asyncio.sleep(0))
+        if self.away:
+            raise EngineAway("the engine is away, as the test wants it")
+        if self._errors[method]:
+            raise self._errors[method].popleft()
+
+    def _leave(self, method: str) -> None:
+        """After the deed: the reply may get lost on its way."""
+        if self._lost[method]:
+            self._lost[method] -= 1
+            raise EngineAway(f"the reply of {method} was lost, as the test wants it")

@@ -1,0 +1,69 @@
+"""The parts that come as packages of the distribution, through apt as this machine has it set up.
+
+What is on the machine already, from wherever, is left as it is; only what is missing is installed.
+"""
+
+from pathlib import Path
+
+from tests.parts import versions
+from tests.parts.cache import folder
+from tests.parts.programs import PartFailed, find, run
+
+
+def missing() -> list[str]:
+    """One line for each package that is not here, or not whole."""
+    return [f"{name}: not on this machine; `bin/parts` installs it" for name in _absent()]
+
+
+def put() -> str | None:
+    """Installs what is missing. Returns what was done, None when all was there. Raises PartFailed."""
+    names = _absent()
+    if not names:
+        return None
+    install = [name for name in names if name != versions.REGISTRY]
+    if install:
+        _apt("install", "-y", "--no-install-recommends", *install)
+    if versions.REGISTRY in names:
+        _unpack(versions.REGISTRY)
+    if _absent():
+        raise PartFailed(f"{', '.join(_absent())} still missing after {', '.join(names)} were installed")
+    return f"{' '.join(names)} installed"
+
+
+def registry() -> str | None:
+    """Where the program of the registry is, None when it is not here."""
+    unpacked = _unpacked() / "usr/bin" / versions.REGISTRY
+    return str(unpacked) if unpacked.exists() else find(versions.REGISTRY)
+
+
+def _absent() -> list[str]:
+    names = {package for program, package in versions.PROGRAMS.items() if find(program) is None}
+    if not Path("/usr/share/keyrings", f"{versions.KEYRING}.gpg").exists():
+        names.add(versions.KEYRING)
+    if registry() is None:
+        names.add(versions.REGISTRY)
+    return sorted(names)
+
+
+def _unpack(name: str) -> None:
+    into = _unpacked()
+    for old in into.glob("*.deb"):
+        old.unlink()
+    _apt("download", name, cwd=into)
+    (package,) = into.glob("*.deb")
+    run("dpkg-deb", "-x", str(package), str(into))
+
+
+def _unpacked() -> Path:
+    return folder("packages")
+
+
+def _apt(*argv: str, cwd: Path | None = None) -> None:
+    """With an update where there are no lists, or where they are too old to install from."""
+    if find("apt-get") is None:
+        raise PartFailed(f"apt-get is not here: install {argv[-1]} by the means of this distribution")
+    try:
+        run("apt-get", "-q", *argv, cwd=cwd, env={"DEBIAN_FRONTEND": "noninteractive"})
+    except PartFailed:
+        run("apt-get", "-q", "update")
+        run("apt-get", "-q", *argv, cwd=cwd, env={"DEBIAN_FRONTEND": "noninteractive"})

@@ -1,0 +1,32 @@
+"""What is put on the machine, in which version: the one place to change when a part moves on."""
+
+GVISOR = "gvisor.dev/gvisor/runsc@v0.0.0-20260905035102-160fafc42237"  # that commit, and its dependencies by its go.sum
+GO = (1, 26)  # what the go.mod of that version asks for
+DOCKERD = (20, 10)  # at least; Debian 12 brings 20.10.24
+SUITE = "bookworm"  # of Debian, for the images
+
+# program that has to be there -> package of Debian or Ubuntu that brings it
+PROGRAMS = {
+    "dockerd": "docker.io",
+    "docker": "docker.io",
+    "containerd": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "debootstrap": "debootstrap",
+}
+KEYRING = "debian-archive-keyring"  # what debootstrap checks the suite's signature with
+REGISTRY = "docker-registry"  # package and program; only unpacked, for installing it would start one of its own
+
+# tag of an image -> (stage of image/Dockerfile, build arguments)
+IMAGES: dict[str, tuple[str, dict[str, str]]] = {
+    "hello:1": ("hello", {"VERSION": "1"}),
+    "hello:2": ("hello", {"VERSION": "2"}),
+    "hang:1": ("hang", {}),
+    "deaf:1": ("deaf", {}),
+    "crash:1": ("crash", {}),
+    "labelled:1": ("labelled", {}),
+    "traefik-labelled:1": ("traefik-labelled", {}),
+    "healthcheck-good:1": ("healthcheck-good", {}),
+    "healthcheck-bad:1": ("healthcheck-bad", {}),
+}
