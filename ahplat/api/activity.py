@@ -1,0 +1,89 @@
+"""What happened to a tenant's resources, in words, from the log; deleted ones included."""
+
+from datetime import datetime
+
+from msgspec import UNSET, Struct, UnsetType
+
+from ahplat.api.call import Call, Reply, invalid_parameter
+from ahplat.api.frames import public
+from ahplat.api.route import Route
+from events.catalog import decode
+from events.log import read_all
+from projections import activity
+from projections.activity import ActivityRow, Wanted
+
+_FAILED = ("failed", "crashed", "opened", "drifted", "cancelled", "superseded")
+
+
+class Activity(Struct, frozen=True):
+    """One thing that happened. `status` is "failed" for what went wrong, else "ok"."""
+
+    id: str
+    resource_type: str
+    resource_id: str
+    action: str
+    status: str
+    message: str
+    actor: str
+    position: int
+    created_at: int
+    resource_name: str | UnsetType = UNSET
+    service_id: str | UnsetType = UNSET
+
+
+async def list_all(call: Call) -> Reply:
+    """Newest first; `since` is unix seconds or RFC 3339."""
+    page = call.page("activity")
+    query = call.query
+    service_id = query.get("service_id", "")
+    wanted = Wanted(
+        resource_type="service" if service_id else query.get("resource_type", ""),
+        resource_id=service_id,
+        action=query.get("action", ""),
+        since=moment(query.get("since", ""), "since"),
+        before=int(page.before) if page.before else 0,
+    )
+    limit = page.limit if "limit" in query else 50
+    rows = activity.list_of(call.app.views, call.tenant_id, wanted, limit, page.offset)
+    last = str(rows[-1].position) if rows else ""
+    return call.listing("activity", page, [_render(call, row) for row in rows], last)
+
+
+def _render(call: Call, row: ActivityRow) -> Activity:
+    at = read_all(call.app.log, row.position - 1, 1)[0]
+    shown = public(at, decode(at.type, at.data))
+    details = ", ".join(f"{key} {value}" for key, value in shown.data.items() if isinstance(value, str | int) and value)
+    action = row.action.replace("_", " ")
+    return Activity(
+        id=str(row.position),
+        resource_type=row.resource_type,
+        resource_id=row.resource_id,
+        action=row.action,
+        status="failed" if row.action.endswith(_FAILED) else "ok",
+        message=f"{row.resource_type} {action}" + (f": {details}" if details else ""),
+        actor=shown.actor,
+        position=row.position,
+        created_at=row.created_at,
+        resource_name=row.service_name or UNSET,
+        service_id=row.resource_id if row.resource_type == "service" else UNSET,
+    )
+
+
+def moment(text: str, name: str) -> int:
+    """Unix seconds of a moment given as such or as RFC 3339; 0 for none. Raises Rejected."""
+    if not text:
+        return 0
+    if text.isascii() and text.isdecimal() and len(text) <= 12:
+        return int(text)
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None:
+        raise invalid_parameter(name, "expected unix seconds, or a time as RFC 3339 has it: 2026-01-31T12:00:00Z")
+    return int(parsed.timestamp())
+
+
+ROUTES = [
+    Route("GET", "/v1/activity", list_all),
+]

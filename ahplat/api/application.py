@@ -1,0 +1,51 @@
+"""What handlers work with: one struct, made once in `ahplat/main.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import apsw
+
+from ahplat import limits
+from ahplat.api.throttle import Window
+from ahplat.clock import Clock
+from ahplat.config import Config
+from ahplat.effects.reconcile import Reconciler
+from ahplat.effects.runner import Runner
+from ahplat.engines.engine import Engine
+from ahplat.sealing import Keyring
+from ahplat.writer import Writer
+
+if TYPE_CHECKING:
+    from ahplat.api.auth import Gate
+    from ahplat.api.server import Edge
+    from ahplat.api.stream import Hub
+
+
+class Application:
+    """See the module. `views` and `log` are the loop's own read connections: never hold a cursor over an await."""
+
+    def __init__(self, config: Config, keyring: Keyring, clock: Clock) -> None:
+        self.config = config
+        self.keyring = keyring
+        self.clock = clock
+        self.ready = asyncio.Event()  # set once the views are in step
+        self.progress = (0, 0)  # events folded and in all, while they are not
+        self.closing = False
+        self.port = config.port  # the one that is listened on
+        self.rendered: dict[str, tuple[int, bytes]] = {}  # service id → (version, its JSON)
+        self.registrations = Window(limits.REGISTRATIONS_PER_HOUR, 3600.0, 1)
+        self.registrations_here = Window(limits.REGISTRATIONS_PER_HOUR_AND_ADDRESS, 3600.0, limits.AUTH_CACHE)
+        # the rest is there from `ready` on
+        self.epoch = 1
+        self.installation = ""
+        self.log: apsw.Connection
+        self.views: apsw.Connection
+        self.writer: Writer
+        self.engine: Engine
+        self.runner: Runner
+        self.reconciler: Reconciler
+        self.hub: Hub
+        self.gate: Gate
+        self.edge: Edge

@@ -1,0 +1,247 @@
+"""One request on its way through a handler: who calls, what is asked, and the ways to answer.
+
+A handler is `async def handler(call: Call) -> Reply`. It reads views, or submits one command; it never sees a socket
+unless it streams.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
+
+import apsw
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from ahplat import limits
+from ahplat.api import body as bodies
+from ahplat.api import cursors, headers
+from ahplat.api.application import Application
+from ahplat.clock import new_id
+from ahplat.commands.command import Command
+from ahplat.errors import Rejected, Violation
+from ahplat.writer import Answer, Done, Key
+from events.event import canonical
+
+T = TypeVar("T")
+
+Kind = Literal["anonymous", "tenant", "operator", "bootstrap"]
+
+JSON = "application/json"
+
+
+class Principal(Struct, frozen=True):
+    """Who calls. `actor` is what events record."""
+
+    kind: Kind = "anonymous"
+    actor: str = "anonymous"
+    tenant_id: str = ""
+    label: str = ""
+    key_id: str = ""
+    scopes: frozenset[str] = frozenset()
+    expires_at: int = 0
+
+
+class Reply(Struct):
+    """An answer on its way out. `stream` is one that was sent already."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = JSON
+    headers: dict[str, str] = {}
+    stream: web.StreamResponse | None = None
+
+
+class Page(Struct, frozen=True):
+    """A part of a list: at most `limit` rows, those after `before` where it is given."""
+
+    limit: int
+    offset: int
+    before: str
+
+
+class Call:
+    """See the module."""
+
+    __slots__ = (
+        "_query",
+        "address",
+        "app",
+        "path",
+        "principal",
+        "query_text",
+        "raw",
+        "request",
+        "request_id",
+        "values",
+    )
+
+    def __init__(
+        self,
+        app: Application,
+        request: web.BaseRequest,
+        request_id: str,
+        path: str,
+        query_text: str,
+        values: tuple[str, ...],
+    ) -> None:
+        self.app = app
+        self.request = request
+        self.request_id = request_id
+        self.path = path
+        self.query_text = query_text
+        self.values = values
+        self.principal = Principal()
+        self.address = ""  # of who calls, as far as it is known
+        self.raw = b""
+        self._query: Mapping[str, str] | None = None
+
+    # what is asked
+
+    @property
+    def tenant_id(self) -> str:
+        """Of who calls; "" for the operator and the anonymous."""
+        return self.principal.tenant_id
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query's parameters; of one that is given twice, the first."""
+        if self._query is None:
+            self._query = self.request.query if self.query_text else {}
+        return self._query
+
+    def path_id(self, position: int = 0) -> str:
+        """The n-th variable part of the path."""
+        return self.values[position]
+
+    def body(self, type_: type[T]) -> T:
+        """The body as a struct. Raises Rejected with the pointer of the field."""
+        return bodies.parse(self.raw, type_, strict="Prefer" in self.request.headers and self.prefer.strict)
+
+    @property
+    def prefer(self) -> headers.Prefer:
+        """RFC 7240."""
+        return headers.prefer(self.request.headers.getall("Prefer", []))
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """An integer parameter of the query, within bounds. Raises Rejected."""
+        text = self.query.get(name)
+        if text is None:
+            return default
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19 and low <= int(text) <= high):
+            raise invalid_parameter(name, f"expected an integer from {low} to {high}")
+        return int(text)
+
+    def page(self, kind: str) -> "Page":
+        """Which part of a list is wanted. Raises Rejected `cursor_gone` for a cursor that is not one of ours."""
+        limit = self.number("limit", limits.LIST_DEFAULT, 1, limits.LIST_LIMIT)
+        cursor = self.query.get("cursor", "")
+        before = cursors.read(self.app.keyring, self.scope(kind), cursor) if cursor else ""
+        return Page(limit, self.number("offset", 0, 0, 2**53), before)
+
+    def scope(self, kind: str) -> str:
+        """What a cursor is bound to: the kind of list, its holder, the life of the log."""
+        return f"{kind} {self.tenant_id or self.principal.kind} {self.app.epoch} {self.path}"
+
+    def listing(self, kind: str, page: "Page", rows: list[Any], last: str) -> Reply:
+        """A list as a bare array; `Link: rel=next` where there may be more after `last`."""
+        reply = json_reply(rows)
+        if len(rows) == page.limit:
+            token = cursors.write(self.app.keyring, self.scope(kind), last)
+            reply.headers["Link"] = f'<{self.path}?limit={page.limit}&cursor={token}>; rel="next"'
+        return reply
+
+    def flag(self, name: str) -> bool:
+        """A boolean parameter of the query. Raises Rejected."""
+        text = self.query.get(name, "false")
+        if text not in ("true", "false", "1", "0"):
+            raise invalid_parameter(name, "expected true or false")
+        return text in ("true", "1")
+
+    def new_id(self) -> str:
+        """An id for something that is to be."""
+        return new_id(self.app.clock.now_us())
+
+    def etag(self, version: int) -> str:
+        """The entity tag of a stream at a version."""
+        return headers.etag(self.app.epoch, version)
+
+    # commands
+
+    async def submit(
+        self,
+        command: Command,
+        answer: Callable[[apsw.Connection], Answer] | None = None,
+        fingerprint: bytes | None = None,
+        keeps_secret: bool = True,
+    ) -> Done:
+        """Has a command decided; returns when its events are durable."""
+        return await self.app.writer.submit(
+            command,
+            actor=self.principal.actor,
+            correlation=self.request_id,
+            traceparent=headers.traceparent(self.request.headers.get("traceparent")),
+            expected=self._expected(),
+            answer=answer,
+            key=self._key(fingerprint, keeps_secret),
+        )
+
+    def _expected(self) -> Any:
+        value = self.request.headers.get("If-Match")
+        return "any" if value is None else headers.if_match(value, self.app.epoch)
+
+    def _key(self, fingerprint: bytes | None, keeps_secret: bool) -> Key | None:
+        text = headers.idempotency_key(self.request.headers.get("Idempotency-Key"))
+        if text is None:
+            return None
+        who = self.tenant_id or self.principal.kind
+        mac = self.app.keyring.mac
+        scope = canonical([who, self.request.method, self.path, "&".join(sorted(self.query_text.split("&"))), text])
+        seen = self.raw if fingerprint is None else fingerprint
+        return Key(mac("fingerprints", scope), mac("fingerprints", b"body" + seen), self.tenant_id, keeps_secret)
+
+    async def order(
+        self, command: Command, value: Callable[[apsw.Connection], Any], status: int = 200, **fields: Any
+    ) -> Reply:
+        """Has a command decided and answers with what `value` reads from the views right after it."""
+        return self.reply(await self.submit(command, lambda views: answer(value(views), status, **fields)))
+
+    def reply(self, done: Done) -> Reply:
+        """The answer to a command: as the writer rendered it, with where it stands in the log."""
+        answer = done.answer
+        extra = {"Event-Position": str(done.last_position)}
+        if done.replayed:
+            extra["Idempotency-Replayed"] = "true"
+        if answer.location:
+            extra["Location"] = answer.location
+        if answer.version:
+            extra["ETag"] = headers.etag(self.app.epoch, answer.version)
+        text = answer.secret or answer.body
+        if answer.secret or done.secret_expired:
+            extra["Cache-Control"] = "no-store"
+        if done.secret_expired:
+            text = text[:-1] + b',"secret_expired":true}'
+        return Reply(answer.status, text, headers=extra)
+
+
+def answer(value: Any, status: int = 200, location: str = "", version: int = 0, secret: Any = None) -> Answer:
+    """A command's answer; `secret` is the value that also holds what is told once."""
+    return Answer(
+        status=status,
+        body=b"" if value is None else msgspec.json.encode(value),
+        secret=b"" if secret is None else msgspec.json.encode(secret),
+        location=location,
+        version=version,
+    )
+
+
+def invalid_parameter(name: str, message: str) -> Rejected:
+    """A parameter of the query that cannot be used."""
+    return Rejected("validation_failed", f"{name}: {message}", (Violation(f"/query/{name}", message),))
+
+
+def json_reply(value: Any, status: int = 200, **extra: str) -> Reply:
+    """A struct, or a list of them, as compact JSON."""
+    return Reply(
+        status, msgspec.json.encode(value), headers={key.replace("_", "-"): text for key, text in extra.items()}
+    )

@@ -1,0 +1,160 @@
+"""Deployments over HTTP: what ran, what runs, what is on its way."""
+
+from apsw import Connection
+from msgspec import UNSET, Struct, UnsetType
+
+from ahplat import limits
+from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
+from ahplat.api.fields import Id, ImageName, invalid
+from ahplat.api.route import Route
+from ahplat.api.services import find, unsealed, waited
+from ahplat.commands.deployments import CancelDeployment, DeployImage, DeploymentCommand, RollBack
+from ahplat.errors import Rejected
+from ahplat.references import PLACEHOLDERS, check_reference
+from ahplat.writer import Answer
+from projections import deployments
+from projections.deployments import DeploymentRow
+
+STATUSES = ("pending", "deploying", "running", "failed", "crashed", "superseded", "stopped", "cancelled")
+
+
+class Deployment(Struct, frozen=True):
+    """One deployment; what there is none of is absent. `log_tail` is the last of what its instance said."""
+
+    id: str
+    service_id: str
+    tenant_id: str
+    image: str
+    status: str
+    trigger: str
+    number: int
+    created_at: int
+    started_at: int | UnsetType = UNSET
+    completed_at: int | UnsetType = UNSET
+    cancelled_at: int | UnsetType = UNSET
+    container_id: str | UnsetType = UNSET
+    image_digest: str | UnsetType = UNSET
+    error_code: str | UnsetType = UNSET
+    error_message: str | UnsetType = UNSET
+    log_tail: str | UnsetType = UNSET
+
+
+def render(call: Call, row: DeploymentRow) -> Deployment:
+    """The public form of a deployment's row."""
+    return Deployment(
+        id=row.deployment_id,
+        service_id=row.service_id,
+        tenant_id=row.tenant_id,
+        image=row.image,
+        status=row.status,
+        trigger=row.trigger,
+        number=row.number,
+        created_at=row.created_at,
+        started_at=row.started_at or UNSET,
+        completed_at=row.completed_at or UNSET,
+        cancelled_at=row.cancelled_at or UNSET,
+        container_id=row.container_id or UNSET,
+        image_digest=row.digest or UNSET,
+        error_code=row.error_code or UNSET,
+        error_message=unsealed(call, row.tenant_id, row.service_id, "detail", row.error) or UNSET,
+        log_tail=unsealed(call, row.tenant_id, row.service_id, "tail", row.tail) or UNSET,
+    )
+
+
+async def list_all(call: Call) -> Reply:
+    """A service's deployments, newest first."""
+    service = find(call, call.app.views, call.path_id())
+    page = call.page("deployments")
+    before = int(page.before) if page.before else 0
+    rows = deployments.list_of(call.app.views, service.service_id, page.limit, page.offset, before)
+    last = str(rows[-1].number) if rows else ""
+    return call.listing("deployments", page, [render(call, row) for row in rows], last)
+
+
+def _find(call: Call, views: Connection) -> DeploymentRow:
+    service = find(call, views, call.path_id())
+    row = deployments.find(views, call.path_id(1))
+    if row is None or row.service_id != service.service_id:
+        raise Rejected("deployment_not_found", f"the service has no deployment {call.path_id(1)[:64]}")
+    return row
+
+
+async def get(call: Call) -> Reply:
+    """One deployment; with `?wait=<status>&timeout=<s>` as soon as it has that status, or as it is at the timeout."""
+    row = _find(call, call.app.views)
+    if wanted := call.query.get("wait"):
+        if wanted not in STATUSES:
+            raise invalid_parameter("wait", f"expected one of {', '.join(STATUSES)}")
+        timeout_s = call.number("timeout", 30, 0, limits.WAIT_S)
+        await call.app.hub.until(
+            f"service-{row.service_id}", lambda: _find(call, call.app.views).status == wanted, timeout_s
+        )
+        row = _find(call, call.app.views)
+    return json_reply(render(call, row))
+
+
+class Deploy(Struct):
+    """The image to deploy; the service's own, pulled again, where none is named."""
+
+    image: ImageName = ""
+
+
+async def deploy(call: Call) -> Reply:
+    """Deploys an image."""
+    body = call.body(Deploy)
+    if body.image and body.image in PLACEHOLDERS:
+        raise invalid("/image", "a placeholder cannot be deployed: name an image")
+    image = check_reference(body.image, call.tenant_id, call.app.config.allow_registries) if body.image else ""
+    command = DeployImage(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id(), image=image)
+    return await _order(call, command)
+
+
+class Rollback(Struct):
+    """The deployment to go back to; without it the one that ran before the present one."""
+
+    deployment_id: Id | UnsetType = UNSET
+
+
+async def rollback(call: Call) -> Reply:
+    """Deploys an earlier deployment's image digest, variables and limits again."""
+    body = call.body(Rollback)
+    to = "" if body.deployment_id is UNSET else body.deployment_id
+    command = RollBack(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id(), to=to)
+    return await _order(call, command)
+
+
+async def _order(call: Call, command: DeploymentCommand) -> Reply:
+    def rendered(views: Connection) -> Answer:
+        row = deployments.find(views, command.deployment_id)
+        assert row
+        location = f"/v1/services/{row.service_id}/deployments/{row.deployment_id}"
+        return answer(render(call, row), 202, location)
+
+    reply = call.reply(await call.submit(command, rendered))
+    if await waited(call, command.service_id, reply):
+        row = deployments.find(call.app.views, command.deployment_id)
+        if row is not None:  # a replayed answer is about the first request's deployment, and stays as it was
+            reply.body = json_reply(render(call, row)).body
+    return reply
+
+
+async def cancel(call: Call) -> Reply:
+    """Calls a deployment off that has not come to serve; what served before goes on."""
+    row = _find(call, call.app.views)
+    command = CancelDeployment(tenant_id=call.tenant_id, service_id=row.service_id, deployment_id=row.deployment_id)
+
+    def rendered(views: Connection) -> Deployment:
+        found = deployments.find(views, row.deployment_id)
+        assert found
+        return render(call, found)
+
+    return await call.order(command, rendered)
+
+
+ROUTES = [
+    Route("POST", "/v1/services/{service_id}/deploy", deploy, scope="deploy", body=Deploy),
+    Route("POST", "/v1/services/{service_id}/rollback", rollback, scope="deploy", body=Rollback),
+    Route("GET", "/v1/services/{service_id}/deployments", list_all),
+    Route("GET", "/v1/services/{service_id}/deployments/{deployment_id}", get),
+    Route("POST", "/v1/services/{service_id}/deployments/{deployment_id}/cancel", cancel, scope="deploy"),
+]

@@ -1,0 +1,66 @@
+"""A service's variables over HTTP. Values are sealed on their way in, and shown only when that is asked for."""
+
+from apsw import Connection
+from msgspec import Struct
+
+from ahplat.api.call import Call, Reply, json_reply
+from ahplat.api.fields import EnvValues, check_env, invalid
+from ahplat.api.route import Route
+from ahplat.api.services import find, seal_env, unsealed
+from ahplat.commands.services import SetEnv, UnsetEnv
+from ahplat.errors import Rejected
+from projections import services
+
+MASK = "********"
+
+
+class EnvUpdated(Struct, frozen=True):
+    """The variables are set; a deployment makes them count."""
+
+    status: str
+    note: str
+
+
+_UPDATED = EnvUpdated("updated", "the next deploy, redeploy or restart applies it")
+
+
+async def get(call: Call) -> Reply:
+    """The variables, masked; with `reveal=true` (which wants the scope `deploy`) as they are."""
+    row = find(call, call.app.views, call.path_id())
+    sealed = services.env_of(call.app.views, row.service_id, row.env_version)
+    if not call.flag("reveal"):
+        return json_reply(dict.fromkeys(sealed, MASK), ETag=call.etag(row.version))
+    if not call.principal.scopes & {"deploy", "admin"}:
+        raise Rejected("forbidden_scope", "to reveal variables needs a key with the scope 'deploy'")
+    values = {key: unsealed(call, row.tenant_id, row.service_id, f"env.{key}", value) for key, value in sealed.items()}
+    reply = json_reply(values)
+    reply.headers["Cache-Control"] = "no-store"
+    return reply
+
+
+async def set_env(call: Call) -> Reply:
+    """Sets or replaces variables; those that are not named stay."""
+    values = call.body(EnvValues)
+    if not values:
+        raise invalid("", "expected 1-100 variables")
+    check_env(values, "")
+    service_id = find(call, call.app.views, call.path_id()).service_id
+    command = SetEnv(tenant_id=call.tenant_id, service_id=service_id, sealed=seal_env(call, service_id, values))
+    return await call.order(command, _updated)
+
+
+def _updated(_: Connection) -> EnvUpdated:
+    return _UPDATED
+
+
+async def unset(call: Call) -> Reply:
+    """Takes one variable away."""
+    command = UnsetEnv(tenant_id=call.tenant_id, service_id=call.path_id(), key=call.path_id(1))
+    return await call.order(command, lambda _: None, 204)
+
+
+ROUTES = [
+    Route("GET", "/v1/services/{service_id}/env", get),
+    Route("POST", "/v1/services/{service_id}/env", set_env, scope="deploy", body=EnvValues),
+    Route("DELETE", "/v1/services/{service_id}/env/{key}", unset, scope="deploy"),
+]

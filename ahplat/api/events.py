@@ -1,0 +1,141 @@
+"""The log over HTTP: as a stream of server-sent events, or as a list."""
+
+import asyncio
+import logging
+
+from aiohttp import web
+from msgspec import Raw
+
+from ahplat import limits
+from ahplat.api import frames
+from ahplat.api.call import Call, Reply, invalid_parameter, json_reply
+from ahplat.api.frames import PublicEvent
+from ahplat.api.route import Route
+from ahplat.api.stream import Filter, Subscriber
+from ahplat.errors import Rejected
+from events.catalog import decode
+from events.log import read_tenant, read_tenant_backwards
+
+logger = logging.getLogger("ahplat.events")
+
+_RETRY_MS = 2_000
+_EVENT_STREAM = "text/event-stream"
+
+
+async def events(call: Call) -> Reply:
+    """A stream, unless `Accept` prefers application/json."""
+    accept = call.request.headers.get("Accept", "")
+    wants_list = "application/json" in accept and _EVENT_STREAM not in accept
+    return await (_list(call) if wants_list else _stream(call))
+
+
+def cursor_id(call: Call, position: int) -> str:
+    """A position as a cursor: bare in the first epoch, `<epoch>.<position>` in later ones."""
+    return str(position) if call.app.epoch == 1 else f"{call.app.epoch}.{position}"
+
+
+def _cursor(call: Call, text: str, name: str) -> int:
+    """The position that a cursor names. Raises Rejected `cursor_gone` for one of another epoch or past the head."""
+    epoch, _, position = text.rpartition(".")
+    if not all(part.isascii() and part.isdecimal() and len(part) <= 18 for part in (epoch or "1", position)):
+        raise invalid_parameter(name, "expected the id of an event")
+    if int(epoch or 1) != call.app.epoch:
+        raise Rejected("cursor_gone", f"the cursor is of epoch {epoch or 1}, this is epoch {call.app.epoch}")
+    if int(position) > call.app.hub.position:
+        raise Rejected("cursor_gone", f"the cursor is past the end of the log ({call.app.hub.position})")
+    return int(position)
+
+
+def _begin(call: Call) -> int | None:
+    """Where to begin: `Last-Event-ID` before `?after=`; None for from now."""
+    if last := call.request.headers.get("Last-Event-ID"):
+        return _cursor(call, last, "Last-Event-ID")
+    if after := call.query.get("after"):
+        return _cursor(call, after, "after")
+    return None
+
+
+async def _list(call: Call) -> Reply:
+    """After a cursor: what follows it, oldest first; without one: the newest, newest first."""
+    wanted = Filter(call.query.get("type", ""), call.query.get("resource", ""))
+    limit = call.number("limit", limits.LIST_DEFAULT, 1, limits.LIST_LIMIT)
+    begin = _begin(call)
+    read = read_tenant_backwards if begin is None else read_tenant
+    position = call.app.hub.position + 1 if begin is None else begin
+    found: list[PublicEvent] = []
+    scanned = 0
+    while len(found) < limit and scanned < limits.LOG_ROWS_SCANNED:
+        chunk = read(call.app.log, call.tenant_id, position, limits.LIST_LIMIT)
+        for at in chunk:
+            event = decode(at.type, at.data)
+            position = at.position
+            if wanted.wants(at, event):
+                found.append(frames.public(at, event))
+                if len(found) == limit:
+                    break
+        scanned += len(chunk)
+        if len(chunk) < limits.LIST_LIMIT:
+            break
+        await asyncio.sleep(0)  # a long scan does not hold up everybody else
+    reply = json_reply([Raw(frames.encode(event)) for event in found])
+    if begin is not None:
+        reply.headers["Link"] = f'</v1/events?after={cursor_id(call, position)}&limit={limit}>; rel="next"'
+    return reply
+
+
+async def _stream(call: Call) -> Reply:
+    """Server-sent events until the client goes, its key dies, or it takes nothing for STREAM_STALL_S."""
+    app = call.app
+    begin = _begin(call)
+    wanted = Filter(call.query.get("type", ""), call.query.get("resource", ""))
+    cursor = app.hub.position if begin is None else begin
+    subscriber = Subscriber(call.tenant_id, call.principal.key_id, cursor, wanted)
+    app.hub.subscribe(subscriber)
+    try:
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": _EVENT_STREAM,
+                "Cache-Control": "no-store",
+                "X-Accel-Buffering": "no",
+                "X-Request-Id": call.request_id,
+                "X-Content-Type-Options": "nosniff",
+            }
+        )
+        await response.prepare(call.request)
+        await _send(response, frames.opening(_RETRY_MS, cursor_id(call, cursor)))
+        await _pump(call, subscriber, response)
+    except (ConnectionError, TimeoutError):
+        logger.debug("the stream of %s ended at %d", call.principal.actor, subscriber.cursor)
+    finally:
+        app.hub.unsubscribe(subscriber)
+    return Reply(stream=response)
+
+
+async def _pump(call: Call, subscriber: Subscriber, response: web.StreamResponse) -> None:
+    is_cloud = frames.CLOUDEVENTS_TYPE in call.request.headers.get("Accept", "")
+    source = f"/installations/{call.app.installation}"
+    expires_s = call.principal.expires_at or float("inf")
+    while not subscriber.closed and call.app.clock.now_us() / 1e6 < expires_s:
+        subscriber.wake.clear()
+        if given := call.app.hub.take(subscriber):
+            await _send(response, b"".join(_frame(call, event, is_cloud, source) for event in given))
+        elif subscriber.live:
+            wait_s = min(limits.STREAM_PING_S, expires_s - call.app.clock.now_us() / 1e6)
+            try:
+                await asyncio.wait_for(subscriber.wake.wait(), max(0.0, wait_s))
+            except TimeoutError:
+                await _send(response, frames.ping(cursor_id(call, subscriber.cursor)))
+
+
+def _frame(call: Call, event: PublicEvent, is_cloud: bool, source: str) -> bytes:
+    data = frames.cloudevent(event, source) if is_cloud else frames.encode(event)
+    return frames.frame(cursor_id(call, event.position), event.type, data)
+
+
+async def _send(response: web.StreamResponse, data: bytes) -> None:
+    await asyncio.wait_for(response.write(data), limits.STREAM_STALL_S)
+
+
+ROUTES = [
+    Route("GET", "/v1/events", events, stream=True),
+]

@@ -1,0 +1,73 @@
+"""The types of fields that come from outside, with their limits. One place, so that every route has the same."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ahplat.errors import Rejected, Violation
+from ahplat.labels import RESERVED, label_of
+
+_PRINTABLE = r"\A[^\x00-\x1f\x7f]*\Z"
+
+TenantName = Annotated[str, Meta(min_length=2, max_length=128, pattern=_PRINTABLE)]
+Email = Annotated[str, Meta(min_length=3, max_length=256, pattern=r"\A[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\Z")]
+KeyName = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PRINTABLE)]
+ServiceName = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PRINTABLE)]
+ImageName = Annotated[str, Meta(max_length=512, pattern=r"\A[\x21-\x7e]*\Z")]
+Port = Annotated[int, Meta(ge=0, le=65_535)]  # 0: a worker, which listens nowhere
+MemoryMb = Annotated[int, Meta(ge=32, le=1_048_576)]
+CpuCount = Annotated[float, Meta(ge=0.05, le=128)]
+HealthPath = Annotated[str, Meta(max_length=256, pattern=r"\A(/[\x21-\x7e]*)?\Z")]
+Egress = Literal["none", "internet"]
+Replicas = Annotated[int, Meta(ge=1, le=10)]
+EnvName = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")]
+EnvValue = Annotated[str, Meta(max_length=32_768)]
+EnvValues = Annotated[dict[EnvName, EnvValue], Meta(max_length=100)]
+Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Quota = Annotated[int, Meta(ge=0, le=1_000_000)]
+ExpiresIn = Annotated[int, Meta(ge=1, le=10 * 365 * 86_400)]
+
+_FORBIDDEN_ENV = frozenset({"PATH", "LD_PRELOAD", "LD_LIBRARY_PATH"})
+_ENV_VALUE_BYTES = 32_768
+
+
+def invalid(pointer: str, message: str) -> Rejected:
+    """A field of the body that cannot be used."""
+    return Rejected("validation_failed", f"{pointer}: {message}", (Violation(pointer, message),))
+
+
+def check_label(name: str, pointer: str) -> str:
+    """The host name's part that a name gives. Raises Rejected where it gives none, or a reserved one."""
+    label = label_of(name)
+    if not label:
+        raise invalid(pointer, "expected at least one of a-z and 0-9, for it becomes part of a host name")
+    if label in RESERVED:
+        raise invalid(pointer, f"{label!r} is reserved: choose another name")
+    return label
+
+
+def check_env(values: dict[str, str], at: str) -> None:
+    """What the types cannot say of variables. Raises Rejected with the pointer of the first that is wrong."""
+    for key, value in values.items():
+        if key.upper() in _FORBIDDEN_ENV:
+            raise invalid(f"{at}/{key}", "this variable would change what the platform starts: it cannot be set")
+        if len(value) > _ENV_VALUE_BYTES // 4 and len(value.encode()) > _ENV_VALUE_BYTES:
+            raise invalid(f"{at}/{key}", f"expected at most {_ENV_VALUE_BYTES} bytes")
+
+
+def cpu_milli(cpu_count: float) -> int:
+    """Thousandths of a core.
+
+    >>> cpu_milli(0.5)
+    500
+    """
+    return round(cpu_count * 1000)
+
+
+def cpu_count(milli: int) -> float | int:
+    """Cores, as an integer where they are whole.
+
+    >>> cpu_count(1000), cpu_count(250)
+    (1, 0.25)
+    """
+    return milli // 1000 if milli % 1000 == 0 else milli / 1000

@@ -1,0 +1,146 @@
+"""Header fields in and out: each a pure function of the field's value, None where the request does not have it.
+
+What a client may get wrong without harm is ignored (trace ids, preferences); what would change the meaning of its
+request is Rejected (idempotency keys) or never matches (entity tags). The invariant: nothing that comes out of here
+holds a control character.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from msgspec import Struct
+
+from ahplat import limits
+from ahplat.errors import Rejected
+
+NEVER = -1
+"""An expected version that no stream has."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?").fullmatch
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"(?: *;.*)?').fullmatch
+_BARE = re.compile(r"[!#-~][!-~]*").fullmatch
+_TAG = re.compile(r'(W/)?"([!#-~]*)"')
+_TAGS = re.compile(r'(?:W/)?"[!#-~]*"(?:[ \t]*,[ \t]*(?:W/)?"[!#-~]*")*').fullmatch
+_OWN_TAG = re.compile(r'"([0-9]{1,18})\.([0-9]{1,18})"').fullmatch
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE | re.ASCII).fullmatch
+_PREFERENCE = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:=[ \t]*("(?:[^"\\]|\\.)*"|[^\s;,"]*))?[^,]*(?:,|$)')
+
+
+def request_id(value: str | None, fresh: Callable[[], str]) -> str:
+    """The caller's id if it is sane, else a fresh one."""
+    if value is not None and _REQUEST_ID(value):
+        return value
+    return fresh()
+
+
+def traceparent(value: str | None) -> str:
+    """The trace that the request is part of (W3C Trace Context, level 2), "" when there is none that is valid.
+
+    Of a version above 00 the four fields that we know are taken, as 00 has them.
+    """
+    if value is None or (found := _TRACEPARENT(value)) is None:
+        return ""
+    version, trace, parent, flags, rest = found.groups()
+    if version == "ff" or (version == "00" and rest is not None) or not trace.strip("0") or not parent.strip("0"):
+        return ""
+    if version == "00":
+        return value
+    return f"00-{trace}-{parent}-{int(flags, 16) & 0b11:02x}"
+
+
+def idempotency_key(value: str | None) -> str | None:
+    """The key, quoted (RFC 8941 string, its parameters ignored) or bare: the same key either way.
+
+    Raises Rejected("validation_failed") unless it is 1–128 printable ASCII characters.
+
+    >>> idempotency_key('"a-1"'), idempotency_key("a-1")
+    ('a-1', 'a-1')
+    """
+    if value is None:
+        return None
+    quoted = _QUOTED(value)
+    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else value if _BARE(value) else ""
+    if not 1 <= len(key) <= limits.IDEMPOTENCY_KEY_CHARS:
+        raise Rejected(
+            "validation_failed",
+            f"Idempotency-Key: expected 1–{limits.IDEMPOTENCY_KEY_CHARS} printable ASCII characters, in double quotes"
+            " or without spaces",
+        )
+    return key
+
+
+def etag(epoch: int, version: int) -> str:
+    """The strong tag of a stream at a version: `"<epoch>.<version>"`."""
+    return f'"{epoch}.{version}"'
+
+
+def if_match(value: str | None, epoch: int) -> int | Literal["exists"] | None:
+    """The version that the stream has to be at; "exists" for `*`; None when any will do (RFC 9110, 13.1.1).
+
+    NEVER for a weak tag, one of another epoch or one that is not ours: the precondition fails. Of several tags the
+    highest version is taken: versions only grow and the client has seen all of them, so no other can be the current one.
+    """
+    if value is None:
+        return None
+    own = _OWN_TAG(value)
+    if own:
+        return int(own[2]) if int(own[1]) == epoch else NEVER
+    value = value.strip()
+    if value == "*":
+        return "exists"
+    expected = NEVER
+    if _TAGS(value):
+        for weak, tag in _TAG.findall(value):
+            own = _OWN_TAG(f'"{tag}"')
+            if own and not weak and int(own[1]) == epoch:
+                expected = max(expected, int(own[2]))
+    return expected
+
+
+def if_none_match(value: str | None, tag: str) -> bool:
+    """Whether the client has what `tag` stands for, so that 304 will do. Compared weakly (RFC 9110, 13.1.2)."""
+    if value is None:
+        return False
+    if value == tag:
+        return True
+    if tag[1:-1] not in value and "*" not in value:
+        return False
+    value = value.strip()
+    return value == "*" or (_TAGS(value) is not None and any(f'"{found}"' == tag for _, found in _TAG.findall(value)))
+
+
+class Prefer(Struct, frozen=True):
+    """What the client would like (RFC 7240): unknown fields refused, and how long the answer may wait."""
+
+    strict: bool = False
+    wait_s: int | None = None
+
+
+_NOTHING = Prefer()
+
+
+def prefer(values: Iterable[str]) -> Prefer:
+    """All Prefer fields of a request together. What is unknown or malformed is ignored; the first of a name counts.
+
+    >>> prefer(["respond-async, wait=10", "handling=strict"])
+    Prefer(strict=True, wait_s=10)
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        for name, given in _PREFERENCE.findall(value):
+            found.setdefault(name.lower(), given.strip('"'))
+    if not found:
+        return _NOTHING
+    wait = found.get("wait", "")
+    wait_s = min(int(wait), limits.WAIT_S) if wait.isascii() and wait.isdigit() and len(wait) < 10 else None
+    return Prefer(found.get("handling", "").lower() == "strict", wait_s)
+
+
+def bearer(value: str | None) -> str | None:
+    """The token of `Authorization: Bearer <token>` (RFC 6750), None when it is of another scheme or form."""
+    if value is None:
+        return None
+    found = _BEARER(value)
+    return found[1] if found else None

@@ -1,0 +1,115 @@
+"""API keys over HTTP. A key is told once; what is listed has no secret."""
+
+from typing import Annotated, Literal
+
+from apsw import Connection
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from ahplat.api.auth import key_created
+from ahplat.api.call import Call, Reply, answer, json_reply
+from ahplat.api.fields import ExpiresIn, KeyName
+from ahplat.api.route import Route
+from ahplat.api.tenants import Tenant, TenantUsage, render, seal, usage_of
+from ahplat.clock import new_id
+from ahplat.commands.keys import CreateKey, RevokeKey
+from projections import keys, tenants
+from projections.keys import KeyRow
+
+
+class NewKey(Struct):
+    """What a key is to be. Without `expires_in` (seconds) it does not expire; without scopes it may do all."""
+
+    name: KeyName = "key"
+    expires_in: ExpiresIn | UnsetType = UNSET
+    scopes: Annotated[list[Literal["read", "deploy", "admin"]], Meta(min_length=1, max_length=3)] = field(
+        default_factory=lambda: ["admin"]
+    )
+
+
+class Key(Struct, frozen=True):
+    """A key as it is listed; `prefix` is its id's beginning, by which its holder knows it. `api_key` is told once."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: list[str]
+    created_at: int
+    expires_at: int | UnsetType = UNSET
+    api_key: str | UnsetType = UNSET
+
+
+async def create(call: Call) -> Reply:
+    """Makes one more key."""
+    body = call.body(NewKey)
+    app, now_us = call.app, call.app.clock.now_us()
+    expires_at = now_us // 1_000_000 + body.expires_in if body.expires_in is not UNSET else 0
+    made = await app.gate.new_key(new_id(now_us))
+    sealed = seal(call, call.tenant_id, "key.name", body.name)
+    command = CreateKey(tenant_id=call.tenant_id, key=key_created(made, sealed, sorted(set(body.scopes)), expires_at))
+
+    def told(views: Connection, api_key: str | UnsetType) -> Key:
+        row = keys.find(views, made.key_id)
+        assert row
+        return _render(call, row, api_key)
+
+    return call.reply(
+        await call.submit(command, lambda views: answer(told(views, UNSET), 201, secret=told(views, made.api_key)))
+    )
+
+
+def _render(call: Call, row: KeyRow, api_key: str | UnsetType = UNSET) -> Key:
+    name = call.app.keyring.unseal(row.tenant_id, f"tenant-{row.tenant_id}", "key.name", row.name).decode()
+    return Key(
+        id=row.key_id,
+        name=name,
+        prefix=row.key_id[:8],
+        scopes=row.scopes.split(),
+        created_at=row.created_at,
+        expires_at=row.expires_at or UNSET,
+        api_key=api_key,
+    )
+
+
+async def list_all(call: Call) -> Reply:
+    """The tenant's keys that are not revoked, newest first."""
+    page = call.page("keys")
+    rows = keys.list_of(call.app.views, call.tenant_id, page.limit, page.offset, page.before)
+    last = rows[-1].key_id if rows else ""
+    return call.listing("keys", page, [_render(call, row) for row in rows], last)
+
+
+async def revoke(call: Call) -> Reply:
+    """Ends a key, now: the next request with it is refused, and its streams end."""
+    return await call.order(RevokeKey(tenant_id=call.tenant_id, key_id=call.path_id()), lambda _: None, 204)
+
+
+class Whoami(Struct, frozen=True):
+    """Who calls and what is left for it."""
+
+    key: Key
+    scopes: list[str]
+    tenant: Tenant
+    usage: TenantUsage
+
+
+async def whoami(call: Call) -> Reply:
+    """The key, its scopes, its tenant, and what is used of each quota."""
+    app = call.app
+    key, tenant = keys.find(app.views, call.principal.key_id), tenants.find(app.views, call.tenant_id)
+    assert key and tenant
+    return json_reply(
+        Whoami(
+            key=_render(call, key),
+            scopes=sorted(call.principal.scopes),
+            tenant=render(tenant, app.keyring),
+            usage=usage_of(app.views, call.tenant_id),
+        )
+    )
+
+
+ROUTES = [
+    Route("GET", "/v1/whoami", whoami),
+    Route("POST", "/v1/auth/keys", create, scope="admin", body=NewKey),
+    Route("GET", "/v1/auth/keys", list_all),
+    Route("DELETE", "/v1/auth/keys/{key_id}", revoke, scope="admin"),
+]

@@ -1,0 +1,15 @@
+"""Every route. What is not in ROUTES does not exist."""
+
+from ahplat.api import activity, deployments, env, events, keys, services, system, tenants
+from ahplat.api.route import Route
+
+ROUTES: list[Route] = [
+    *system.ROUTES,
+    *tenants.ROUTES,
+    *keys.ROUTES,
+    *services.ROUTES,
+    *env.ROUTES,
+    *deployments.ROUTES,
+    *activity.ROUTES,
+    *events.ROUTES,
+]

@@ -1,0 +1,378 @@
+"""Services over HTTP. A body is rendered once a version and kept: most reads are of what did not change."""
+
+from typing import TypeVar
+
+from apsw import Connection
+from msgspec import UNSET, Raw, Struct, UnsetType, json
+
+from ahplat import limits
+from ahplat.api.call import Call, Page, Reply, answer, invalid_parameter
+from ahplat.api.fields import (
+    CpuCount,
+    Egress,
+    EnvValues,
+    HealthPath,
+    ImageName,
+    MemoryMb,
+    Port,
+    Replicas,
+    ServiceName,
+    check_env,
+    check_label,
+    cpu_count,
+    cpu_milli,
+)
+from ahplat.api.route import Route
+from ahplat.commands.command import Command
+from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
+from ahplat.commands.services import BUSY, ConfigureService, CreateService, DeleteService, StopService
+from ahplat.errors import Rejected, Unreadable
+from ahplat.references import PLACEHOLDERS, check_reference
+from ahplat.writer import Answer
+from events.services import ServiceConfigured, ServiceCreated
+from projections import services, tenants, todo
+from projections.services import ServiceRow
+
+T = TypeVar("T")
+
+STATUSES = ("created", "deploying", "running", "stopped", "failed", "crashed", "circuit_open", "deleted")
+
+
+class Service(Struct, frozen=True):
+    """A service; what there is none of is absent. `status` is what is, `desired_status` what was asked for."""
+
+    id: str
+    tenant_id: str
+    name: str
+    dns_label: str
+    status: str
+    image: str
+    url: str
+    port: int
+    crash_count: int
+    circuit_open: bool
+    created_at: int
+    updated_at: int
+    desired_status: str
+    memory_mb: int
+    cpu_count: float | int
+    egress: str
+    replicas: int
+    env_keys: list[str]
+    health_path: str | UnsetType = UNSET
+    container_id: str | UnsetType = UNSET
+    deployment_id: str | UnsetType = UNSET
+    image_digest: str | UnsetType = UNSET
+    last_error: str | UnsetType = UNSET
+    last_crashed_at: int | UnsetType = UNSET
+    observed_at: int | UnsetType = UNSET
+
+
+def render(call: Call, views: Connection, row: ServiceRow) -> bytes:
+    """The public form of a service's row, as JSON; kept per version."""
+    kept = call.app.rendered.get(row.service_id)
+    if kept is not None and kept[0] == row.version:
+        return kept[1]
+    body = json.encode(_service(call, views, row))
+    if len(call.app.rendered) >= limits.RENDERED:
+        call.app.rendered.clear()
+    call.app.rendered[row.service_id] = (row.version, body)
+    return body
+
+
+def _service(call: Call, views: Connection, row: ServiceRow) -> Service:
+    return Service(
+        id=row.service_id,
+        tenant_id=row.tenant_id,
+        name=row.name,
+        dns_label=row.label,
+        status=row.status,
+        image=row.image or "pending",
+        url=url_of(call, views, row),
+        port=row.port,
+        crash_count=row.crash_count,
+        circuit_open=bool(row.circuit_open),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        desired_status=row.desired,
+        memory_mb=row.memory_mb,
+        cpu_count=cpu_count(row.cpu_milli),
+        egress=row.egress,
+        replicas=row.replicas,
+        env_keys=list(services.env_of(views, row.service_id, row.env_version)),
+        health_path=row.health_path or UNSET,
+        container_id=row.container_id or UNSET,
+        deployment_id=row.deployment_id or UNSET,
+        image_digest=row.image_digest or UNSET,
+        last_error=_last_error(call, row),
+        last_crashed_at=row.last_crashed_at or UNSET,
+        observed_at=row.observed_at or UNSET,
+    )
+
+
+def url_of(call: Call, views: Connection, row: ServiceRow) -> str:
+    """`http://<service>.<tenant>.<domain>`, with the API's port where its own router forwards."""
+    tenant = tenants.find(views, row.tenant_id)
+    assert tenant
+    return f"http://{row.label}.{tenant.label}.{call.app.config.domain}:{call.app.port}"
+
+
+def _last_error(call: Call, row: ServiceRow) -> str | UnsetType:
+    if row.last_error_code is None:
+        return UNSET
+    return f"{row.last_error_code}: {unsealed(call, row.tenant_id, row.service_id, 'detail', row.last_error)}".rstrip(
+        ": "
+    )
+
+
+def unsealed(call: Call, tenant_id: str, service_id: str, field: str, sealed: bytes | None) -> str:
+    """A sealed field of a service's stream; "" where there is none, or no key any more."""
+    if not sealed:
+        return ""
+    try:
+        return call.app.keyring.unseal(tenant_id, f"service-{service_id}", field, sealed).decode()
+    except Unreadable:
+        return ""
+
+
+def find(call: Call, views: Connection, service_id: str) -> ServiceRow:
+    """The caller's service. Raises Rejected, the same for another tenant's as for none."""
+    row = services.find(views, service_id)
+    if row is None or row.tenant_id != call.tenant_id or row.desired == "deleted":
+        raise Rejected("service_not_found", f"there is no service {service_id[:64]}")
+    return row
+
+
+# reading
+
+
+async def list_all(call: Call) -> Reply:
+    """The caller's services, newest first."""
+    status = call.query.get("status", "")
+    if status and status not in STATUSES:
+        raise invalid_parameter("status", f"expected one of {', '.join(STATUSES)}")
+    page = call.page("services") if call.query_text else Page(limits.LIST_DEFAULT, 0, "")
+    views = call.app.views
+    rows = services.list_of(views, call.tenant_id, status, page.limit, page.offset, page.before)
+    last = rows[-1].service_id if rows else ""
+    return call.listing("services", page, [Raw(render(call, views, row)) for row in rows], last)
+
+
+async def get(call: Call) -> Reply:
+    """One service; with `?wait=<status>&timeout=<s>` as soon as it has that status, or as it is at the timeout."""
+    row = find(call, call.app.views, call.path_id())
+    if wanted := call.query.get("wait"):
+        if wanted not in STATUSES:
+            raise invalid_parameter("wait", f"expected one of {', '.join(STATUSES)}")
+        timeout_s = call.number("timeout", 30, 0, limits.WAIT_S)
+        await call.app.hub.until(f"service-{row.service_id}", lambda: _has_status(call, wanted), timeout_s)
+        row = find(call, call.app.views, call.path_id())
+    return Reply(200, render(call, call.app.views, row), headers={"ETag": call.etag(row.version)})
+
+
+def _has_status(call: Call, wanted: str) -> bool:
+    row = services.find(call.app.views, call.path_id())
+    return row is None or row.status == wanted or row.status == "deleted"
+
+
+# commands
+
+
+class NewService(Struct):
+    """A service that is to be; with no image, or a placeholder, it waits for its first build."""
+
+    name: ServiceName
+    image: ImageName = ""
+    port: Port = 8000
+    env: EnvValues = {}
+    memory_mb: MemoryMb = 512
+    cpu_count: CpuCount = 1.0
+    health_path: HealthPath = ""
+    egress: Egress = "none"
+    replicas: Replicas = 1
+
+
+async def create(call: Call) -> Reply:
+    """Makes a service and has it deployed."""
+    body = call.body(NewService)
+    check_env(body.env, "/env")
+    _check_egress(call, body.egress)
+    service_id, deployment_id = call.new_id(), call.new_id()
+    created = ServiceCreated(
+        name=body.name,
+        label=check_label(body.name, "/name"),
+        image=_image(call, body.image),
+        port=body.port,
+        memory_mb=body.memory_mb,
+        cpu_milli=cpu_milli(body.cpu_count),
+        health_path=body.health_path,
+        egress=body.egress,
+        replicas=body.replicas,
+    )
+    command = CreateService(
+        tenant_id=call.tenant_id,
+        service_id=service_id,
+        created=created,
+        env=seal_env(call, service_id, body.env),
+        deployment_id=deployment_id,
+    )
+    return await order(call, command, service_id, 201, location=f"/v1/services/{service_id}")
+
+
+def _image(call: Call, image: str) -> str:
+    if image in PLACEHOLDERS:
+        return ""
+    return check_reference(image, call.tenant_id, call.app.config.allow_registries)
+
+
+def _check_egress(call: Call, egress: str) -> None:
+    if egress == "internet" and not call.app.engine.grants_egress:
+        raise Rejected("egress_unsupported", f"the {call.app.engine.name} engine lets no service out to the internet")
+
+
+def seal_env(call: Call, service_id: str, values: dict[str, str]) -> dict[str, bytes]:
+    """Seals each variable, bound to its service and name."""
+    seal = call.app.keyring.seal
+    stream = f"service-{service_id}"
+    return {key: seal(call.tenant_id, stream, f"env.{key}", value.encode()) for key, value in values.items()}
+
+
+async def order(call: Call, command: Command, service_id: str, status: int = 200, location: str = "") -> Reply:
+    """Has a command decided and answers with the service; with `Prefer: wait=` once what it started has ended."""
+
+    def rendered(views: Connection) -> Answer:
+        row = services.find(views, service_id)
+        assert row
+        return answer(Raw(render(call, views, row)), status, location, row.version)
+
+    reply = call.reply(await call.submit(command, rendered))
+    if await waited(call, service_id, reply):
+        row = find(call, call.app.views, service_id)
+        reply.body = render(call, call.app.views, row)
+        reply.headers["ETag"] = call.etag(row.version)
+    return reply
+
+
+async def waited(call: Call, service_id: str, reply: Reply) -> bool:
+    """Waits as `Prefer: wait=` asks until no deploy, stop or repair of the service is under way."""
+    wait_s = call.prefer.wait_s
+    if wait_s is None:
+        return False
+    stream = f"service-{service_id}"
+    await call.app.hub.until(
+        stream, lambda: not any(work.type in BUSY for work in todo.open_of(call.app.views, stream)), wait_s
+    )
+    reply.headers["Preference-Applied"] = f"wait={wait_s}"
+    return True
+
+
+class ServiceChanges(Struct):
+    """What may be changed; it holds from the next deployment on."""
+
+    name: ServiceName | UnsetType = UNSET
+    image: ImageName | UnsetType = UNSET
+    port: Port | UnsetType = UNSET
+    memory_mb: MemoryMb | UnsetType = UNSET
+    cpu_count: CpuCount | UnsetType = UNSET
+    health_path: HealthPath | UnsetType = UNSET
+    egress: Egress | UnsetType = UNSET
+    replicas: Replicas | UnsetType = UNSET
+
+
+async def patch(call: Call) -> Reply:
+    """Changes settings."""
+    body = call.body(ServiceChanges)
+    service_id = find(call, call.app.views, call.path_id()).service_id
+    if body.egress is not UNSET:
+        _check_egress(call, body.egress)
+    changes = ServiceConfigured(
+        name=_given(body.name),
+        label=check_label(body.name, "/name") if body.name is not UNSET else None,
+        image=_image(call, body.image) if body.image is not UNSET else None,
+        port=_given(body.port),
+        memory_mb=_given(body.memory_mb),
+        cpu_milli=cpu_milli(body.cpu_count) if body.cpu_count is not UNSET else None,
+        health_path=_given(body.health_path),
+        egress=_given(body.egress),
+        replicas=_given(body.replicas),
+    )
+    return await order(
+        call, ConfigureService(tenant_id=call.tenant_id, service_id=service_id, changes=changes), service_id
+    )
+
+
+def _given(value: T | UnsetType) -> T | None:
+    return None if isinstance(value, UnsetType) else value
+
+
+async def delete(call: Call) -> Reply:
+    """The service is gone for its tenant at once; what it left is removed behind that."""
+    command = DeleteService(tenant_id=call.tenant_id, service_id=call.path_id())
+    return await call.order(command, lambda _: None, 204)
+
+
+class Status(Struct, frozen=True):
+    """Where a service stands, and where it is to be."""
+
+    status: str
+    desired_status: str
+
+
+async def _status(call: Call, command: Command) -> Reply:
+    service_id = call.path_id()
+
+    def told(views: Connection) -> Status:
+        row = services.find(views, service_id)
+        assert row
+        return Status(row.status, row.desired)
+
+    reply = await call.order(command, told)
+    if await waited(call, service_id, reply):
+        reply.body = json.encode(told(call.app.views))
+    return reply
+
+
+async def start(call: Call) -> Reply:
+    """What ran last runs again."""
+    return await _status(
+        call, StartService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
+    )
+
+
+async def stop(call: Call) -> Reply:
+    """Nothing of the service is to run."""
+    return await _status(call, StopService(tenant_id=call.tenant_id, service_id=call.path_id()))
+
+
+async def restart(call: Call) -> Reply:
+    """The same image, in fresh instances, with today's settings and variables."""
+    return await _status(
+        call, RestartService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
+    )
+
+
+async def reset(call: Call) -> Reply:
+    """Forgets the crashes and deploys again."""
+    return await _status(
+        call, ResetService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
+    )
+
+
+async def redeploy(call: Call) -> Reply:
+    """Pulls the service's image again and deploys it."""
+    command = DeployImage(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
+    return await order(call, command, call.path_id())
+
+
+ROUTES = [
+    Route("POST", "/v1/services", create, scope="deploy", body=NewService),
+    Route("GET", "/v1/services", list_all),
+    Route("GET", "/v1/services/{service_id}", get),
+    Route("PATCH", "/v1/services/{service_id}", patch, scope="deploy", body=ServiceChanges),
+    Route("DELETE", "/v1/services/{service_id}", delete, scope="deploy"),
+    Route("POST", "/v1/services/{service_id}/start", start, scope="deploy"),
+    Route("POST", "/v1/services/{service_id}/stop", stop, scope="deploy"),
+    Route("POST", "/v1/services/{service_id}/restart", restart, scope="deploy"),
+    Route("POST", "/v1/services/{service_id}/reset", reset, scope="deploy"),
+    Route("POST", "/v1/services/{service_id}/redeploy", redeploy, scope="deploy"),
+]

@@ -1,0 +1,178 @@
+"""The platform itself: whether it is well, and what it counts."""
+
+import shutil
+
+from msgspec import UNSET, Struct, UnsetType
+
+from ahplat.api.call import Call, Reply, json_reply
+from ahplat.api.route import Route
+from ahplat.commands.effects import Unpark
+from ahplat.errors import Rejected
+from ahplat.metrics import exposition
+from events.log import head
+from projections import todo
+
+
+class Health(Struct, frozen=True):
+    """The least that can be said."""
+
+    status: str
+
+
+async def health(call: Call) -> Reply:
+    """The process answers. Nothing else is looked at."""
+    return json_reply(Health("ok"))
+
+
+class Ready(Struct, frozen=True):
+    """Which parts are there: "ok", or what is the matter."""
+
+    status: str
+    log: str
+    views: str
+    engine: str
+
+
+async def ready(call: Call) -> Reply:
+    """200 when commands are decided, reads are in step and the engine answers; else 503 with the same body."""
+    app = call.app
+    if not app.ready.is_set():
+        done, total = app.progress
+        return json_reply(Ready("unavailable", "ok", f"building: {done} of {total} events", "unknown"), 503)
+    engine = await app.engine.status()
+    is_ready = engine.available and not app.closing
+    body = Ready("ok" if is_ready else "unavailable", "ok", "ok", "ok" if engine.available else engine.detail or "away")
+    return json_reply(body, 200 if is_ready else 503)
+
+
+class Part(Struct, frozen=True):
+    """A part of the machine. `version` is absent where it is not known."""
+
+    available: bool
+    version: str | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+
+
+class Disk(Struct, frozen=True):
+    """Of the file system that holds the log."""
+
+    total_gb: float
+    free_gb: float
+    used_percent: float
+
+
+class LogPart(Struct, frozen=True):
+    """How far the log goes, and which life of it this is."""
+
+    position: int
+    epoch: int
+
+
+class EffectsPart(Struct, frozen=True):
+    """Work without an outcome: how much, how long the oldest has been waiting, how much waits for an operator."""
+
+    open: int
+    oldest_s: int
+    parked: int
+
+
+class EnginePart(Struct, frozen=True):
+    """Where services run. `isolated` is false where they share the host's kernel with the platform."""
+
+    name: str
+    available: bool
+    isolated: bool
+
+
+class Detailed(Struct, frozen=True):
+    """Everything that a status tool shows."""
+
+    status: str
+    docker: Part
+    gvisor: Part
+    disk: Disk
+    engine: EnginePart
+    router: Part
+    log: LogPart
+    effects: EffectsPart
+
+
+async def detailed(call: Call) -> Reply:
+    """The parts, one by one."""
+    app = call.app
+    engine = await app.engine.status()
+    usage = shutil.disk_usage(app.config.data_dir)
+    open_work = todo.open_of_all(app.views)
+    now_us = app.clock.now_us()
+    is_docker = engine.name == "docker"
+    return json_reply(
+        Detailed(
+            status="ok" if engine.available else "degraded",
+            docker=Part(is_docker and engine.available, engine.version if is_docker else UNSET, engine.detail or UNSET),
+            gvisor=Part(bool(engine.runtime), engine.runtime or UNSET),
+            disk=Disk(
+                total_gb=round(usage.total / 1e9, 1),
+                free_gb=round(usage.free / 1e9, 1),
+                used_percent=round(100 * (usage.total - usage.free) / usage.total, 1),
+            ),
+            engine=EnginePart(engine.name, engine.available, engine.isolated),
+            router=Part(True, detail="built in: the API's port forwards to services"),
+            log=LogPart(head(app.log), app.epoch),
+            effects=EffectsPart(
+                open=len(open_work),
+                oldest_s=(now_us - open_work[0].opened_us) // 1_000_000 if open_work else 0,
+                parked=sum(work.parked for work in open_work),
+            ),
+        )
+    )
+
+
+class TokenBody(Struct):
+    """A bootstrap token in a body."""
+
+    token: str = ""
+    bootstrap_token: str = ""
+
+
+class Valid(Struct, frozen=True):
+    """Whether the token is one of the operator's."""
+
+    valid: bool
+
+
+async def validate_token(call: Call) -> Reply:
+    """Says whether a bootstrap token is one of the operator's; wrong ones are limited like failed keys."""
+    body = call.body(TokenBody)
+    token = call.request.headers.get("X-Bootstrap-Token") or body.token or body.bootstrap_token
+    return json_reply(Valid(call.app.gate.bootstrap(token, call.address)))
+
+
+async def metrics(call: Call) -> Reply:
+    """Prometheus' text format."""
+    return Reply(200, exposition(call.app), "text/plain; version=0.0.4; charset=utf-8")
+
+
+class Unparked(Struct, frozen=True):
+    """The work that is tried again."""
+
+    intent: int
+
+
+async def unpark(call: Call) -> Reply:
+    """Has parked work tried again."""
+    text = call.path_id()
+    work = todo.find(call.app.views, int(text)) if text.isdecimal() and len(text) < 19 else None
+    if work is None:
+        raise Rejected("effect_not_found", f"no open work has the position {text[:20]}")
+    command = Unpark(tenant_id=work.tenant_id, intent=work.intent)
+    return await call.order(command, lambda _: Unparked(work.intent))
+
+
+ROUTES = [
+    Route("GET", "/v1/system/health", health, auth="none", early=True),
+    Route("GET", "/v1/system/ready", ready, auth="none", early=True),
+    Route("GET", "/v1/system/health/detailed", detailed),
+    Route("POST", "/v1/system/bootstrap-token/validate", validate_token, auth="none", body=TokenBody),
+    Route("POST", "/v1/system/effects/{position}/unpark", unpark, auth="operator"),
+    Route("GET", "/metrics", metrics, auth="metrics"),
+]

@@ -1,0 +1,367 @@
+"""Tenants over HTTP: registration, the tenant itself, and what the operator does with tenants."""
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from apsw import Connection
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ahplat import limits
+from ahplat.api.auth import SCOPES, Throttled, key_created
+from ahplat.api.call import Call, Reply, answer, json_reply
+from ahplat.api.fields import Email, Quota, TenantName, check_label, cpu_count, invalid
+from ahplat.api.route import Route
+from ahplat.clock import new_id
+from ahplat.commands.keys import CreateKey
+from ahplat.commands.tenants import (
+    ChangeProfile,
+    ReactivateTenant,
+    RegisterTenant,
+    RequestErasure,
+    SetQuotas,
+    SuspendTenant,
+)
+from ahplat.errors import AhError, Rejected, Unreadable
+from ahplat.sealing import Keyring
+from projections import keys, services, tenants
+from projections.tenants import TenantRow
+
+_FIRST_KEY = "first key"
+
+
+class Tenant(Struct, frozen=True):
+    """A tenant as its holder and the operator see it. Name and email are absent once it is erased."""
+
+    id: str
+    tenant_id: str
+    dns_label: str
+    status: str
+    created_at: int
+    updated_at: int
+    name: str | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    suspended_at: int | UnsetType = UNSET
+
+
+def render(row: TenantRow, keyring: Keyring) -> Tenant:
+    """The public form of a tenant's row."""
+    return Tenant(
+        id=row.tenant_id,
+        tenant_id=row.tenant_id,
+        dns_label=row.label,
+        status=row.status,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        name=_opened(keyring, row.tenant_id, "name", row.name),
+        email=_opened(keyring, row.tenant_id, "email", row.email),
+        suspended_at=row.suspended_at or UNSET,
+    )
+
+
+def _opened(keyring: Keyring, tenant_id: str, field: str, sealed: bytes | None) -> str | UnsetType:
+    if sealed is None:
+        return UNSET
+    try:
+        return keyring.unseal(tenant_id, f"tenant-{tenant_id}", field, sealed).decode()
+    except Unreadable:
+        return UNSET
+
+
+def seal(call: Call, tenant_id: str, field: str, text: str) -> bytes:
+    """Seals a field of the tenant's own stream."""
+    return call.app.keyring.seal(tenant_id, f"tenant-{tenant_id}", field, text.encode())
+
+
+# registration
+
+
+class Registration(Struct):
+    """A new tenant; the token may come here instead of in its header."""
+
+    name: TenantName
+    email: Email
+    bootstrap_token: str = ""
+
+
+class Registered(Struct, frozen=True):
+    """The tenant and, once, its first key."""
+
+    tenant_id: str
+    api_key: str | UnsetType = UNSET
+
+
+def check_bootstrap(call: Call, token: str) -> None:
+    """Raises Rejected unless the operator calls, or the body's token is the operator's."""
+    if call.principal.kind in ("bootstrap", "operator"):
+        return
+    if not call.app.gate.bootstrap(token, call.address):
+        raise Rejected("bootstrap_token_invalid", "this wants X-Bootstrap-Token, or bootstrap_token in the body")
+
+
+async def register(call: Call) -> Reply:
+    """Makes a tenant and its first key."""
+    app, body = call.app, call.body(Registration)
+    is_open = app.config.dev and app.config.open_registration
+    if not is_open:
+        check_bootstrap(call, body.bootstrap_token)
+    label = check_label(body.name, "/name")
+    if not app.config.dev:
+        limit_registrations(call)
+    now_us = app.clock.now_us()
+    tenant_id, key_id = new_id(now_us), new_id(now_us)
+    made = await app.gate.new_key(key_id)
+    await asyncio.to_thread(app.keyring.create, tenant_id)
+    command = RegisterTenant(
+        tenant_id=tenant_id,
+        name=seal(call, tenant_id, "name", body.name),
+        email=seal(call, tenant_id, "email", body.email),
+        email_index=app.keyring.email_index(body.email),
+        label=label,
+        pool=app.config.tenant_pool,
+        key=key_created(made, seal(call, tenant_id, "key.name", _FIRST_KEY), list(SCOPES[2:]), 0),
+    )
+    try:
+        done = await call.submit(
+            command,
+            lambda _: answer(Registered(tenant_id), 201, "/v1/tenant", secret=Registered(tenant_id, made.api_key)),
+            keeps_secret=not is_open,
+        )
+    except AhError:
+        await asyncio.to_thread(app.keyring.destroy, tenant_id)
+        raise
+    if done.replayed:
+        await asyncio.to_thread(app.keyring.destroy, tenant_id)
+    return call.reply(done)
+
+
+def limit_registrations(call: Call) -> None:
+    """Raises Throttled: so many an hour from one address, and so many in all."""
+    now = call.app.clock.monotonic()
+    for window, who in ((call.app.registrations_here, call.address), (call.app.registrations, "")):
+        if wait_s := window.take(who, now):
+            raise Throttled("registration_limited", "too many registrations", wait_s)
+
+
+class Recovery(Struct):
+    """Whose key is to be replaced."""
+
+    email: Email
+    bootstrap_token: str = ""
+
+
+class Recovered(Struct, frozen=True):
+    """One more key; `key` and `api_key` are the same, told once."""
+
+    id: str
+    name: str
+    created_at: int
+    key: str | UnsetType = UNSET
+    api_key: str | UnsetType = UNSET
+
+
+async def recover(call: Call) -> Reply:
+    """Gives the tenant with this address one more key."""
+    app, body = call.app, call.body(Recovery)
+    check_bootstrap(call, body.bootstrap_token)
+    row = tenants.find_by_email(app.views, app.keyring.email_index(body.email))
+    if row is None:
+        raise Rejected("tenant_not_found", "no tenant has this email")
+    made = await app.gate.new_key(new_id(app.clock.now_us()))
+    key = key_created(made, seal(call, row.tenant_id, "key.name", "recovered"), list(SCOPES[2:]), 0)
+
+    def told(views: Connection, secret: bool) -> Recovered:
+        found = keys.find(views, made.key_id)
+        assert found
+        shown = made.api_key if secret else UNSET
+        return Recovered(made.key_id, "recovered", found.created_at, shown, shown)
+
+    command = CreateKey(tenant_id=row.tenant_id, key=key)
+    return call.reply(
+        await call.submit(command, lambda views: answer(told(views, False), 201, secret=told(views, True)))
+    )
+
+
+class Reactivated(Struct, frozen=True):
+    """The tenant is back; its new key is told once."""
+
+    tenant_id: str
+    status: str
+    api_key: str | UnsetType = UNSET
+
+
+async def reactivate(call: Call) -> Reply:
+    """Ends a suspension; what ran before runs again."""
+    check_bootstrap(call, call.body(Token).bootstrap_token)
+    row = _find(call)
+    made = await call.app.gate.new_key(new_id(call.app.clock.now_us()))
+    key = key_created(made, seal(call, row.tenant_id, "key.name", "reactivated"), list(SCOPES[2:]), 0)
+    command = ReactivateTenant(tenant_id=row.tenant_id, key=key)
+    plain = Reactivated(row.tenant_id, "active")
+    secret = Reactivated(row.tenant_id, "active", made.api_key)
+    return call.reply(await call.submit(command, lambda _: answer(plain, secret=secret)))
+
+
+class Token(Struct):
+    """A body that holds at most the token."""
+
+    bootstrap_token: str = ""
+
+
+def _find(call: Call) -> TenantRow:
+    row = tenants.find(call.app.views, call.path_id())
+    if row is None or row.status == "erased":
+        raise Rejected("tenant_not_found", f"there is no tenant {call.path_id()[:64]}")
+    return row
+
+
+# the tenant itself
+
+
+async def get(call: Call) -> Reply:
+    """The caller's tenant."""
+    row = tenants.find(call.app.views, call.tenant_id)
+    assert row
+    return json_reply(render(row, call.app.keyring), ETag=call.etag(row.version))
+
+
+class Profile(Struct):
+    """What a tenant may change of itself."""
+
+    name: TenantName | UnsetType = UNSET
+    email: Email | UnsetType = UNSET
+
+
+async def patch(call: Call) -> Reply:
+    """Changes name or email. The host names stay: a label is fixed at registration."""
+    body = call.body(Profile)
+    command = ChangeProfile(
+        tenant_id=call.tenant_id,
+        name=seal(call, call.tenant_id, "name", body.name) if body.name is not UNSET else None,
+        email=seal(call, call.tenant_id, "email", body.email) if body.email is not UNSET else None,
+        email_index=call.app.keyring.email_index(body.email) if body.email is not UNSET else None,
+    )
+    return await call.order(command, lambda views: _rendered(call, views, call.tenant_id))
+
+
+def _rendered(call: Call, views: Connection, tenant_id: str) -> Tenant:
+    row = tenants.find(views, tenant_id)
+    assert row
+    return render(row, call.app.keyring)
+
+
+async def delete(call: Call) -> Reply:
+    """Suspends the tenant: keys die now, what runs is stopped, all is kept for a while."""
+    return await call.order(SuspendTenant(tenant_id=call.tenant_id), lambda _: None, 204)
+
+
+class Usage(Struct, frozen=True):
+    """How much of one quota is used."""
+
+    used: float
+    max: float
+
+
+class TenantUsage(Struct, frozen=True):
+    """What the tenant uses and may use."""
+
+    services: Usage
+    api_keys: Usage
+    memory_mb: int
+    used_memory_mb: int
+    cpu_cores: int
+    used_cpu_cores: float
+    rate_limit: int
+
+
+def usage_of(views: Connection, tenant_id: str) -> TenantUsage:
+    """Counts what is wanted to run against the quotas."""
+    quotas = limits.QUOTAS | tenants.quotas_of(views, tenant_id)
+    rows = services.list_of(views, tenant_id)
+    running = [row for row in rows if row.desired == "running"]
+    return TenantUsage(
+        services=Usage(len(rows), quotas["max_services"]),
+        api_keys=Usage(keys.count_of(views, tenant_id), limits.KEYS_PER_TENANT),
+        memory_mb=quotas["max_memory_mb"],
+        used_memory_mb=sum(row.memory_mb * row.replicas for row in running),
+        cpu_cores=quotas["max_cpu_cores"],
+        used_cpu_cores=cpu_count(sum(row.cpu_milli * row.replicas for row in running)),
+        rate_limit=quotas["api_rate_limit"],
+    )
+
+
+async def usage(call: Call) -> Reply:
+    """What is used of each quota."""
+    return json_reply(usage_of(call.app.views, call.tenant_id))
+
+
+# the operator
+
+
+async def list_all(call: Call) -> Reply:
+    """All tenants, newest first."""
+    page = call.page("tenants")
+    rows = tenants.list_all(call.app.views, page.limit, page.offset, page.before)
+    last = rows[-1].tenant_id if rows else ""
+    return call.listing("tenants", page, [render(row, call.app.keyring) for row in rows], last)
+
+
+async def get_one(call: Call) -> Reply:
+    """One tenant."""
+    row = tenants.find(call.app.views, call.path_id())
+    if row is None:
+        raise Rejected("tenant_not_found", f"there is no tenant {call.path_id()[:64]}")
+    return json_reply(render(row, call.app.keyring), ETag=call.etag(row.version))
+
+
+class Quotas(Struct):
+    """New values of quotas; those that are absent stay."""
+
+    max_services: Quota | UnsetType = UNSET
+    max_databases: Quota | UnsetType = UNSET
+    max_builds_concurrent: Quota | UnsetType = UNSET
+    max_env_vars_per_service: Quota | UnsetType = UNSET
+    max_environments: Quota | UnsetType = UNSET
+    max_memory_mb: Annotated[int, Meta(ge=0, le=1_000_000_000)] | UnsetType = UNSET
+    max_cpu_cores: Quota | UnsetType = UNSET
+    max_disk_gb: Quota | UnsetType = UNSET
+    api_rate_limit: Quota | UnsetType = UNSET
+
+
+async def set_quotas(call: Call) -> Reply:
+    """Sets a tenant's quotas and answers with all of them."""
+    values: dict[str, int] = msgspec.to_builtins(call.body(Quotas))
+    tenant_id = _find(call).tenant_id
+    command = SetQuotas(tenant_id=tenant_id, quotas=values)
+    return await call.order(command, lambda views: limits.QUOTAS | tenants.quotas_of(views, tenant_id))
+
+
+class Erasure(Struct):
+    """What is to be erased for good, by its name."""
+
+    confirm: str = ""
+
+
+async def erase(call: Call) -> Reply:
+    """Has everything of the tenant made unreadable, for good."""
+    row = _find(call)
+    name = _opened(call.app.keyring, row.tenant_id, "name", row.name)
+    if call.body(Erasure).confirm != name:
+        raise invalid("/confirm", "expected the tenant's name: this cannot be undone")
+    command = RequestErasure(tenant_id=row.tenant_id)
+    return await call.order(command, lambda views: _rendered(call, views, row.tenant_id), 202)
+
+
+ROUTES = [
+    Route("POST", "/v1/tenants/register", register, auth="registration", body=Registration),
+    Route("POST", "/v1/tenants/{tenant_id}/reactivate", reactivate, auth="bootstrap", body=Token),
+    Route("POST", "/v1/auth/recover", recover, auth="bootstrap", body=Recovery),
+    Route("GET", "/v1/tenant", get),
+    Route("PATCH", "/v1/tenant", patch, scope="admin", body=Profile),
+    Route("DELETE", "/v1/tenant", delete, scope="admin"),
+    Route("GET", "/v1/tenant/usage", usage),
+    Route("GET", "/v1/tenants", list_all, auth="operator"),
+    Route("GET", "/v1/tenants/{tenant_id}", get_one, auth="operator"),
+    Route("PATCH", "/v1/tenants/{tenant_id}/quotas", set_quotas, auth="operator", body=Quotas),
+    Route("DELETE", "/v1/tenants/{tenant_id}/data", erase, auth="operator", body=Erasure),
+]

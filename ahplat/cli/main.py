@@ -1,0 +1,36 @@
+"""`ah`: serves, and is the operator's tool. Without a subcommand it serves."""
+
+import click
+
+from ahplat.cli.demo import demo
+from ahplat.cli.operate import unpark
+from ahplat.cli.serve import SETTINGS, serve
+
+
+@click.group(
+    invoke_without_command=True,
+    params=[*SETTINGS],
+    context_settings={"auto_envvar_prefix": "AH", "help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name=None, version="0.1.0", prog_name="ah")
+@click.pass_context
+def main(context: click.Context, /, **settings: object) -> None:
+    """A self-hosted platform that AI agents operate over REST. Without a command, ah serves.
+
+    \b
+    Try it:          ah demo
+    On a laptop:     ah --dev --open-registration
+    For real:        AH_BOOTSTRAP_TOKEN=$(openssl rand -hex 32) ah --domain apps.example.org
+
+    Every option is also an environment variable: --data-dir is AH_DATA_DIR. Outside --dev the server wants
+    AH_BOOTSTRAP_TOKEN (at least 32 characters; several, separated by commas, are valid at once), Docker and runsc.
+    """
+    if context.invoked_subcommand is None:
+        serve(settings)
+
+
+main.add_command(demo)
+main.add_command(unpark)
+
+if __name__ == "__main__":
+    main(prog_name="ah")

@@ -1,0 +1,171 @@
+"""The server from the command line: its options, its checks before start, its signals."""
+
+import asyncio
+import ipaddress
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from ahplat import limits
+from ahplat.config import MIN_TOKEN_CHARACTERS, Config
+from ahplat.errors import CannotStart
+from ahplat.main import start
+
+EXIT_CANNOT_START = 2
+EXIT_BROKEN = 3
+_REMEDY = "make one with `openssl rand -hex 32`"
+
+
+def _option(name: str, text: str, **how: Any) -> click.Option:
+    return click.Option([name], help=text, show_default="default" in how, **how)
+
+
+SETTINGS: list[click.Parameter] = [
+    _option("--dev", "For trying out: plain http, the embedded engine allowed.", is_flag=True),
+    _option("--open-registration", "With --dev: anybody may register a tenant.", is_flag=True),
+    _option("--host", "Address to listen on.", default="127.0.0.1"),
+    _option("--port", "0 is any free one.", type=click.IntRange(0, 65_535), default=8080),
+    _option(
+        "--data-dir",
+        "Where log, keys and views are kept.",
+        type=click.Path(path_type=Path),
+        default=Path("/var/lib/ah"),
+    ),
+    _option(
+        "--engine",
+        "Where services run. auto: Docker with runsc, else (with --dev) as processes of this machine.",
+        type=click.Choice(["auto", "docker", "embedded"]),
+        default="auto",
+    ),
+    _option("--docker-host", "Docker's address.", default="", envvar=["AH_DOCKER_HOST", "DOCKER_HOST"]),
+    _option("--domain", "Services are at <service>.<tenant>.<domain>.", default="localhost"),
+    _option("--allow-registry", "Also take images from HOST. Repeatable.", multiple=True, metavar="HOST"),
+    _option(
+        "--trusted-proxy",
+        "Believe its X-Forwarded-*; loopback always is. Repeatable.",
+        multiple=True,
+        metavar="ADDRESS",
+    ),
+    _option("--tenant-pool", "Tenants' networks are cut from it, a /26 each.", default="10.128.0.0/12", metavar="CIDR"),
+    _option(
+        "--metrics-listen",
+        'Prometheus scrapes here, without a key; "" is nowhere.',
+        default="127.0.0.1:9464",
+        metavar="HOST:PORT",
+    ),
+    _option(
+        "--drain-s",
+        "How long an old instance goes on after the route has moved.",
+        type=click.FloatRange(0, 300),
+        default=limits.DRAIN_S,
+    ),
+    _option(
+        "--deploy-timeout-s",
+        "How long a started deployment may take to be healthy.",
+        type=click.FloatRange(0.1, 3_600),
+        default=float(limits.DEPLOY_TIMEOUT_S),
+    ),
+    _option(
+        "--log-level", "How much is said.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
+    ),
+    click.Option(["--rate-limits/--no-rate-limits"], default=True, hidden=True),
+]
+
+
+def serve(settings: dict[str, Any]) -> None:
+    """Serves until SIGTERM or Ctrl-C. Exits 2 with one line when something is missing."""
+    logging.basicConfig(
+        level=settings["log_level"].upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        config = configured(settings)
+        uvloop.run(_serve(config))
+    except CannotStart as error:
+        click.echo(f"ah: {error}", err=True)
+        sys.exit(EXIT_CANNOT_START)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def configured(settings: dict[str, Any]) -> Config:
+    """The settings as a Config. Raises CannotStart for those that do not go together."""
+    tokens = tuple(token for token in os.environ.get("AH_BOOTSTRAP_TOKEN", "").split(",") if token)
+    if any(len(token) < MIN_TOKEN_CHARACTERS for token in tokens):
+        raise CannotStart(f"AH_BOOTSTRAP_TOKEN is shorter than {MIN_TOKEN_CHARACTERS} characters: {_REMEDY}")
+    if not tokens and not settings["dev"]:
+        raise CannotStart(f"AH_BOOTSTRAP_TOKEN is not set: {_REMEDY}, or try ah with --dev")
+    if settings["open_registration"] and not settings["dev"]:
+        raise CannotStart("--open-registration goes with --dev only: anybody could register")
+    metrics_host, metrics_port = _address(settings["metrics_listen"])
+    return Config(
+        data_dir=settings["data_dir"].absolute(),
+        host=settings["host"],
+        port=settings["port"],
+        engine=settings["engine"],
+        docker_host=settings["docker_host"],
+        dev=settings["dev"],
+        open_registration=settings["open_registration"],
+        domain=settings["domain"].lower().strip("."),
+        bootstrap_tokens=tokens,
+        allow_registries=frozenset(settings["allow_registry"]),
+        trusted_proxies=frozenset({"127.0.0.1", "::1", *settings["trusted_proxy"]}),
+        tenant_pool=_pool(settings["tenant_pool"]),
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
+        rate_limits=settings["rate_limits"],
+        drain_s=settings["drain_s"],
+        deploy_timeout_s=settings["deploy_timeout_s"],
+        crash_at=os.environ.get("AH_CRASH_AT", ""),
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    if not text:
+        return "", 0
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise CannotStart(f"--metrics-listen is {text!r}: expected HOST:PORT, such as 127.0.0.1:9464")
+    return host.strip("[]"), int(port)
+
+
+def _pool(text: str) -> str:
+    try:
+        pool = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise CannotStart(f"--tenant-pool is {text!r}: expected a network such as 10.128.0.0/12 ({error})") from error
+    if pool.version != 4 or pool.prefixlen > 26 or not pool.is_private:
+        raise CannotStart(f"--tenant-pool is {text}: expected a private IPv4 network of at least a /26")
+    return str(pool)
+
+
+async def _serve(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    starting = asyncio.ensure_future(start(config))
+    waiting = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():  # Ctrl-C while the views are being built
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return
+    running = await starting
+    engine = running.app.engine.name
+    click.echo(
+        f"ah: serving on http://{config.host}:{running.app.port}, engine {engine}, data in {config.data_dir}", err=True
+    )
+    ended = asyncio.ensure_future(running.ended.wait())
+    await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+    await running.close()
+    if running.failure:
+        click.echo(f"ah: stopped: {running.failure}", err=True)
+        sys.exit(EXIT_BROKEN)

@@ -1,0 +1,13 @@
+"""Every command and how it is decided. What is not in COMMANDS cannot be done."""
+
+from ahplat.commands import deployments, effects, instances, keys, services, tenants
+from ahplat.commands.command import Command, Decision
+
+COMMANDS: dict[type[Command], Decision] = {
+    **tenants.COMMANDS,
+    **keys.COMMANDS,
+    **services.COMMANDS,
+    **deployments.COMMANDS,
+    **instances.COMMANDS,
+    **effects.COMMANDS,
+}

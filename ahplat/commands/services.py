@@ -1,0 +1,239 @@
+"""What may happen to services, as their tenants ask for it."""
+
+from apsw import Connection
+from msgspec import Struct, structs
+
+from ahplat import limits
+from ahplat.commands.command import Command, Decision
+from ahplat.errors import Rejected
+from events.event import Event, wire_name
+from events.services import (
+    ServiceConfigured,
+    ServiceCreated,
+    ServiceDeleteRequested,
+    ServiceDeployRequested,
+    ServiceDeploySuperseded,
+    ServiceEnvSet,
+    ServiceEnvUnset,
+    ServiceInstanceHealthy,
+    ServiceRepairRequested,
+    ServiceStopRequested,
+    ServiceWorkSuperseded,
+)
+from projections import deployments, services, tenants, todo
+from projections.deployments import DeploymentRow
+from projections.services import ServiceRow
+from projections.todo import TodoRow
+
+STREAM = "service-{0.service_id}"
+DEPLOY = wire_name(ServiceDeployRequested)
+ROUTE = wire_name(ServiceInstanceHealthy)
+BUSY = frozenset({DEPLOY, ROUTE, wire_name(ServiceStopRequested), wire_name(ServiceRepairRequested)})
+"""Work that changes what serves; draining is not: it comes after."""
+
+
+class ServiceCommand(Command, frozen=True, kw_only=True):
+    """A command about one service of the tenant."""
+
+    service_id: str
+
+
+class Holdings(Struct, frozen=True):
+    """What the tenant has beside the service in question, and what it may have."""
+
+    quotas: dict[str, int]
+    services: int
+    memory_mb: int  # of all that is wanted to run
+    cpu_milli: int
+    names: frozenset[str]
+    labels: frozenset[str]
+
+
+class ServiceState(Struct, frozen=True):
+    """A service as a decider sees it. `open` is its unfinished work, `last` the deployment that it would repeat."""
+
+    service: ServiceRow
+    env: frozenset[str]
+    open: list[TodoRow]
+    last: DeploymentRow | None
+    holdings: Holdings
+
+
+def load_holdings(views: Connection, tenant_id: str, without: str) -> Holdings:
+    rows = [row for row in services.list_of(views, tenant_id) if row.service_id != without]
+    running = [row for row in rows if row.desired == "running"]
+    return Holdings(
+        quotas=limits.QUOTAS | tenants.quotas_of(views, tenant_id),
+        services=len(rows),
+        memory_mb=sum(row.memory_mb * row.replicas for row in running),
+        cpu_milli=sum(row.cpu_milli * row.replicas for row in running),
+        names=frozenset(row.name for row in rows),
+        labels=frozenset(row.label for row in rows),
+    )
+
+
+def load_service(views: Connection, command: ServiceCommand) -> ServiceState:
+    row = services.find(views, command.service_id)
+    if row is None or row.tenant_id != command.tenant_id or row.desired == "deleted":
+        raise Rejected("service_not_found", f"there is no service {command.service_id}")
+    return ServiceState(
+        service=row,
+        env=frozenset(services.env_of(views, row.service_id, row.env_version)),
+        open=todo.open_of(views, f"service-{row.service_id}"),
+        last=deployments.find(views, row.deployment_id) if row.deployment_id else None,
+        holdings=load_holdings(views, row.tenant_id, row.service_id),
+    )
+
+
+# rules that several commands share
+
+
+def check_quota(name: str, used: float, holdings: Holdings, unit: str) -> None:
+    """Raises Rejected `quota_exceeded` when `used` is more than the tenant may have."""
+    if used > holdings.quotas[name]:
+        raise Rejected("quota_exceeded", f"{used:g} {unit} wanted, {holdings.quotas[name]} allowed ({name})")
+
+
+def check_resources(memory_mb: int, cpu_milli: int, replicas: int, holdings: Holdings) -> None:
+    """What is wanted to run, this service with the others, has to fit the tenant's quotas."""
+    check_quota("max_memory_mb", holdings.memory_mb + memory_mb * replicas, holdings, "MB of memory")
+    check_quota("max_cpu_cores", (holdings.cpu_milli + cpu_milli * replicas) / 1000, holdings, "cores")
+
+
+def check_name(name: str, label: str, holdings: Holdings) -> None:
+    """Names and labels are unique in their tenant."""
+    if name in holdings.names:
+        raise Rejected("name_taken", f"there is a service named {name!r}")
+    if label in holdings.labels:
+        raise Rejected("name_taken", f"another service has the host name {label!r} already")
+
+
+def superseded(state: ServiceState, everything: bool) -> list[Event]:
+    """Closes the open work that a newer wish makes pointless, in the same append, so that nobody waits for it.
+
+    A route that is being moved is only called off by a stop or a delete (`everything`): a deploy lets it come to an end.
+    """
+    closed: list[Event] = []
+    for work in state.open:
+        if work.type == DEPLOY:
+            closed.append(ServiceDeploySuperseded(work.intent, work.deployment_id))
+        elif work.type != ROUTE or everything:
+            closed.append(ServiceWorkSuperseded(work.intent))
+    return closed
+
+
+# commands
+
+
+class CreateService(Command, frozen=True, kw_only=True):
+    """A new service, and its first deployment unless it waits for a build (`image` is "")."""
+
+    service_id: str
+    created: ServiceCreated
+    env: dict[str, bytes]
+    deployment_id: str
+
+
+def load_creation(views: Connection, command: CreateService) -> Holdings:
+    return load_holdings(views, command.tenant_id, without="")
+
+
+def create(state: Holdings, command: CreateService) -> list[Event]:
+    wanted = command.created
+    check_name(wanted.name, wanted.label, state)
+    check_quota("max_services", state.services + 1, state, "services")
+    check_quota("max_env_vars_per_service", len(command.env), state, "variables")
+    check_resources(wanted.memory_mb, wanted.cpu_milli, wanted.replicas, state)
+    events: list[Event] = [wanted]
+    if command.env:
+        events.append(ServiceEnvSet(command.env))
+    if wanted.image:
+        env_version = len(events) if command.env else 0
+        events.append(first_deployment(wanted, command.deployment_id, env_version))
+    return events
+
+
+def first_deployment(wanted: ServiceCreated, deployment_id: str, env_version: int) -> ServiceDeployRequested:
+    return ServiceDeployRequested(
+        deployment_id=deployment_id,
+        number=1,
+        trigger="create",
+        image=wanted.image,
+        port=wanted.port,
+        memory_mb=wanted.memory_mb,
+        cpu_milli=wanted.cpu_milli,
+        health_path=wanted.health_path,
+        egress=wanted.egress,
+        replicas=wanted.replicas,
+        env_version=env_version,
+    )
+
+
+class ConfigureService(ServiceCommand, frozen=True, kw_only=True):
+    """Settings for the next deployment."""
+
+    changes: ServiceConfigured
+
+
+def configure(state: ServiceState, command: ConfigureService) -> list[Event]:
+    changes, service = command.changes, state.service
+    changed = {key: value for key, value in structs.asdict(changes).items() if value is not None}
+    after = structs.replace(service, **changed)
+    if after == service:
+        return []
+    check_name(after.name, after.label, state.holdings)
+    if after.desired == "running":
+        check_resources(after.memory_mb, after.cpu_milli, after.replicas, state.holdings)
+    return [changes]
+
+
+class SetEnv(ServiceCommand, frozen=True, kw_only=True):
+    """Sets or replaces variables; values are sealed."""
+
+    sealed: dict[str, bytes]
+
+
+def set_env(state: ServiceState, command: SetEnv) -> list[Event]:
+    names = state.env | command.sealed.keys()
+    check_quota("max_env_vars_per_service", len(names), state.holdings, "variables")
+    return [ServiceEnvSet(command.sealed)]
+
+
+class UnsetEnv(ServiceCommand, frozen=True, kw_only=True):
+    """Takes one variable away."""
+
+    key: str
+
+
+def unset_env(state: ServiceState, command: UnsetEnv) -> list[Event]:
+    if command.key not in state.env:
+        raise Rejected("env_not_found", f"the service has no variable {command.key}")
+    return [ServiceEnvUnset(command.key)]
+
+
+class StopService(ServiceCommand, frozen=True, kw_only=True):
+    """Nothing of the service is to run."""
+
+
+def stop(state: ServiceState, _: StopService) -> list[Event]:
+    if state.service.desired == "stopped":
+        return []
+    return [*superseded(state, everything=True), ServiceStopRequested()]
+
+
+class DeleteService(ServiceCommand, frozen=True, kw_only=True):
+    """The service goes, with all that it left in the engine."""
+
+
+def delete(state: ServiceState, _: DeleteService) -> list[Event]:
+    return [*superseded(state, everything=True), ServiceDeleteRequested()]
+
+
+COMMANDS: dict[type[Command], Decision] = {
+    CreateService: Decision(load_creation, create, STREAM),
+    ConfigureService: Decision(load_service, configure, STREAM),
+    SetEnv: Decision(load_service, set_env, STREAM),
+    UnsetEnv: Decision(load_service, unset_env, STREAM),
+    StopService: Decision(load_service, stop, STREAM),
+    DeleteService: Decision(load_service, delete, STREAM),
+}

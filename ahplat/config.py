@@ -1,0 +1,32 @@
+"""What an operator can set, once, at start; `ahplat/cli/serve.py` fills it. Nothing reads the environment later."""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from ahplat import limits
+
+MIN_TOKEN_CHARACTERS = 32
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """All settings; the defaults are those of `ah --help`."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    engine: str = "auto"  # docker, embedded, auto: docker where it answers with runsc, else embedded with --dev
+    docker_host: str = ""
+    dev: bool = False
+    open_registration: bool = False
+    domain: str = "localhost"
+    bootstrap_tokens: tuple[str, ...] = ()
+    allow_registries: frozenset[str] = frozenset()
+    trusted_proxies: frozenset[str] = frozenset({"127.0.0.1", "::1"})
+    tenant_pool: str = "10.128.0.0/12"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 9464  # 0: no listener of its own
+    rate_limits: bool = True
+    drain_s: float = limits.DRAIN_S
+    deploy_timeout_s: float = limits.DEPLOY_TIMEOUT_S
+    crash_at: str = ""  # tests only: see ahplat/crashpoints.py

@@ -1,0 +1,27 @@
+"""Named places at which a test may kill the process, as a power cut would: SIGKILL, no farewell.
+
+`AH_CRASH_AT=after-effect` dies there; `AH_CRASH_AT=after-effect:3` at the third time. Unset, `reached` costs a comparison.
+"""
+
+import os
+import signal
+
+POINTS = ("after-intent", "after-attempt", "after-effect", "after-outcome", "between-commits")
+
+
+class CrashPoints:
+    """Counts down to one point."""
+
+    def __init__(self, wanted: str = "") -> None:
+        """`wanted` is "", "point" or "point:n". Raises ValueError when there is no such point."""
+        self._point, _, count = wanted.partition(":")
+        self._left = int(count or 1)
+        if self._point and self._point not in POINTS:
+            raise ValueError(f"AH_CRASH_AT names {self._point!r}; there are {', '.join(POINTS)}")
+
+    def reached(self, point: str) -> None:
+        """Ends the process if this is the place and the time."""
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,163 @@
+"""What is done about services. Each story reads top to bottom; what a step finds done already it leaves as it is."""
+
+from ahplat import limits
+from ahplat.commands.command import Command
+from ahplat.commands.effects import Conclude
+from ahplat.commands.instances import FailRepair
+from ahplat.effects.health import wait_healthy
+from ahplat.effects.specs import instance_specs, load_plan, network_of
+from ahplat.effects.task import Effect, Failed, Task
+from ahplat.engines.engine import Instance
+from events.event import Event, Intent
+from events.services import (
+    ServiceDeleted,
+    ServiceDeleteRequested,
+    ServiceDeployFailed,
+    ServiceDeployRequested,
+    ServiceDrained,
+    ServiceInstanceHealthy,
+    ServiceRepaired,
+    ServiceRepairFailed,
+    ServiceRepairRequested,
+    ServiceRouted,
+    ServiceStopped,
+    ServiceStopRequested,
+    Target,
+)
+from projections import services
+
+
+async def deploy(task: Task[ServiceDeployRequested]) -> list[Event]:
+    """Puts a deployment beside what serves now, which stays untouched until the new one is healthy and routed to."""
+    plan = load_plan(task.platform, task.intent.deployment_id)
+    image = await task.step(task.engine.fetch, plan.deployment.image, task.over)
+    await task.step(task.engine.ensure_network, network_of(plan.tenant, task.platform.installation))
+    started = [
+        await task.step(task.engine.find_or_start, spec, image)
+        for spec in instance_specs(plan, image, task.platform, task.attempt)
+    ]
+    healthy = await wait_healthy(task, started, plan.deployment.health_path)
+    return [
+        ServiceInstanceHealthy(
+            intent=task.work.intent,
+            deployment_id=task.intent.deployment_id,
+            digest=image.digest,
+            pinned=image.pinned,
+            targets=targets(healthy),
+        )
+    ]
+
+
+async def route(task: Task[ServiceInstanceHealthy]) -> list[Event]:
+    """The router sends requests where the routes view says. The built-in one reads that view itself: it has it already."""
+    task.check()
+    return [ServiceRouted(task.work.intent, task.intent.deployment_id)]
+
+
+async def drain(task: Task[ServiceRouted]) -> list[Event]:
+    """Lets what served before finish its requests, then ends it."""
+    old = [
+        instance
+        for instance in await task.step(task.engine.list, task.subject)
+        if instance.identity.deployment != task.intent.deployment_id
+    ]
+    if old:
+        await task.pause(task.platform.drain_s)
+    return [ServiceDrained(task.work.intent, task.intent.deployment_id, await end(task, old))]
+
+
+async def stop(task: Task[ServiceStopRequested]) -> list[Event]:
+    """Ends everything of the service."""
+    return [ServiceStopped(task.work.intent, await end(task, await task.step(task.engine.list, task.subject)))]
+
+
+async def delete(task: Task[ServiceDeleteRequested]) -> list[Event]:
+    """Ends everything of the service; the views forget its variables with this."""
+    return [ServiceDeleted(task.work.intent, await end(task, await task.step(task.engine.list, task.subject)))]
+
+
+async def repair(task: Task[ServiceRepairRequested]) -> list[Event]:
+    """Makes what runs what should run: starts what is missing, removes what is too many."""
+    healthy: list[Instance] = []
+    service = services.find(task.platform.views, task.subject)
+    if service and service.desired == "running" and task.intent.deployment_id:
+        plan = load_plan(task.platform, task.intent.deployment_id)
+        image = await task.step(task.engine.fetch, plan.deployment.pinned or plan.deployment.image, task.over)
+        await task.step(task.engine.ensure_network, network_of(plan.tenant, task.platform.installation))
+        started = [
+            await task.step(task.engine.find_or_start, spec, image)
+            for spec in instance_specs(plan, image, task.platform, task.attempt)
+        ]
+        healthy = await wait_healthy(task, started, plan.deployment.health_path)
+    wanted = {instance.id for instance in healthy}
+    strays = [one for one in await task.step(task.engine.list, task.subject) if one.id not in wanted]
+    return [
+        ServiceRepaired(task.work.intent, task.intent.deployment_id, targets(healthy), await end(task, strays)),
+    ]
+
+
+def targets(instances: list[Instance]) -> list[Target]:
+    """Where a deployment answers, as its outcome says it."""
+    return [Target(one.identity.replica, one.id, one.host, one.port) for one in instances]
+
+
+async def end(task: Task[Intent], instances: list[Instance]) -> list[str]:
+    """Stops and removes instances, each by its id; returns the ids."""
+    for instance in instances:
+        await task.step(task.engine.stop, instance.id, limits.STOP_GRACE_S)
+        await task.step(task.engine.remove, instance.id)
+    return [instance.id for instance in instances]
+
+
+async def discard_own(task: Task[ServiceDeployRequested]) -> None:
+    """Removes what this intent made, and nothing else: nobody will ever want it."""
+    for instance in await task.engine.list(task.subject):
+        if instance.identity.position == task.work.intent:
+            await task.engine.remove(instance.id)
+
+
+async def deploy_failed(task: Task[ServiceDeployRequested], failed: Failed) -> Command:
+    """The new one is removed, its last lines are kept, and the service goes on with the old one."""
+    await discard_own(task)
+    outcome = ServiceDeployFailed(
+        intent=task.work.intent,
+        deployment_id=task.intent.deployment_id,
+        code=failed.code,
+        detail=task.seal("detail", failed.detail),
+        tail=task.seal("tail", failed.tail),
+    )
+    return Conclude(
+        tenant_id=task.work.tenant_id,
+        intent=task.work.intent,
+        attempt=task.attempt,
+        stream=task.work.subject,
+        outcome=[outcome],
+    )
+
+
+async def repair_failed(task: Task[ServiceRepairRequested], failed: Failed) -> Command:
+    """It counts as a crash: the breaker decides whether it is tried again."""
+    return FailRepair(
+        tenant_id=task.work.tenant_id,
+        service_id=task.subject,
+        intent=task.work.intent,
+        attempt=task.attempt,
+        seen_us=task.platform.clock.now_us(),
+        failure=ServiceRepairFailed(
+            intent=task.work.intent,
+            deployment_id=task.intent.deployment_id,
+            code=failed.code,
+            detail=task.seal("detail", failed.detail),
+            tail=task.seal("tail", failed.tail),
+        ),
+    )
+
+
+EFFECTS: dict[type[Intent], Effect] = {
+    ServiceDeployRequested: Effect(deploy, deploy_failed, discard_own, limits.DEPLOY_DEADLINE_S),
+    ServiceInstanceHealthy: Effect(route),
+    ServiceRouted: Effect(drain),
+    ServiceStopRequested: Effect(stop),
+    ServiceDeleteRequested: Effect(delete),
+    ServiceRepairRequested: Effect(repair, repair_failed, deadline_s=limits.REPAIR_DEADLINE_S),
+}

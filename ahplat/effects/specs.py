@@ -1,0 +1,102 @@
+"""What is to run, as values: from the rows of the views to the engine's `Spec`. Pure but for the unsealing of variables."""
+
+from apsw import Connection
+from msgspec import Struct
+
+from ahplat.effects.task import Platform
+from ahplat.engines.engine import Identity, Image, Network, Spec
+from events.event import canonical
+from projections import deployments, services, tenants
+from projections.deployments import DeploymentRow
+from projections.tenants import TenantRow
+
+
+class Plan(Struct, frozen=True):
+    """A deployment with all that is needed to make it run. `env` is in the clear: it never leaves the process."""
+
+    deployment: DeploymentRow
+    tenant: TenantRow
+    service_name: str
+    env: dict[str, str]
+
+
+def load_plan(platform: Platform, deployment_id: str) -> Plan:
+    """Reads what a deployment is to be from the views, and unseals its variables."""
+    views: Connection = platform.views
+    deployment = deployments.find(views, deployment_id)
+    assert deployment, f"an intent names deployment {deployment_id}, the views do not know it"
+    tenant = tenants.find(views, deployment.tenant_id)
+    service = services.find(views, deployment.service_id)
+    assert tenant and service, f"deployment {deployment_id} is nobody's"
+    sealed = services.env_of(views, deployment.service_id, deployment.env_version)
+    stream = f"service-{deployment.service_id}"
+    env = {
+        key: platform.keyring.unseal(deployment.tenant_id, stream, f"env.{key}", value).decode()
+        for key, value in sealed.items()
+    }
+    return Plan(deployment, tenant, service.name, env)
+
+
+def instance_name(tenant_id: str, service_id: str, number: int, replica: int) -> str:
+    """Deterministic and at most 63 characters: the random ends of the ids, then which deployment and replica.
+
+    >>> instance_name("0" * 20 + "a" * 12, "0" * 20 + "b" * 12, 3, 1)
+    'ah-aaaaaaaaaaaa-bbbbbbbbbbbb-3-1'
+    """
+    return f"ah-{tenant_id[-12:]}-{service_id[-12:]}-{number}-{replica}"
+
+
+def network_of(tenant: TenantRow, installation: str) -> Network:
+    """The tenant's own network; the bridge's name fits the 15 characters that Linux allows."""
+    return Network(
+        name=f"ah-tenant-{tenant.tenant_id}",
+        bridge=f"ah{tenant.tenant_id[-12:]}",
+        subnet=tenant.subnet,
+        instance=installation,
+        tenant=tenant.tenant_id,
+    )
+
+
+def environment(plan: Plan) -> dict[str, str]:
+    """The tenant's variables, then the platform's; a `PORT` of the tenant's own wins."""
+    ours = {"AH_SERVICE": plan.service_name, "AH_DEPLOYMENT": plan.deployment.deployment_id}
+    port = {"PORT": str(plan.deployment.port)} if plan.deployment.port else {}
+    return port | plan.env | ours
+
+
+def port_of(plan: Plan) -> int:
+    """Where the service listens: a `PORT` of the tenant's own moves the route with it."""
+    own = plan.env.get("PORT", "")
+    return int(own) if own.isdecimal() and 0 < int(own) < 65_536 else plan.deployment.port
+
+
+def instance_specs(plan: Plan, image: Image, platform: Platform, attempt: int) -> list[Spec]:
+    """One spec for each replica."""
+    return [_spec(plan, image, platform, attempt, replica) for replica in range(1, plan.deployment.replicas + 1)]
+
+
+def _spec(plan: Plan, image: Image, platform: Platform, attempt: int, replica: int) -> Spec:
+    deployment, tenant = plan.deployment, plan.tenant
+    env = environment(plan)
+    asked = (image.digest, sorted(env.items()), deployment.memory_mb, deployment.cpu_milli, deployment.egress)
+    return Spec(
+        name=instance_name(tenant.tenant_id, deployment.service_id, deployment.number, replica),
+        identity=Identity(
+            instance=platform.installation,
+            epoch=platform.epoch,
+            tenant=tenant.tenant_id,
+            service=deployment.service_id,
+            deployment=deployment.deployment_id,
+            number=deployment.number,
+            replica=replica,
+            position=deployment.intent,
+            spec=platform.keyring.mac("specs", canonical(asked)).hex()[:32],
+            attempt=attempt,
+        ),
+        env=env,
+        port=port_of(plan),
+        memory_mb=deployment.memory_mb,
+        cpu_milli=deployment.cpu_milli,
+        network=network_of(tenant, platform.installation),
+        egress=deployment.egress == "internet",
+    )

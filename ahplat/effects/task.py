@@ -1,0 +1,121 @@
+"""One attempt at the work of one intent, as an effect sees it.
+
+Every engine call is a step: before it the task looks whether its intent is still wanted and its time is not over. The
+steps are also where a process may die; whatever was done by then is found by the next attempt, which probes first.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from apsw import Connection
+from msgspec import Struct
+
+from ahplat.clock import Clock
+from ahplat.commands.command import Command
+from ahplat.engines.engine import Engine
+from ahplat.errors import AhError, Unreadable
+from ahplat.sealing import Keyring
+from ahplat.writer import Writer
+from events.event import Event, Intent
+from projections.todo import TodoRow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+I = TypeVar("I", bound=Intent, covariant=True)  # noqa: E741 — I for intent
+
+
+class CalledOff(Exception):
+    """The intent has its outcome: something newer was accepted, or it was cancelled."""
+
+
+class Expired(AhError):
+    """The work did not come to an end within its deadline."""
+
+
+class Failed(AhError):
+    """The work cannot succeed. `tail` is the last of what the instance said."""
+
+    def __init__(self, code: str, detail: str, tail: str = "") -> None:
+        super().__init__(code, detail)
+        self.tail = tail
+
+
+class Platform(Struct, frozen=True):
+    """What effects work with. `views` is the loop's own read connection."""
+
+    writer: Writer
+    views: Connection
+    engine: Engine
+    keyring: Keyring
+    clock: Clock
+    installation: str
+    epoch: int
+    drain_s: float
+    deploy_timeout_s: float
+
+
+class Task(Generic[I]):
+    """See the module."""
+
+    def __init__(
+        self, platform: Platform, work: TodoRow, intent: I, attempt: int, deadline_us: int, correlation: str
+    ) -> None:
+        self.platform = platform
+        self.engine = platform.engine
+        self.work = work
+        self.intent = intent
+        self.attempt = attempt
+        self.deadline_us = deadline_us
+        self.correlation = correlation
+        self.called_off = asyncio.Event()
+
+    @property
+    def subject(self) -> str:
+        """The id that the work is about."""
+        return self.work.subject.partition("-")[2]
+
+    def over(self) -> bool:
+        """Whether to go on would be in vain."""
+        return self.called_off.is_set() or self.platform.clock.now_us() > self.deadline_us
+
+    def check(self) -> None:
+        """Raises CalledOff or Expired when to go on would be in vain."""
+        if self.called_off.is_set():
+            raise CalledOff
+        if self.platform.clock.now_us() > self.deadline_us:
+            raise Expired("deadline", "it did not come to an end within its deadline")
+
+    async def step(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One call of the engine, if the work is still wanted."""
+        self.check()
+        return await call(*args, **kwargs)
+
+    async def pause(self, seconds: float) -> None:
+        """Waits; ends at once with CalledOff when the work is called off meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.called_off.wait(), seconds)
+        self.check()
+
+    def seal(self, field: str, text: str) -> bytes:
+        """Seals a field of the outcome for the tenant; empty where there is nothing, or no key any more."""
+        if not text:
+            return b""
+        try:
+            return self.platform.keyring.seal(self.work.tenant_id, self.work.subject, field, text.encode())
+        except Unreadable:
+            return b""
+
+
+class Effect(Struct, frozen=True):
+    """What carries an intent to its outcome.
+
+    `run` returns the facts that end it. `fail` cleans up and returns the command that records the failure; without it the
+    work cannot fail: it is tried again until it is done, or parked.
+    """
+
+    run: Callable[[Task[Any]], Awaitable[list[Event]]]
+    fail: Callable[[Task[Any], Failed], Awaitable[Command]] | None = None
+    clean_up: Callable[[Task[Any]], Awaitable[None]] | None = None  # after it was called off
+    deadline_s: float = float("inf")

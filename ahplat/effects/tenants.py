@@ -1,0 +1,69 @@
+"""What is done about tenants: their services are stopped, started again or deleted by commands like any other."""
+
+from ahplat.clock import new_id
+from ahplat.commands.command import Command
+from ahplat.commands.deployments import StartService
+from ahplat.commands.services import DeleteService, StopService
+from ahplat.effects.specs import network_of
+from ahplat.effects.task import Effect, Task
+from ahplat.errors import Rejected, Unavailable
+from events.event import Event, Intent
+from events.tenants import (
+    TenantErased,
+    TenantErasureRequested,
+    TenantQuieted,
+    TenantReactivated,
+    TenantResumed,
+    TenantSuspended,
+)
+from projections import services, tenants, todo
+
+
+async def quiet(task: Task[TenantSuspended]) -> list[Event]:
+    """Stops all that runs of a suspended tenant."""
+    running = [
+        row.service_id for row in services.list_of(task.platform.views, task.subject) if row.desired == "running"
+    ]
+    for service_id in running:
+        await _order(task, StopService(tenant_id=task.subject, service_id=service_id))
+    return [TenantQuieted(task.work.intent, running)]
+
+
+async def resume(task: Task[TenantReactivated]) -> list[Event]:
+    """Starts what was wanted to run when the tenant was suspended."""
+    paused = services.paused_of(task.platform.views, task.subject)
+    for service_id in paused:
+        deployment_id = new_id(task.platform.clock.now_us())
+        await _order(task, StartService(tenant_id=task.subject, service_id=service_id, deployment_id=deployment_id))
+    return [TenantResumed(task.work.intent, paused)]
+
+
+async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
+    """Deletes the tenant's services, waits until the engine holds nothing of it, then destroys its key."""
+    tenant = tenants.find(task.platform.views, task.subject)
+    assert tenant, task.subject
+    for row in services.list_of(task.platform.views, task.subject):
+        await _order(task, DeleteService(tenant_id=task.subject, service_id=row.service_id))
+    others = [work for work in todo.open_of_all(task.platform.views) if work.intent != task.work.intent]
+    if any(work.tenant_id == task.subject for work in others):
+        raise Unavailable("waiting", "the tenant's services are still being removed")
+    await task.step(task.engine.remove_network, network_of(tenant, task.platform.installation))
+    task.platform.keyring.destroy(task.subject)
+    return [TenantErased(task.work.intent)]
+
+
+async def _order(task: Task[Intent], command: Command) -> None:
+    """A command on behalf of the intent; what it finds done or gone already is fine."""
+    task.check()
+    try:
+        await task.platform.writer.submit(command, actor="system", cause=task.work.intent, correlation=task.correlation)
+    except Rejected as rejected:
+        if rejected.code not in ("service_not_found", "circuit_open", "nothing_to_deploy", "quota_exceeded"):
+            raise
+
+
+EFFECTS: dict[type[Intent], Effect] = {
+    TenantSuspended: Effect(quiet),
+    TenantReactivated: Effect(resume),
+    TenantErasureRequested: Effect(erase),
+}

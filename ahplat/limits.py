@@ -1,0 +1,123 @@
+"""Every bound has its name here, with its unit. What is not bounded is a fault."""
+
+# engines
+ENGINE_THREADS = 8  # calls of the engine under way at once
+ENGINE_TIMEOUT_S = 60  # of one call that is not a pull
+ENGINE_PULLS = 4  # images being pulled at once
+ENGINE_PAUSE_S = 0.1  # between two looks at a name or a removal that Docker is not done with
+ENGINE_NAME_TRIES = 20  # to get a container's name
+ENGINE_GONE_TRIES = 100  # to see a removal that is under way come to its end
+PULL_STALL_S = 300  # without a word of a pull, until it counts as failed
+CANCEL_POLL_S = 0.1  # how soon a pull notices that nobody wants it any more
+STREAM_CHUNK_BYTES = 16 * 1024  # read at once of an answer that comes in pieces
+WATCH_SERVICES = 10_000  # services with a change that nobody has looked at yet
+IMAGES_KNOWN = 4_096  # images whose volumes are remembered
+FIREWALL_TIMEOUT_S = 20  # of one look at, or change of, the firewall
+STOP_POLL_S = 0.02  # until the first look whether a container ended; each wait is twice the one before
+STOP_POLL_MAX_S = 0.5  # the longest of these waits
+STOP_GRACE_S = 10  # between SIGTERM and SIGKILL, where nobody says otherwise
+CONTAINER_PIDS = 256  # processes and threads in one container
+CONTAINER_FILES = 65_536  # open files of one process in a container
+TAIL_BYTES = 64 * 1024  # of an instance's log, as kept in an outcome
+EMBEDDED_START_S = 10  # until the shim of an embedded instance says that it is ready
+EMBEDDED_KILL_S = 10  # after the grace, until the shim has killed what is left
+EMBEDDED_KILL_ROUNDS = 20  # to kill what a program left behind whose shim was killed
+EMBEDDED_POLL_S = 0.003  # between two looks at a lock that somebody holds
+EMBEDDED_PORTS = range(20_000, 32_000)  # loopback ports of embedded instances, below Linux's ephemeral ones
+EMBEDDED_LOG_BYTES = 10 * 1024 * 1024  # of one log file
+EMBEDDED_LOG_FILES = 3
+FOLDER_IMAGE_ENTRIES = 200_000  # files and folders in one image that is a folder
+
+# secrets
+TENANT_KEYS_CACHED = 10_000
+
+# writer
+QUEUE = 8_192  # commands waiting to be decided; more are answered 503
+BATCH = 1_024  # commands decided under one commit
+BUSY_S = 30.0  # how long a batch waits for somebody else's lock on the log
+SECRET_ANSWER_S = 24 * 3600  # how long a new key is given again on a repeat
+
+# what a tenant may have, unless its operator says otherwise
+QUOTAS = {
+    "max_services": 5,
+    "max_databases": 3,
+    "max_builds_concurrent": 3,
+    "max_env_vars_per_service": 100,
+    "max_environments": 2,
+    "max_memory_mb": 6_144,
+    "max_cpu_cores": 8,
+    "max_disk_gb": 20,
+    "api_rate_limit": 100,
+}
+KEYS_PER_TENANT = 20
+TENANTS = 1_000
+
+# services
+REPLICAS = 10
+CRASHES = 5  # within CRASH_WINDOW_S open the circuit
+CRASH_WINDOW_S = 600
+CRASH_BACKOFF_S = (1, 2, 4, 8)
+
+# effects
+WORKERS = 32  # attempts under way at once, over all subjects
+ATTEMPTS = 10  # after which what can fail has failed; what cannot is parked, once it is PARK_AFTER_S old
+ATTEMPTS_AT_MOST = 20  # after which it is parked however young it is: a handler may be killing the process
+PARK_AFTER_S = 3_600
+BACKOFF_S = 1.0  # doubled with each attempt, with full jitter …
+BACKOFF_AT_MOST_S = 60.0  # … up to here
+DEPLOY_DEADLINE_S = 1_200
+REPAIR_DEADLINE_S = 1_200
+DEPLOY_TIMEOUT_S = 600  # until a started deployment has to be healthy
+HEALTH_POLL_S = (0.02, 0.5)  # between two looks at an instance's health: the first, and what it rises to
+HEALTH_REQUEST_S = 5.0
+WORKER_UP_S = 2.0  # how long a service without a port has to stay up
+DRAIN_S = 1.0  # between the route that moved and the end of what served before
+OUTCOME_TAIL_LINES = 50
+RECONCILE_S = 60.0  # over everything, with jitter; events wake it at once
+ENGINE_PROBE_S = 1.0  # between two looks for an engine that is away
+
+# http
+DETAIL_CHARS = 2_000  # of an error's text
+VIOLATIONS = 100  # bad fields named in one answer
+POINTER_CHARS = 256  # of a JSON Pointer in an answer; a longer one ends in …
+IDEMPOTENCY_KEY_CHARS = 128
+THROTTLE_HEADERS = 10_000  # answers of one limiter that are kept ready
+
+# http: the built-in router
+HOSTS_CACHED = 1_024  # Host headers whose meaning is remembered
+FORWARDED = 1_024  # connections to services at once
+FORWARDED_TO_ONE = 256  # … of them to one instance
+FORWARD_CONNECT_S = 5.0  # until a service took the connection, a wait for a free one included
+FORWARD_ANSWER_S = 60.0  # from the request's last byte to the answer's head
+FORWARD_SILENCE_S = 3600.0  # between two pieces of an answer
+FORWARD_KEEPALIVE_S = 4.0  # an idle connection to a service; below the 5 s that many servers have
+FORWARD_GONE_S = 1.0  # how soon a client's going is noticed while a service is silent
+FORWARD_HEAD_BYTES = 65_536  # of one header line of a service's answer
+WEBSOCKET_MESSAGE_BYTES = 16 * 1024 * 1024
+WEBSOCKET_CLOSE_S = 2.0  # that either side has to answer a close
+
+# the API
+BODY_BYTES = 1024 * 1024
+URI_CHARS = 8_000  # path and query; aiohttp itself refuses a line of more than 8,190
+LIST_LIMIT = 200  # rows of one list at most
+LIST_DEFAULT = 100
+LOG_ROWS_SCANNED = 20_000  # of the log for one filtered list of events; a cursor goes on from there
+RATE_BURST = 2  # times the rate, per tenant
+GLOBAL_RATE = 500
+GLOBAL_BURST = 1_000
+AUTH_CACHE = 10_000  # keys whose bcrypt was right
+BCRYPT_THREADS = 2
+BCRYPT_WAITING = 64
+BCRYPT_COST = 10
+AUTH_FAILURES_PER_MINUTE = 10
+REGISTRATIONS_PER_HOUR_AND_ADDRESS = 5
+REGISTRATIONS_PER_HOUR = 20
+WAIT_S = 60  # longest `?wait=` and `Prefer: wait=`
+POSITION_WAIT_S = 5.0
+STREAMS = 2_000  # open event streams
+STREAM_QUEUE = 1_000  # events waiting for one stream; more, and it reads on from the log
+STREAM_STALL_S = 60.0  # without write progress, then it is closed
+STREAM_PING_S = 15.0
+READY_WAIT_S = 30.0  # how long a request waits for the views while they are being built
+SHUTDOWN_S = 10.0
+RENDERED = 10_000  # service bodies kept rendered

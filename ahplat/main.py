@@ -1,0 +1,222 @@
+"""Constructs everything, in order, and takes it down in the other. Nothing else makes parts.
+
+Start: lock the folder, open keys and log, listen, bring the views in step (health answers meanwhile), then the writer,
+the engine's loops, and ready. Stop: no new requests, what is in flight ends within SHUTDOWN_S, the writer empties its
+queue, the files close. Instances go on running: the next start adopts them.
+"""
+
+import asyncio
+import fcntl
+import logging
+import platform
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import IO
+
+from aiohttp import web
+from apsw import Connection
+
+from ahplat import limits
+from ahplat.api.application import Application
+from ahplat.api.auth import Gate
+from ahplat.api.forward import Forwarder
+from ahplat.api.routes import ROUTES
+from ahplat.api.server import Edge, Server
+from ahplat.api.stream import Hub
+from ahplat.clock import SystemClock, new_id
+from ahplat.config import Config
+from ahplat.crashpoints import CrashPoints
+from ahplat.effects.reconcile import Reconciler
+from ahplat.effects.runner import Runner
+from ahplat.effects.task import Platform
+from ahplat.engines.choice import choose_engine
+from ahplat.errors import CannotStart
+from ahplat.metrics import exposition
+from ahplat.sealing import KeyFileBad, Keyring, read_master_key
+from ahplat.writer import Writer
+from events.catalog import UnknownEvent
+from events.database import open_reader
+from events.log import EventLog, LogDamaged
+from projections.views import Views, open_views, why_rebuild
+
+logger = logging.getLogger("ahplat")
+
+BUILD = f"ahplat 0.1.0, python {platform.python_version()}"
+SOCKET_PATH_BYTES = 107  # of a Unix socket, on Linux
+
+
+class Running:
+    """A server that serves. `ended` is set when it cannot go on; `failure` says why."""
+
+    def __init__(self, app: Application, stack: AsyncExitStack) -> None:
+        self.app = app
+        self.ended = asyncio.Event()
+        self.failure: Exception | None = None
+        self._stack = stack
+
+    def broken(self, error: Exception) -> None:
+        """An invariant broke: end, and let the next start recover."""
+        logger.critical("stopping: %s", error)
+        self.failure = error
+        self.ended.set()
+
+    async def close(self) -> None:
+        """Takes everything down, in the other order."""
+        self.app.closing = True
+        await self._stack.aclose()
+
+
+async def start(config: Config) -> Running:
+    """Constructs a server and begins to serve; returns once it is ready. Raises CannotStart."""
+    async with AsyncExitStack() as stack:
+        stack.callback(lock_folder(config.data_dir).close)
+        app, log = _open(config, stack)
+        app.engine = await choose_engine(config, app.installation)
+        stack.push_async_callback(app.engine.close)
+        log_reader = open_reader(log.path)
+        stack.callback(log_reader.close)
+        app.log = log_reader
+        running = Running(app, stack)
+        begun = AsyncExitStack()  # loops end before the listeners do, so that streams let go
+        await stack.enter_async_context(begun)
+        await _listen(app, stack)
+        views = await _views_in_step(app, log_reader, stack)
+        _begin(app, running, log, views, begun)
+        running._stack = stack.pop_all()
+    return running
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """One server a folder: holds a lock on it until closed. Raises CannotStart."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise CannotStart(f"{folder} cannot be written ({error.strerror}): choose another with --data-dir") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise CannotStart(f"another server uses {folder}: stop it, or choose another --data-dir") from error
+    return file
+
+
+def _open(config: Config, stack: AsyncExitStack) -> tuple[Application, EventLog]:
+    """The keys, the log, and what handlers work with."""
+    clock = SystemClock()
+    folder = config.data_dir
+    try:
+        master = read_master_key(folder / "master.key", may_make=not (folder / "keys.db").exists())
+        keyring = Keyring(folder / "keys.db", master)
+        stack.callback(keyring.close)
+        log = EventLog(folder / "events.db", new_id(clock.now_us()), clock.now_us())
+    except (KeyFileBad, LogDamaged, UnknownEvent) as error:
+        raise CannotStart(str(error)) from error
+    stack.callback(log.close)
+    app = Application(config, keyring, clock)
+    app.epoch, app.installation = log.epoch, log.installation
+    app.gate = Gate(app)
+    stack.callback(app.gate.close)
+    return app, log
+
+
+async def _listen(app: Application, stack: AsyncExitStack) -> None:
+    """The API's port, the operator's socket, and the metrics' own port."""
+    config = app.config
+    forwarder = await stack.enter_async_context(Forwarder())
+    app.edge = Edge(app, ROUTES, app.gate, forwarder)
+    runner = web.ServerRunner(
+        Server(app.edge.handle, access_log=None, auto_decompress=False), shutdown_timeout=limits.SHUTDOWN_S
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    listener = _bind(config.host, config.port, "--port")
+    app.port = listener.getsockname()[1]
+    await web.SockSite(runner, listener, backlog=1024).start()
+    await web.SockSite(runner, _bind_operator(config.data_dir / "operator.sock")).start()
+    if config.metrics_port and not config.dev:
+        await _listen_metrics(app, stack)
+
+
+def _bind_operator(path: Path) -> socket.socket:
+    """The operator's socket: whoever may open the file is the operator."""
+    if len(str(path).encode()) > SOCKET_PATH_BYTES:
+        raise CannotStart(f"{path} is too long for a socket ({SOCKET_PATH_BYTES} bytes): choose a shorter --data-dir")
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    return listener
+
+
+async def _listen_metrics(app: Application, stack: AsyncExitStack) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if request.path != "/metrics" or not app.ready.is_set():
+            return web.Response(status=404 if app.ready.is_set() else 503)
+        return web.Response(body=exposition(app), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    listener = _bind(app.config.metrics_host, app.config.metrics_port, "--metrics-listen")
+    await web.SockSite(runner, listener).start()
+
+
+def _bind(host: str, port: int, option: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise CannotStart(f"cannot listen on {host}:{port} ({error.strerror}): choose another {option}") from error
+    return listener
+
+
+async def _views_in_step(app: Application, log: Connection, stack: AsyncExitStack) -> Views:
+    """Opens, catches up or builds the views in a thread; health answers meanwhile, ready says how far it is."""
+    path = app.config.data_dir / "views.db"
+    if why := why_rebuild(path, log, app.installation):
+        logger.info("building the views: %s", why)
+
+    def progressed(done: int, total: int) -> None:
+        app.progress = (done, total)
+
+    with open_reader(app.config.data_dir / "events.db") as reader:
+        views = await asyncio.to_thread(open_views, path, reader, app.installation, progressed)
+    stack.callback(views.close)
+    app.views = open_reader(path)
+    stack.callback(app.views.close)
+    return views
+
+
+def _begin(app: Application, running: Running, log: EventLog, views: Views, stack: AsyncExitStack) -> None:
+    """The writer, those who listen to it, and the loops."""
+    config = app.config
+    crash = CrashPoints(config.crash_at)
+    app.writer = Writer(log, views, app.keyring, app.clock, crash, BUILD)
+    app.writer.on_broken = running.broken
+    stack.push_async_callback(app.writer.close)
+    app.hub = Hub(app.log, log.position)
+    app.writer.on_commit += [app.gate.forget, app.hub.committed]
+    platform_ = Platform(
+        writer=app.writer,
+        views=app.views,
+        engine=app.engine,
+        keyring=app.keyring,
+        clock=app.clock,
+        installation=app.installation,
+        epoch=app.epoch,
+        drain_s=config.drain_s,
+        deploy_timeout_s=config.deploy_timeout_s,
+    )
+    app.runner = Runner(platform_, app.log, crash)
+    app.reconciler = Reconciler(platform_, app.runner)
+    app.runner.begin()
+    app.reconciler.begin()
+    stack.push_async_callback(app.runner.close)
+    stack.push_async_callback(app.reconciler.close)
+    stack.callback(app.hub.close)
+    app.ready.set()

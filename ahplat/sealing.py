@@ -1,0 +1,196 @@
+"""Secrets: what is sealed before it becomes a fact, and the keys that open it.
+
+`master.key` only wraps: through HKDF-SHA256, one derived key a purpose. Behind it, in `keys.db`, are random keys: one
+for each tenant, which seals its fields, and the platform's own for indexes, fingerprints and tags, so that a new master key
+changes neither index nor signature. A sealed field is bound to tenant, stream and field name: moved elsewhere, it does
+not open. The invariant: a tenant's key is on the disk before the tenant's first event is.
+"""
+
+import hmac
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+from msgspec import Struct
+from nacl import bindings, exceptions
+
+from ahplat import limits
+from ahplat.errors import Unreadable
+from events.database import open_database, read_sql, run_script
+
+KEY_BYTES = 32
+_AES, _XCHACHA = 1, 2  # first byte of an envelope
+
+
+class KeyFileBad(Exception):
+    """`master.key` or `keys.db` cannot be used; the text says what to do."""
+
+
+class Cipher(Struct, frozen=True):
+    """An AEAD: `seal` and `open` take (text, associated data, nonce, key)."""
+
+    tag: int
+    nonce_bytes: int
+    seal: Callable[[bytes, bytes, bytes, bytes], bytes]
+    open: Callable[[bytes, bytes, bytes, bytes], bytes]
+
+
+AES = Cipher(
+    _AES,
+    bindings.crypto_aead_aes256gcm_NPUBBYTES,
+    bindings.crypto_aead_aes256gcm_encrypt,
+    bindings.crypto_aead_aes256gcm_decrypt,
+)
+XCHACHA = Cipher(
+    _XCHACHA,
+    bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES,
+    bindings.crypto_aead_xchacha20poly1305_ietf_encrypt,
+    bindings.crypto_aead_xchacha20poly1305_ietf_decrypt,
+)
+_CIPHERS = {cipher.tag: cipher for cipher in (AES, XCHACHA)}
+
+
+def best_cipher() -> Cipher:
+    """AES-256-GCM where the CPU has AES, XChaCha20-Poly1305 elsewhere."""
+    try:
+        AES.seal(b"", b"", bytes(AES.nonce_bytes), bytes(KEY_BYTES))
+    except (exceptions.CryptoError, exceptions.UnavailableError):
+        return XCHACHA
+    return AES
+
+
+def hkdf(key: bytes, purpose: str, length: int = KEY_BYTES) -> bytes:
+    """HKDF-SHA256 (RFC 5869) without salt; `purpose` is its info. At most 32 bytes.
+
+    >>> hkdf(bytes([0x0B]) * 22, "", 32).hex()[:24]
+    '8da4e775a563c18f715f802a'
+    """
+    extracted = hmac.digest(bytes(KEY_BYTES), key, "sha256")
+    return hmac.digest(extracted, purpose.encode() + b"\1", "sha256")[:length]
+
+
+def seal(cipher: Cipher, key: bytes, text: bytes, bound_to: str) -> bytes:
+    """An envelope: algorithm, random nonce, ciphertext with its tag."""
+    nonce = os.urandom(cipher.nonce_bytes)
+    return bytes((cipher.tag,)) + nonce + cipher.seal(text, bound_to.encode(), nonce, key)
+
+
+def unseal(key: bytes, envelope: bytes, bound_to: str) -> bytes:
+    """What is in the envelope. Raises Unreadable."""
+    cipher = _CIPHERS.get(envelope[0]) if envelope else None
+    if cipher is None:
+        raise Unreadable("the envelope names no known algorithm")
+    nonce, text = envelope[1 : 1 + cipher.nonce_bytes], envelope[1 + cipher.nonce_bytes :]
+    try:
+        return cipher.open(text, bound_to.encode(), nonce, key)
+    except (exceptions.CryptoError, ValueError) as error:
+        raise Unreadable(f"the envelope does not open as {bound_to.rpartition(' ')[2]}") from error
+
+
+def read_master_key(path: Path, may_make: bool) -> bytes:
+    """The 32 bytes of `master.key`, made on first start. Raises KeyFileBad with the remedy."""
+    if not path.exists():
+        if not may_make:
+            raise KeyFileBad(f"{path} is missing but there are keys wrapped with it: put the file back, mode 0600")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(os.urandom(KEY_BYTES).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise KeyFileBad(f"{path} has mode {mode:04o}, so others may read it: chmod 600 {path}")
+    try:
+        key = bytes.fromhex(path.read_text().strip())
+    except ValueError as error:
+        raise KeyFileBad(f"{path} does not hold 64 hex digits: put the right file back") from error
+    if len(key) != KEY_BYTES:
+        raise KeyFileBad(f"{path} holds {len(key)} bytes, expected {KEY_BYTES}: put the right file back")
+    return key
+
+
+class Keyring:
+    """`keys.db` and what is unwrapped of it. Safe for threads."""
+
+    def __init__(self, path: Path, master: bytes) -> None:
+        self._lock = threading.Lock()
+        self._db = open_database(path, "FULL")
+        self._db.pragma("secure_delete", True)
+        run_script(self._db, read_sql(__file__))
+        self._cipher = best_cipher()
+        self._wrap_tenant = hkdf(master, "ahplat wrap tenant keys")
+        self._wrap_platform = hkdf(master, "ahplat wrap platform keys")
+        self._tenants: dict[str, bytes] = {}
+        self._platform: dict[str, bytes] = {}
+        for purpose in ("answers", "email index", "cursors", "fingerprints", "key tags", "specs"):
+            self._platform[purpose] = self._platform_key(purpose)
+
+    def _platform_key(self, purpose: str) -> bytes:
+        for (wrapped,) in self._db.execute("SELECT wrapped FROM platform_key WHERE purpose = ?", (purpose,)):
+            try:
+                return unseal(self._wrap_platform, wrapped, f"platform {purpose}")
+            except Unreadable as error:
+                raise KeyFileBad("keys.db was wrapped with another master.key: put the right file back") from error
+        key = os.urandom(KEY_BYTES)
+        wrapped = seal(self._cipher, self._wrap_platform, key, f"platform {purpose}")
+        self._db.execute("INSERT INTO platform_key VALUES (?, ?)", (purpose, wrapped))
+        return key
+
+    def create(self, tenant_id: str) -> None:
+        """Makes the tenant's key; it is on the disk when this returns. Takes an fsync: not for the loop's thread."""
+        key = os.urandom(KEY_BYTES)
+        wrapped = seal(self._cipher, self._wrap_tenant, key, f"tenant {tenant_id}")
+        with self._lock:
+            self._db.execute("INSERT INTO tenant_key VALUES (?, ?)", (tenant_id, wrapped))
+            self._tenants[tenant_id] = key
+
+    def destroy(self, tenant_id: str) -> None:
+        """Forgets the tenant's key for good: in memory, in the file, in its WAL. Nothing happens where it is gone."""
+        with self._lock:
+            self._tenants.pop(tenant_id, None)
+            self._db.execute("DELETE FROM tenant_key WHERE tenant_id = ?", (tenant_id,))
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def _tenant_key(self, tenant_id: str) -> bytes:
+        if key := self._tenants.get(tenant_id):
+            return key
+        with self._lock:
+            wrapped = self._db.execute("SELECT wrapped FROM tenant_key WHERE tenant_id = ?", (tenant_id,)).get
+            if wrapped is None:
+                raise Unreadable(f"the key of tenant {tenant_id} is destroyed")
+            if len(self._tenants) >= limits.TENANT_KEYS_CACHED:
+                self._tenants.clear()
+            key = self._tenants[tenant_id] = unseal(self._wrap_tenant, wrapped, f"tenant {tenant_id}")
+        return key
+
+    def seal(self, tenant_id: str, stream: str, field: str, text: bytes) -> bytes:
+        """Seals a field for a tenant, bound to the stream and the field's name."""
+        return seal(self._cipher, self._tenant_key(tenant_id), text, f"{tenant_id} {stream} {field}")
+
+    def unseal(self, tenant_id: str, stream: str, field: str, envelope: bytes) -> bytes:
+        """Opens a sealed field. Raises Unreadable when the tenant's key is destroyed or the place is another."""
+        return unseal(self._tenant_key(tenant_id), envelope, f"{tenant_id} {stream} {field}")
+
+    def seal_answer(self, tenant_id: str, answer: bytes, command: bytes) -> bytes:
+        """Seals a stored answer: for its tenant, whose end is the answer's, or for the platform where there is none."""
+        key = self._tenant_key(tenant_id) if tenant_id else self._platform["answers"]
+        return seal(self._cipher, key, answer, f"answer {command.hex()}")
+
+    def unseal_answer(self, tenant_id: str, envelope: bytes, command: bytes) -> bytes:
+        """Opens a stored answer."""
+        key = self._tenant_key(tenant_id) if tenant_id else self._platform["answers"]
+        return unseal(key, envelope, f"answer {command.hex()}")
+
+    def mac(self, purpose: str, text: bytes) -> bytes:
+        """32 bytes that only this platform can make of `text`; equal texts give equal bytes."""
+        return hmac.digest(self._platform[purpose], text, "sha256")
+
+    def email_index(self, email: str) -> bytes:
+        """By which an address is found without being read: upper and lower case are one."""
+        return self.mac("email index", email.strip().lower().encode())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()

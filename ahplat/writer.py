@@ -1,0 +1,367 @@
+"""The writer: the one thread that decides, appends and projects. Group commit without a timer.
+
+Theory of operation. Requests wait in a queue. The thread takes one, drains what else is there (bounded), opens one
+transaction in the log and one in the views, and for each request in turn: looks whether its idempotency key was answered
+before, loads the state through its own views connection (which sees what the requests before it did), decides, appends,
+projects, and has the answer rendered from the views. Then COMMIT of the log, then COMMIT of the views: that order and
+never the other, for views can be made from the log. Then one call into the loop resolves everybody.
+
+What may go wrong, and what then:
+
+    Rejected                  ends its own request; nothing was written for it
+    any other exception       the whole batch is rolled back and its requests run one by one: only the bad one fails
+    SQLITE_FULL               rolled back, the last position is unchanged: 503, go on
+    SQLITE_BUSY at BEGIN      somebody else holds the lock (a replicator): tried again for BUSY_S
+    another error in COMMIT   the outcome is unknown: everybody is told so, the process ends, recovery decides
+    an error in the views     the log holds the batch, so it counts; the views catch up before the next batch
+
+The invariant: a future that was resolved with a result belongs to events that are on the disk.
+"""
+
+import asyncio
+import queue
+import threading
+from bisect import bisect_left
+from collections.abc import Callable
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from ahplat import limits
+from ahplat.clock import Clock
+from ahplat.commands.catalog import COMMANDS
+from ahplat.commands.command import Command
+from ahplat.crashpoints import CrashPoints
+from ahplat.errors import AhError, Broken, PreconditionFailed, Rejected, Unavailable, Unknown
+from ahplat.sealing import Keyring
+from events.event import Event, Meta, Recorded
+from events.log import EventLog, Expected, VersionConflict
+from projections.views import Views, catch_up
+
+
+class Answer(Struct, frozen=True):
+    """What the caller is told: an HTTP status and body. `secret` is the body that also holds a secret, given for a day."""
+
+    status: int = 204
+    body: bytes = b""
+    secret: bytes = b""
+    location: str = ""
+    version: int = 0  # of the resource, for the ETag; 0 for none
+
+
+class Key(Struct, frozen=True):
+    """An idempotency key, hashed: `id` of (principal, method, path, key), `fingerprint` of the body.
+
+    The answer is sealed for `tenant_id`, whose end is the answer's; for the platform where the caller is no tenant.
+    """
+
+    id: bytes
+    fingerprint: bytes
+    tenant_id: str
+    keeps_secret: bool = True  # False where whoever repeats cannot be known to be the first caller
+
+
+class Done(Struct, frozen=True):
+    """A command that was accepted: the positions of its events, and the answer. `replayed` when it had been before."""
+
+    first_position: int
+    last_position: int
+    answer: Answer
+    replayed: bool = False
+    secret_expired: bool = False
+
+
+COMMIT_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+
+
+class Statistics(Struct):
+    """What the writer counts; metrics read this and nothing else."""
+
+    batches: int = 0
+    commands: int = 0
+    events: int = 0
+    rejected: int = 0
+    largest_batch: int = 0
+    replayed: int = 0  # commands answered from an idempotency key
+    commit_s: float = 0.0  # in all
+    commits_within: list[int] = msgspec.field(default_factory=lambda: [0] * (len(COMMIT_BOUNDS_S) + 1))
+
+
+class Request(Struct, frozen=True):
+    """One command on its way."""
+
+    command: Command
+    meta: Meta
+    expected: Expected
+    answer: Callable[[apsw.Connection], Answer] | None
+    key: Key | None
+    future: asyncio.Future[Done]
+
+
+Fact = tuple[Recorded, Event]
+Result = Done | Exception
+
+
+class Writer:
+    """See the module. `submit` belongs to the loop's thread; everything with an underscore but `_resolve` to the other."""
+
+    def __init__(
+        self, log: EventLog, views: Views, keyring: Keyring, clock: Clock, crash: CrashPoints, build: str
+    ) -> None:
+        self.log = log
+        self.views = views
+        self.statistics = Statistics()
+        self.on_commit: list[Callable[[list[Fact]], None]] = []  # called on the loop, in order, before futures resolve
+        self.on_broken: Callable[[Exception], None] = lambda error: None
+        self._keyring = keyring
+        self._clock = clock
+        self._crash = crash
+        self._build = build
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._behind = False
+        self._last_us = 0
+        self._broken: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    # the loop's side
+
+    def submit(
+        self,
+        command: Command,
+        *,
+        actor: str,
+        cause: int = 0,
+        correlation: str = "",
+        traceparent: str = "",
+        expected: Expected = "any",
+        answer: Callable[[apsw.Connection], Answer] | None = None,
+        key: Key | None = None,
+    ) -> asyncio.Future[Done]:
+        """Queues a command; the future resolves when its events are durable, or with why there are none.
+
+        `answer` renders the answer from the views as they are right after the command; it runs on the writer's thread.
+        Raises through the future: Rejected, Unavailable, Unknown.
+        """
+        future: asyncio.Future[Done] = self._loop.create_future()
+        if self._broken is not None:
+            future.set_exception(Unavailable("stopping", "the writer has stopped; a restart recovers", 5))
+        elif self._queue.qsize() >= limits.QUEUE:
+            future.set_exception(Unavailable("overloaded", f"{limits.QUEUE} commands are waiting"))
+        else:
+            meta = Meta(actor, type(command).__name__, cause, correlation, traceparent, self._build)
+            self._queue.put(Request(command, meta, expected, answer, key, future))
+        return future
+
+    @property
+    def waiting(self) -> int:
+        """Commands in the queue."""
+        return self._queue.qsize()
+
+    async def close(self) -> None:
+        """Lets what is queued be decided, then ends the thread. The files stay open for whoever opened them."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _resolve(self, batch: list[Request], results: list[Result], facts: list[Fact]) -> None:
+        if facts:
+            for listener in self.on_commit:
+                listener(facts)
+        for request, result in zip(batch, results, strict=True):
+            if request.future.done():  # the caller went away; the command stands
+                continue
+            if isinstance(result, Exception):
+                request.future.set_exception(result)
+            else:
+                request.future.set_result(result)
+
+    # the writer's side
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            closing = False
+            while len(batch) < limits.BATCH and not closing:
+                try:
+                    request = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if request is None:
+                    closing = True
+                else:
+                    batch.append(request)
+            try:
+                self._finish(batch)
+            except Exception as error:  # an invariant broke: say so, stop, let a restart recover
+                self._stop(batch, error)
+                return
+            if closing:
+                return
+
+    def _stop(self, batch: list[Request], error: Exception) -> None:
+        self._broken = error
+        told = error if isinstance(error, AhError) else Unknown("outcome_unknown", f"the writer stopped: {error}")
+        results: list[Result] = [told] * len(batch)
+        self._loop.call_soon_threadsafe(self._resolve, batch, results, [])
+        self._loop.call_soon_threadsafe(self.on_broken, error)
+
+    def _finish(self, batch: list[Request]) -> None:
+        """Commits a batch and resolves it; falls back to one by one when something in it is broken."""
+        try:
+            results, facts = self._commit(batch)
+        except (Broken, Unknown):
+            raise
+        except Unavailable as error:
+            results, facts = [error] * len(batch), []
+        except Exception as error:
+            if len(batch) > 1:
+                for request in batch:
+                    self._finish([request])
+                return
+            results, facts = [error], []
+        self._loop.call_soon_threadsafe(self._resolve, batch, results, facts)
+
+    def _commit(self, batch: list[Request]) -> tuple[list[Result], list[Fact]]:
+        """Decides, appends and projects each request, then commits the log, then the views."""
+        self._begin()
+        facts: list[Fact] = []
+        try:
+            results: list[Result] = [self._decide(request, facts) for request in batch]
+        except apsw.FullError as error:
+            self._rollback()
+            raise Unavailable("disk_full", "the disk is full: nothing was changed", 30) from error
+        except BaseException:
+            self._rollback()
+            raise
+        self._commit_log()
+        if facts:
+            self._crash.reached("between-commits")
+        self._commit_views()
+        self._count(results, facts)
+        return results, facts
+
+    def _begin(self) -> None:
+        if self._behind:
+            self._catch_up()
+        deadline = self._clock.monotonic() + limits.BUSY_S
+        while True:
+            try:
+                self.log.begin()
+                self.views.begin()
+                return
+            except apsw.BusyError as error:
+                self._rollback()
+                if self._clock.monotonic() > deadline:
+                    raise Unavailable("log_busy", "another program holds the lock on the log") from error
+            except apsw.FullError as error:
+                self._rollback()
+                raise Unavailable("disk_full", "the disk is full: nothing was changed", 30) from error
+
+    def _decide(self, request: Request, facts: list[Fact]) -> Result:
+        command, key = request.command, request.key
+        if key and (before := self._answered(key)):
+            return before
+        decision = COMMANDS[type(command)]
+        try:
+            events = decision.decide(decision.load(self.views.db, command), command)
+            recorded = self.log.append(
+                decision.stream_of(command), events, request.expected, command.tenant_id, self._now_us(), request.meta
+            )
+        except Rejected as rejected:
+            return rejected
+        except VersionConflict as conflict:
+            return PreconditionFailed(conflict.expected, conflict.actual)
+        for fact in zip(recorded, events, strict=True):
+            self.views.apply(*fact)
+            facts.append(fact)
+        answer = request.answer(self.views.db) if request.answer else Answer()
+        first = recorded[0].position if recorded else self.log.position
+        done = Done(first, self.log.position, answer)
+        if key:
+            self._remember(key, done)
+        return done
+
+    def _now_us(self) -> int:
+        """Never goes back, whatever the machine's clock does."""
+        self._last_us = max(self._last_us, self.log.last_us, self._clock.now_us())
+        return self._last_us
+
+    # what was answered before
+
+    def _answered(self, key: Key) -> Result | None:
+        row = self.log.command(key.id)
+        if row is None:
+            return None
+        fingerprint, first, last, sealed = row
+        if fingerprint != key.fingerprint:
+            return Rejected("idempotency_mismatch", "the same Idempotency-Key came before with another body")
+        answer = _ANSWER.decode(self._keyring.unseal_answer(key.tenant_id, sealed, key.id))
+        if not answer.secret:
+            return Done(first, last, answer, replayed=True)
+        secret = self.log.command_secret(key.id, self._clock.now_us()) if key.keeps_secret else None
+        if secret is None:
+            return Done(first, last, msgspec.structs.replace(answer, secret=b""), replayed=True, secret_expired=True)
+        body = self._keyring.unseal_answer(key.tenant_id, secret, key.id)
+        return Done(first, last, msgspec.structs.replace(answer, secret=body), replayed=True)
+
+    def _remember(self, key: Key, done: Done) -> None:
+        now_us = self._now_us()
+        answer = done.answer
+        if answer.secret and key.keeps_secret:
+            sealed = self._keyring.seal_answer(key.tenant_id, answer.secret, key.id)
+            self.log.remember_secret(key.id, now_us, now_us + limits.SECRET_ANSWER_S * 1_000_000, sealed)
+        if answer.secret:
+            answer = msgspec.structs.replace(answer, secret=b"-")  # there was one; it is in a row of its own
+        sealed = self._keyring.seal_answer(key.tenant_id, msgspec.json.encode(answer), key.id)
+        self.log.remember(key.id, key.fingerprint, done.first_position, done.last_position, now_us, sealed)
+
+    # commits
+
+    def _commit_log(self) -> None:
+        before = self.log.committed
+        started = self._clock.monotonic()
+        try:
+            self.log.commit()
+        except apsw.FullError as error:
+            self._rollback()
+            if self.log.last_position_in_file() != before:
+                raise Unknown("outcome_unknown", "the disk is full and the log moved all the same") from error
+            raise Unavailable("disk_full", "the disk is full: nothing was changed", 30) from error
+        except apsw.Error as error:
+            raise Unknown("outcome_unknown", f"COMMIT of the log failed: {error}") from error
+        took_s = self._clock.monotonic() - started
+        self.statistics.commit_s += took_s
+        self.statistics.commits_within[bisect_left(COMMIT_BOUNDS_S, took_s)] += 1
+
+    def _commit_views(self) -> None:
+        try:
+            self.views.commit(self.log.position, self.log.link)
+        except apsw.FullError:
+            self.views.rollback()
+            self._behind = True
+
+    def _catch_up(self) -> None:
+        try:
+            catch_up(self.views, self.log.db, lambda done, of: None)
+        except apsw.FullError as error:
+            self.views.rollback()
+            raise Unavailable("disk_full", "the disk is full: the views wait for room", 30) from error
+        self._behind = False
+
+    def _rollback(self) -> None:
+        self.views.rollback()
+        self.log.rollback()
+
+    def _count(self, results: list[Result], facts: list[Fact]) -> None:
+        statistics = self.statistics
+        statistics.batches += 1
+        statistics.commands += len(results)
+        statistics.events += len(facts)
+        statistics.rejected += sum(isinstance(result, Exception) for result in results)
+        statistics.replayed += sum(isinstance(result, Done) and result.replayed for result in results)
+        statistics.largest_batch = max(statistics.largest_batch, len(results))
+
+
+_ANSWER = msgspec.json.Decoder(Answer)
