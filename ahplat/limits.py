@@ -73,6 +73,8 @@ HEALTH_REQUEST_S = 5.0
 WORKER_UP_S = 2.0  # how long a service without a port has to stay up
 DRAIN_S = 1.0  # between the route that moved and the end of what served before
 OUTCOME_TAIL_LINES = 50
+ERASURE_LOOKS = 200  # at the tenant's other work, until the erasure is postponed
+ERASURE_LOOK_S = 0.05  # between two of them
 RECONCILE_S = 60.0  # over everything, with jitter; events wake it at once
 ENGINE_PROBE_S = 1.0  # between two looks for an engine that is away
 

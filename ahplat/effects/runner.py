@@ -170,7 +170,7 @@ class Runner:
         """Why the work is not to be tried again; "" when it is."""
         now_us = self.platform.clock.now_us()
         is_old = now_us - (work.first_attempt_us or now_us) > limits.PARK_AFTER_S * 1_000_000
-        if work.attempt >= limits.ATTEMPTS and (effect.fail or is_old) or work.attempt >= limits.ATTEMPTS_AT_MOST:
+        if (work.attempt >= limits.ATTEMPTS and (effect.fail or is_old)) or work.attempt >= limits.ATTEMPTS_AT_MOST:
             return "too_many_attempts"
         return ""
 

@@ -1,5 +1,6 @@
 """What is done about tenants: their services are stopped, started again or deleted by commands like any other."""
 
+from ahplat import limits
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import StartService
@@ -44,12 +45,21 @@ async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
     assert tenant, task.subject
     for row in services.list_of(task.platform.views, task.subject):
         await _order(task, DeleteService(tenant_id=task.subject, service_id=row.service_id))
-    others = [work for work in todo.open_of_all(task.platform.views) if work.intent != task.work.intent]
-    if any(work.tenant_id == task.subject for work in others):
+    for _ in range(limits.ERASURE_LOOKS):
+        if not _other_work(task):
+            break
+        await task.pause(limits.ERASURE_LOOK_S)
+    else:
         raise Unavailable("waiting", "the tenant's services are still being removed")
     await task.step(task.engine.remove_network, network_of(tenant, task.platform.installation))
     task.platform.keyring.destroy(task.subject)
     return [TenantErased(task.work.intent)]
+
+
+def _other_work(task: Task[TenantErasureRequested]) -> bool:
+    """Whether work of the tenant is open besides its erasure."""
+    open_work = todo.open_of_all(task.platform.views)
+    return any(work.tenant_id == task.subject and work.intent != task.work.intent for work in open_work)
 
 
 async def _order(task: Task[Intent], command: Command) -> None:

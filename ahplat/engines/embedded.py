@@ -275,9 +275,9 @@ class EmbeddedEngine:
         """A pidfd of its shim, a start that is under way waited out; None when it does not run."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.EMBEDDED_START_S):
-                while (shim := folder.open_shim()) is None and folder.is_starting():  # noqa: ASYNC110
+                while folder.is_starting():  # noqa: ASYNC110 (asked first: it may become ready while we look)
                     await asyncio.sleep(limits.EMBEDDED_POLL_S)
-                return shim
+                return folder.open_shim()
         return None
 
     async def _end(self, folder: RunFolder, grace_s: int) -> None:

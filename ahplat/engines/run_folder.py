@@ -104,13 +104,15 @@ class RunFolder:
         )
 
     def _state(self) -> tuple[State, int | None]:
+        """The shim goes on while we look, so the order counts: what it says first is read first, its end last."""
+        started = self.started()
+        if self.runs():
+            return "running", None
         self.bury()
         ended = self.ended()
         if ended is not None:
             return "exited", ended.code
-        if self.runs():
-            return "running", None
-        return ("created", None) if self.started() is None else ("exited", KILLED)
+        return ("created", None) if started is None else ("exited", KILLED)
 
     def runs(self) -> bool:
         shim = self.open_shim() if self.ended() is None else None
