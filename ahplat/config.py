@@ -7,6 +7,7 @@ from msgspec import Struct
 from ahplat import limits
 
 MIN_TOKEN_CHARACTERS = 32
+DATA_DIR = Path("/var/lib/ah")
 
 
 class Config(Struct, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ from ahplat.writer import Writer
 from events.catalog import UnknownEvent
 from events.database import open_reader
 from events.log import EventLog, LogDamaged
-from projections.views import Views, open_views, why_rebuild
+from projections.views import DAMAGE, Views, condemn, open_views, why_rebuild
 
 logger = logging.getLogger("ahplat")
 
@@ -56,8 +56,10 @@ class Running:
         self._stack = stack
 
     def broken(self, error: Exception) -> None:
-        """An invariant broke: end, and let the next start recover."""
+        """An invariant broke: end, and let the next start recover; damaged views it builds anew."""
         logger.critical("stopping: %s", error)
+        if isinstance(error, DAMAGE):
+            condemn(self.app.config.data_dir / "views.db")
         self.failure = error
         self.ended.set()
 
@@ -78,11 +80,12 @@ async def start(config: Config) -> Running:
         stack.callback(log_reader.close)
         app.log = log_reader
         running = Running(app, stack)
-        begun = AsyncExitStack()  # loops end before the listeners do, so that streams let go
-        await stack.enter_async_context(begun)
-        await _listen(app, stack)
-        views = await _views_in_step(app, log_reader, stack)
-        _begin(app, running, log, views, begun)
+        files = await stack.enter_async_context(AsyncExitStack())  # closed last,
+        parts = await stack.enter_async_context(AsyncExitStack())  # after the parts that use them,
+        await _listen(app, stack)  # which end after those who may still ask them
+        views = await _views_in_step(app, log_reader, files)
+        _begin(app, running, log, views, parts)
+        stack.callback(app.hub.close)  # first of all, streams let go
         running._stack = stack.pop_all()
     return running
 
@@ -218,5 +221,5 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.reconciler.begin()
     stack.push_async_callback(app.runner.close)
     stack.push_async_callback(app.reconciler.close)
-    stack.callback(app.hub.close)
+    app.broken = running.broken
     app.ready.set()

@@ -37,7 +37,7 @@ from ahplat.errors import AhError, Broken, PreconditionFailed, Rejected, Unavail
 from ahplat.sealing import Keyring
 from events.event import Event, Meta, Recorded
 from events.log import EventLog, Expected, VersionConflict
-from projections.views import Views, catch_up
+from projections.views import DAMAGE, Views, catch_up
 
 
 class Answer(Struct, frozen=True):
@@ -166,16 +166,18 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _resolve(self, batch: list[Request], results: list[Result], facts: list[Fact]) -> None:
-        if facts:
-            for listener in self.on_commit:
-                listener(facts)
-        for request, result in zip(batch, results, strict=True):
-            if request.future.done():  # the caller went away; the command stands
-                continue
-            if isinstance(result, Exception):
-                request.future.set_exception(result)
-            else:
-                request.future.set_result(result)
+        try:
+            if facts:
+                for listener in self.on_commit:
+                    listener(facts)
+        finally:
+            for request, result in zip(batch, results, strict=True):
+                if request.future.done():  # the caller went away; the command stands
+                    continue
+                if isinstance(result, Exception):
+                    request.future.set_exception(result)
+                else:
+                    request.future.set_result(result)
 
     # the writer's side
 
@@ -211,7 +213,7 @@ class Writer:
         """Commits a batch and resolves it; falls back to one by one when something in it is broken."""
         try:
             results, facts = self._commit(batch)
-        except (Broken, Unknown):
+        except (Broken, Unknown, *DAMAGE):
             raise
         except Unavailable as error:
             results, facts = [error] * len(batch), []

@@ -34,6 +34,9 @@ PROJECTIONS: dict[str, ModuleType] = {
     "activity": activity,
 }
 
+DAMAGE = (apsw.CorruptError, apsw.NotADBError)
+"""What SQLite raises when a page is not what it wrote."""
+
 CHUNK = 2_000  # events folded between two looks at the progress
 _CHECKPOINT = read_sql(__file__)
 
@@ -114,13 +117,15 @@ def why_rebuild(path: Path, log: apsw.Connection, installation: str) -> str:
     """The reason for which the views at `path` cannot be gone on with; "" when they can."""
     if not path.exists():
         return "there are none yet"
+    if _condemned(path).exists():
+        return "a page was found damaged"
     try:
         db = open_database(path, "NORMAL")
         try:
             checkpoint = read_checkpoint(db)
         finally:
             db.close()
-    except (apsw.NotADBError, apsw.CorruptError, apsw.IOError) as error:
+    except (*DAMAGE, apsw.IOError) as error:
         return f"the file is damaged ({error})"
     if checkpoint is None:
         return "the file has no checkpoint"
@@ -171,6 +176,16 @@ def rebuild(path: Path, log: apsw.Connection, installation: str, progress: Progr
     views.close()
     _remove(path)
     fresh.rename(path)
+    _condemned(path).unlink(missing_ok=True)
+
+
+def condemn(path: Path) -> None:
+    """Has the views built anew at the next start: a page was found damaged while they were in use."""
+    _condemned(path).touch()
+
+
+def _condemned(path: Path) -> Path:
+    return path.with_name(path.name + ".condemned")
 
 
 def _fold(views: Views, log: apsw.Connection, position: int, progress: Progress) -> tuple[int, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import apsw
@@ -47,5 +48,6 @@ class Application:
         self.runner: Runner
         self.reconciler: Reconciler
         self.hub: Hub
+        self.broken: Callable[[Exception], None]  # ends the process; the next start recovers
         self.gate: Gate
         self.edge: Edge

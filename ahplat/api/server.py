@@ -25,6 +25,7 @@ from ahplat.api.route import Route, Tree
 from ahplat.clock import new_id
 from ahplat.errors import AhError, PreconditionFailed, Rejected, Unavailable, Unknown
 from projections import routes as routing
+from projections.views import DAMAGE
 
 logger = logging.getLogger("ahplat.api")
 
@@ -79,7 +80,9 @@ class Edge:
             limited = more or limited
         except (ConnectionError, asyncio.CancelledError):
             raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, DAMAGE):
+                self._app.broken(error)
             logger.exception("request %s: %s %s broke", request_id, request.method, path)
             reply, _ = self._problem(call, AhError("internal", "something broke on our side"))
         finally:

@@ -13,7 +13,7 @@ import click
 import uvloop
 
 from ahplat import limits
-from ahplat.config import MIN_TOKEN_CHARACTERS, Config
+from ahplat.config import DATA_DIR, MIN_TOKEN_CHARACTERS, Config
 from ahplat.errors import CannotStart
 from ahplat.main import start
 
@@ -33,9 +33,8 @@ SETTINGS: list[click.Parameter] = [
     _option("--port", "0 is any free one.", type=click.IntRange(0, 65_535), default=8080),
     _option(
         "--data-dir",
-        "Where log, keys and views are kept.",
+        f"Where log, keys and views are kept.  [default: {DATA_DIR}; with --dev ~/.local/share/ah]",
         type=click.Path(path_type=Path),
-        default=Path("/var/lib/ah"),
     ),
     _option(
         "--engine",
@@ -106,7 +105,7 @@ def configured(settings: dict[str, Any]) -> Config:
         raise CannotStart("--open-registration goes with --dev only: anybody could register")
     metrics_host, metrics_port = _address(settings["metrics_listen"])
     return Config(
-        data_dir=settings["data_dir"].absolute(),
+        data_dir=(settings["data_dir"] or (_personal_dir() if settings["dev"] else DATA_DIR)).absolute(),
         host=settings["host"],
         port=settings["port"],
         engine=settings["engine"],
@@ -125,6 +124,11 @@ def configured(settings: dict[str, Any]) -> Config:
         deploy_timeout_s=settings["deploy_timeout_s"],
         crash_at=os.environ.get("AH_CRASH_AT", ""),
     )
+
+
+def _personal_dir() -> Path:
+    """Where a user's own data goes (XDG Base Directory)."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ah"
 
 
 def _address(text: str) -> tuple[str, int]:
