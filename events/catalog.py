@@ -18,7 +18,8 @@ CATALOG: dict[str, type[Event]] = {
 UPCASTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """Old wire name → function from its old JSON object to one of today's, `type` included."""
 
-_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Union[tuple(CATALOG.values())])  # noqa: UP007 — computed
+_ANY: Any = Union[tuple(CATALOG.values())]  # noqa: UP007 — computed
+_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(_ANY)
 
 
 class UnknownEvent(Exception):
@@ -27,9 +28,10 @@ class UnknownEvent(Exception):
 
 def decode(type_name: str, data: bytes) -> Event:
     """The event that `data` holds. Raises UnknownEvent when it is of no form that this code knows."""
-    if type_name in UPCASTS:
-        return msgspec.convert(UPCASTS[type_name](msgspec.json.decode(data)), Event)
     try:
+        if type_name in UPCASTS:
+            lifted: Event = msgspec.convert(UPCASTS[type_name](msgspec.json.decode(data)), _ANY)
+            return lifted
         return _DECODER.decode(data)
     except msgspec.ValidationError as error:
         raise UnknownEvent(f"{type_name} is not an event of this release: {error}") from error

@@ -7,10 +7,12 @@ decimal digits, then stream, type, tenant, data and meta. The prefixes keep a le
 """
 
 from hashlib import sha256
+from struct import Struct
 
 from events.event import Recorded
 
 GENESIS = bytes(32)
+_length = Struct(">Q").pack
 
 
 class ChainBroken(Exception):
@@ -30,8 +32,10 @@ def leaf(
     'd91bb581a1444643'
     """
     head = b"%d\0%d\0%d" % (position, version, at_us)
-    parts = (head, stream.encode(), type_name.encode(), tenant.encode(), data, meta)
-    return sha256(b"\0" + b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+    framed = [b"\0"]
+    for part in (head, stream.encode(), type_name.encode(), tenant.encode(), data, meta):
+        framed += (_length(len(part)), part)
+    return sha256(b"".join(framed)).digest()
 
 
 def link(before: bytes, leaf_hash: bytes) -> bytes:

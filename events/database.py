@@ -21,6 +21,7 @@ def open_database(path: Path, durability: Durability) -> apsw.Connection:
     if not path.exists():
         path.touch(mode=0o600)
     db = apsw.Connection(str(path), statementcachesize=256)
+    _plan_once(db)
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
     db.pragma("page_size", PAGE_BYTES)
     db.pragma("journal_mode", "wal")
@@ -34,9 +35,15 @@ def open_database(path: Path, durability: Durability) -> apsw.Connection:
 def open_reader(path: Path) -> apsw.Connection:
     """Opens an existing database to read only."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=256)
+    _plan_once(db)
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
     db.pragma("query_only", True)
     return db
+
+
+def _plan_once(db: apsw.Connection) -> None:
+    """Keeps a statement's plan. With STAT4 in it, SQLite else makes it anew for each value bound: 5 to 20 µs a query."""
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
 
 
 def run_script(db: apsw.Connection, script: str) -> None:

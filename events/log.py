@@ -64,9 +64,12 @@ class EventLog:
         Raises LogDamaged when its end is not contiguous or its chain does not verify there.
         """
         self.path = path
-        self.db = open_database(path, "FULL")
-        self._prepare()
-        self.position, self.link = self._check_tail()
+        try:
+            self.db = open_database(path, "FULL")
+            self._prepare()
+            self.position, self.link = self._check_tail()
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise LogDamaged(f"{path} is no whole log ({error}): restore it from a backup") from error
         self.last_us = self._last_us()
         self._committed = (self.position, self.link)
         if self.position == 0:
@@ -97,8 +100,8 @@ class EventLog:
             link = chain.verify(before or b"", first, events)
         except chain.ChainBroken as broken:
             raise LogDamaged(f"{self.path}: the chain does not hold at {broken}") from broken
-        if events and events[-1].position != last:
-            raise LogDamaged(f"{self.path}: the last position is {last}, but the events end at {events[-1].position}")
+        if first + len(events) != last:
+            raise LogDamaged(f"{self.path}: the last position is {last}, but the events end at {first + len(events)}")
         return last, link
 
     def _last_us(self) -> int:

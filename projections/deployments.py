@@ -18,6 +18,7 @@ from events.services import (
     ServiceRepaired,
     ServiceRouted,
     ServiceStopped,
+    ServiceWorkSuperseded,
 )
 
 TABLES = read_sql(__file__)
@@ -131,6 +132,15 @@ def superseded(db: Connection, at: Recorded, event: ServiceDeploySuperseded) -> 
     )
 
 
+def work_superseded(db: Connection, at: Recorded, _: ServiceWorkSuperseded) -> None:
+    """The last one that was healthy never came to serve, if it was its route that was called off."""
+    db.execute(
+        "UPDATE deployment SET status = 'superseded', completed_at = ? WHERE status = 'deploying'"
+        " AND deployment_id = (SELECT deployment_id FROM service WHERE service_id = ?)",
+        (at.at_s, at.subject),
+    )
+
+
 def cancelled(db: Connection, at: Recorded, event: ServiceDeployCancelled) -> None:
     db.execute(
         "UPDATE deployment SET status = 'cancelled', completed_at = ?, cancelled_at = ? WHERE deployment_id = ?",
@@ -175,6 +185,7 @@ APPLY = {
     ServiceRouted: routed,
     ServiceDeployFailed: failed,
     ServiceDeploySuperseded: superseded,
+    ServiceWorkSuperseded: work_superseded,
     ServiceDeployCancelled: cancelled,
     ServiceCrashed: crashed,
     ServiceRepaired: repaired,

@@ -27,3 +27,4 @@ CREATE TABLE deployment (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX deployment_of_service ON deployment (service_id, number);
+CREATE INDEX deployment_up ON deployment (service_id) WHERE status IN ('running', 'crashed');

@@ -73,6 +73,18 @@ class ServiceRow(Struct, frozen=True):
     version: int
 
 
+class HeldRow(Struct, frozen=True):
+    """What a service takes of what its tenant may have."""
+
+    service_id: str
+    name: str
+    label: str
+    desired: str
+    memory_mb: int
+    cpu_milli: int
+    replicas: int
+
+
 class InstanceRow(Struct, frozen=True):
     """One row of `instance`, its columns in order."""
 
@@ -103,18 +115,19 @@ def list_of(
     return [ServiceRow(*row) for row in rows]
 
 
+def held_by(db: Connection, tenant_id: str) -> list[HeldRow]:
+    """What a tenant's services that are not deleted take of its quotas and names."""
+    rows = db.execute(
+        "SELECT service_id, name, label, desired, memory_mb, cpu_milli, replicas FROM service"
+        " WHERE tenant_id = ? AND desired <> 'deleted'",
+        (tenant_id,),
+    )
+    return [HeldRow(*row) for row in rows]
+
+
 def list_all(db: Connection) -> list[ServiceRow]:
     """All services of all tenants that are not deleted."""
     return [ServiceRow(*row) for row in db.execute("SELECT * FROM service WHERE desired <> 'deleted'")]
-
-
-def env_of(db: Connection, service_id: str, version: int) -> dict[str, bytes]:
-    """The sealed variables as they were at a version of the service's stream, by name."""
-    rows = db.execute(
-        "SELECT key, sealed FROM env WHERE service_id = ?1 AND since <= ?2 AND until > ?2 ORDER BY key",
-        (service_id, version),
-    )
-    return dict(rows)
 
 
 def instances_of(db: Connection, service_id: str) -> list[InstanceRow]:
@@ -133,7 +146,6 @@ def crashes_since(db: Connection, service_id: str, at_us: int) -> int:
     return int(db.execute("SELECT count(*) FROM crash WHERE service_id = ? AND at_us >= ?", (service_id, at_us)).get)
 
 
-FOREVER = 2**63 - 1
 _TOUCH = "UPDATE service SET version = ?1, updated_at = ?2"
 _WHERE = " WHERE service_id = ?3"
 _BACK_TO = "CASE WHEN serving THEN 'running' WHEN circuit_open THEN 'circuit_open' ELSE '{}' END"
@@ -179,33 +191,8 @@ def configured(db: Connection, at: Recorded, event: ServiceConfigured) -> None:
     )
 
 
-def env_set(db: Connection, at: Recorded, event: ServiceEnvSet) -> None:
-    for key, sealed in event.sealed.items():
-        _close(db, at, key)
-        db.execute("INSERT INTO env VALUES (?, ?, ?, ?, ?)", (at.subject, key, at.version, FOREVER, sealed))
+def env_changed(db: Connection, at: Recorded, _: Event) -> None:
     _update(db, at, ", env_version = ?1")
-
-
-def env_unset(db: Connection, at: Recorded, event: ServiceEnvUnset) -> None:
-    _close(db, at, event.key)
-    _update(db, at, ", env_version = ?1")
-
-
-def env_restored(db: Connection, at: Recorded, event: ServiceEnvRestored) -> None:
-    db.execute("UPDATE env SET until = ? WHERE service_id = ? AND until = ?", (at.version, at.subject, FOREVER))
-    db.execute(
-        "INSERT INTO env SELECT service_id, key, ?1, ?2, sealed FROM env WHERE service_id = ?3 AND since <= ?4"
-        " AND until > ?4",
-        (at.version, FOREVER, at.subject, event.env_version),
-    )
-    _update(db, at, ", env_version = ?1")
-
-
-def _close(db: Connection, at: Recorded, key: str) -> None:
-    db.execute(
-        "UPDATE env SET until = ? WHERE service_id = ? AND key = ? AND until = ?",
-        (at.version, at.subject, key, FOREVER),
-    )
 
 
 def deploy_requested(db: Connection, at: Recorded, event: ServiceDeployRequested) -> None:
@@ -262,7 +249,6 @@ def delete_requested(db: Connection, at: Recorded, _: Event) -> None:
 
 
 def deleted(db: Connection, at: Recorded, _: Event) -> None:
-    db.execute("DELETE FROM env WHERE service_id = ?", (at.subject,))
     db.execute("DELETE FROM crash WHERE service_id = ?", (at.subject,))
     _update(db, at, ", last_error = NULL")
 
@@ -351,9 +337,9 @@ def touched(db: Connection, at: Recorded, _: Event) -> None:
 APPLY = {
     ServiceCreated: created,
     ServiceConfigured: configured,
-    ServiceEnvSet: env_set,
-    ServiceEnvUnset: env_unset,
-    ServiceEnvRestored: env_restored,
+    ServiceEnvSet: env_changed,
+    ServiceEnvUnset: env_changed,
+    ServiceEnvRestored: env_changed,
     ServiceDeployRequested: deploy_requested,
     ServiceInstanceHealthy: instance_healthy,
     ServiceRouted: routed,

@@ -33,15 +33,6 @@ CREATE INDEX service_of_tenant ON service (tenant_id, service_id);
 CREATE UNIQUE INDEX service_name ON service (tenant_id, name) WHERE desired <> 'deleted';
 CREATE UNIQUE INDEX service_label ON service (tenant_id, label) WHERE desired <> 'deleted';
 
-CREATE TABLE env (                      -- every value that was ever set: a deployment names the version it wants
-    service_id TEXT NOT NULL,
-    key        TEXT NOT NULL,
-    since      INTEGER NOT NULL,        -- version of the stream, inclusive
-    until      INTEGER NOT NULL,        -- exclusive; the greatest integer while it is in force
-    sealed     BLOB NOT NULL,
-    PRIMARY KEY (service_id, key, since)
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE instance (                 -- where the deployment that serves answers
     service_id    TEXT NOT NULL,
     replica       INTEGER NOT NULL,

@@ -19,7 +19,7 @@ from events.catalog import decode
 from events.database import open_database, read_sql, run_script
 from events.event import Event, Recorded
 from events.log import head, read_all
-from projections import activity, deployments, keys, routes, services, tenants, todo
+from projections import activity, deployments, env, keys, routes, services, tenants, todo
 
 Apply = Callable[[apsw.Connection, Recorded, Any], None]
 Progress = Callable[[int, int], None]  # (events folded, events in all)
@@ -28,6 +28,7 @@ PROJECTIONS: dict[str, ModuleType] = {
     "tenants": tenants,
     "keys": keys,
     "services": services,
+    "env": env,
     "deployments": deployments,
     "routes": routes,
     "todo": todo,

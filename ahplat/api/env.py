@@ -9,7 +9,7 @@ from ahplat.api.route import Route
 from ahplat.api.services import find, seal_env, unsealed
 from ahplat.commands.services import SetEnv, UnsetEnv
 from ahplat.errors import Rejected
-from projections import services
+from projections import env
 
 MASK = "********"
 
@@ -27,7 +27,7 @@ _UPDATED = EnvUpdated("updated", "the next deploy, redeploy or restart applies i
 async def get(call: Call) -> Reply:
     """The variables, masked; with `reveal=true` (which wants the scope `deploy`) as they are."""
     row = find(call, call.app.views, call.path_id())
-    sealed = services.env_of(call.app.views, row.service_id, row.env_version)
+    sealed = env.values_at(call.app.views, row.service_id, row.env_version)
     if not call.flag("reveal"):
         return json_reply(dict.fromkeys(sealed, MASK), ETag=call.etag(row.version))
     if not call.principal.scopes & {"deploy", "admin"}:

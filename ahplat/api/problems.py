@@ -6,6 +6,7 @@ invariant: what is not in PROBLEMS is not sent, and each code says what to do ne
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
@@ -38,27 +39,26 @@ def _problem(status: int, title: str, why: str, call: str = "", *, retryable: bo
     return Problem(status, title, retryable, Remediation(why, method, path))
 
 
-_SCHEMA = "GET /openapi.json"
 _WHOAMI = "GET /v1/whoami"
 
 PROBLEMS: dict[str, Problem] = {
     # what was sent
     "validation_failed": _problem(
-        400, "A field is not valid", "each violation points at a field; its rules are in the schema", _SCHEMA
+        400, "A field is not valid", "each violation points at a field and says what it has to be"
     ),
-    "bad_request": _problem(400, "The request is not HTTP", "send HTTP/1.1 (RFC 9112)", _SCHEMA),
-    "invalid_json": _problem(400, "The body is not JSON", "send one JSON object in UTF-8 (RFC 8259)", _SCHEMA),
+    "bad_request": _problem(400, "The request is not HTTP", "send HTTP/1.1 (RFC 9112)"),
+    "invalid_json": _problem(400, "The body is not JSON", "send one JSON object in UTF-8 (RFC 8259)"),
     "duplicate_key": _problem(400, "A key occurs twice in one object", "send each key once"),
     "unknown_field": _problem(
         400,
         "A field is not known",
         "take it out, or leave out `Prefer: handling=strict` to have it ignored",
-        _SCHEMA,
     ),
-    "method_not_allowed": _problem(405, "The path does not have this method", "`Allow` lists the methods", _SCHEMA),
-    "not_acceptable": _problem(406, "None of the accepted types is offered", "accept application/json", _SCHEMA),
+    "method_not_allowed": _problem(405, "The path does not have this method", "`Allow` lists the methods"),
     "payload_too_large": _problem(413, "The body is too large", "send at most 1 MiB"),
-    "uri_too_long": _problem(414, "The request line is too long", "shorten the query", _SCHEMA),
+    "uri_too_long": _problem(414, "The request line is too long", "shorten the query"),
+    "encoding_unsupported": _problem(415, "The body is compressed", "send it as it is, without Content-Encoding"),
+    "headers_too_large": _problem(431, "A header field is too large", "shorten or leave out header fields"),
     # who sent it
     "unauthenticated": _problem(
         401,
@@ -92,7 +92,7 @@ PROBLEMS: dict[str, Problem] = {
         403, "Only the operator may do this", "use the bootstrap token or the operator's socket on the server"
     ),
     # what it is about
-    "not_found": _problem(404, "There is no such path", "all paths are in the schema", _SCHEMA),
+    "not_found": _problem(404, "There is no such path", "check the path; GET /v1/whoami says who you are", _WHOAMI),
     "tenant_not_found": _problem(404, "There is no such tenant", "list the tenants", "GET /v1/tenants"),
     "service_not_found": _problem(404, "There is no such service", "list your services", "GET /v1/services"),
     "key_not_found": _problem(404, "There is no such key", "list your keys", "GET /v1/auth/keys"),
@@ -120,7 +120,7 @@ PROBLEMS: dict[str, Problem] = {
     "circuit_open": _problem(
         409,
         "The service crashed too often",
-        "read its logs, mend it, then reset the breaker",
+        "read its last_error and its deployments' log_tail, mend it, then reset the breaker",
         "POST /v1/services/{service_id}/reset",
     ),
     "not_cancellable": _problem(
@@ -189,7 +189,7 @@ PROBLEMS: dict[str, Problem] = {
         "POST /v1/services/{service_id}/deploy",
     ),
     "egress_unsupported": _problem(
-        400, "The engine cannot restrict traffic this way", "leave `egress` at its default", _SCHEMA
+        400, "The engine cannot restrict traffic this way", "leave `egress` at its default"
     ),
     # ours
     "internal": _problem(
@@ -221,15 +221,15 @@ PROBLEMS: dict[str, Problem] = {
     "bad_gateway": _problem(
         502,
         "The service did not answer as HTTP has it",
-        "read its logs and status",
-        "GET /v1/services/{service_id}/logs",
+        "look at its status and last_error",
+        "GET /v1/services",
         retryable=True,
     ),
     "gateway_timeout": _problem(
         504,
         "The service did not answer in time",
-        "read its logs and status",
-        "GET /v1/services/{service_id}/logs",
+        "look at its status and last_error",
+        "GET /v1/services",
         retryable=True,
     ),
 }
@@ -281,5 +281,5 @@ def problem(
 def _filled(remediation: Remediation, params: Mapping[str, str]) -> Remediation:
     path = remediation.path
     for name, value in params.items():
-        path = path.replace("{" + name + "}", value)
+        path = path.replace("{" + name + "}", quote(value, safe="", errors="replace"))
     return Remediation(remediation.why, remediation.method, path)

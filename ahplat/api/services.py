@@ -30,7 +30,7 @@ from ahplat.errors import Rejected, Unreadable
 from ahplat.references import PLACEHOLDERS, check_reference
 from ahplat.writer import Answer
 from events.services import ServiceConfigured, ServiceCreated
-from projections import services, tenants, todo
+from projections import env, services, tenants, todo
 from projections.services import ServiceRow
 
 T = TypeVar("T")
@@ -69,7 +69,9 @@ class Service(Struct, frozen=True):
 
 
 def render(call: Call, views: Connection, row: ServiceRow) -> bytes:
-    """The public form of a service's row, as JSON; kept per version."""
+    """The public form of a service's row, as JSON; kept per version, but never of a batch that may yet be rolled back."""
+    if views is not call.app.views:
+        return json.encode(_service(call, views, row))
     kept = call.app.rendered.get(row.service_id)
     if kept is not None and kept[0] == row.version:
         return kept[1]
@@ -99,7 +101,7 @@ def _service(call: Call, views: Connection, row: ServiceRow) -> Service:
         cpu_count=cpu_count(row.cpu_milli),
         egress=row.egress,
         replicas=row.replicas,
-        env_keys=list(services.env_of(views, row.service_id, row.env_version)),
+        env_keys=list(env.values_at(views, row.service_id, row.env_version)),
         health_path=row.health_path or UNSET,
         container_id=row.container_id or UNSET,
         deployment_id=row.deployment_id or UNSET,

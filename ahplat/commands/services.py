@@ -20,7 +20,7 @@ from events.services import (
     ServiceStopRequested,
     ServiceWorkSuperseded,
 )
-from projections import deployments, services, tenants, todo
+from projections import deployments, env, services, tenants, todo
 from projections.deployments import DeploymentRow
 from projections.services import ServiceRow
 from projections.todo import TodoRow
@@ -60,7 +60,7 @@ class ServiceState(Struct, frozen=True):
 
 
 def load_holdings(views: Connection, tenant_id: str, without: str) -> Holdings:
-    rows = [row for row in services.list_of(views, tenant_id) if row.service_id != without]
+    rows = [row for row in services.held_by(views, tenant_id) if row.service_id != without]
     running = [row for row in rows if row.desired == "running"]
     return Holdings(
         quotas=limits.QUOTAS | tenants.quotas_of(views, tenant_id),
@@ -78,7 +78,7 @@ def load_service(views: Connection, command: ServiceCommand) -> ServiceState:
         raise Rejected("service_not_found", f"there is no service {command.service_id}")
     return ServiceState(
         service=row,
-        env=frozenset(services.env_of(views, row.service_id, row.env_version)),
+        env=frozenset(env.values_at(views, row.service_id, row.env_version)),
         open=todo.open_of(views, f"service-{row.service_id}"),
         last=deployments.find(views, row.deployment_id) if row.deployment_id else None,
         holdings=load_holdings(views, row.tenant_id, row.service_id),

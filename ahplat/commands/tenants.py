@@ -9,7 +9,7 @@ from ahplat import limits
 from ahplat.commands.command import Command, Decision
 from ahplat.errors import Rejected
 from ahplat.labels import numbered
-from events.event import Event
+from events.event import Event, wire_name
 from events.keys import KeyCreated
 from events.tenants import (
     TenantErasureRequested,
@@ -19,10 +19,11 @@ from events.tenants import (
     TenantRegistered,
     TenantSuspended,
 )
-from projections import tenants
+from projections import tenants, todo
 from projections.tenants import TenantRow
 
 STREAM = "tenant-{0.tenant_id}"
+ERASURE = wire_name(TenantErasureRequested)
 
 
 class RegisterTenant(Command, frozen=True, kw_only=True):
@@ -148,6 +149,18 @@ def load_tenant(views: Connection, command: Command) -> TenantRow:
     return row
 
 
+class Standing(Struct, frozen=True):
+    """A tenant, and whether its erasure is under way: from that there is no way back."""
+
+    tenant: TenantRow
+    erasing: bool
+
+
+def load_standing(views: Connection, command: Command) -> Standing:
+    row = load_tenant(views, command)
+    return Standing(row, any(work.type == ERASURE for work in todo.open_of(views, f"tenant-{row.tenant_id}")))
+
+
 def set_quotas(_: TenantRow, command: SetQuotas) -> list[Event]:
     return [TenantQuotasSet(command.quotas)] if command.quotas else []
 
@@ -156,16 +169,18 @@ def suspend(state: TenantRow, _: SuspendTenant) -> list[Event]:
     return [TenantSuspended()] if state.status == "active" else []
 
 
-def reactivate(state: TenantRow, command: ReactivateTenant) -> list[Event]:
-    if state.status != "suspended":
+def reactivate(state: Standing, command: ReactivateTenant) -> list[Event]:
+    if state.erasing:
+        raise Rejected("tenant_not_found", "the tenant is being erased")
+    if state.tenant.status != "suspended":
         raise Rejected(
-            "tenant_not_suspended", f"the tenant is {state.status}; recover a key with POST /v1/auth/recover"
+            "tenant_not_suspended", f"the tenant is {state.tenant.status}; recover a key with POST /v1/auth/recover"
         )
     return [TenantReactivated(), command.key]
 
 
-def request_erasure(state: TenantRow, _: RequestErasure) -> list[Event]:
-    return [TenantErasureRequested()]
+def request_erasure(state: Standing, _: RequestErasure) -> list[Event]:
+    return [] if state.erasing else [TenantErasureRequested()]
 
 
 COMMANDS: dict[type[Command], Decision] = {
@@ -173,6 +188,6 @@ COMMANDS: dict[type[Command], Decision] = {
     ChangeProfile: Decision(load_profile, change_profile, STREAM),
     SetQuotas: Decision(load_tenant, set_quotas, STREAM),
     SuspendTenant: Decision(load_tenant, suspend, STREAM),
-    ReactivateTenant: Decision(load_tenant, reactivate, STREAM),
-    RequestErasure: Decision(load_tenant, request_erasure, STREAM),
+    ReactivateTenant: Decision(load_standing, reactivate, STREAM),
+    RequestErasure: Decision(load_standing, request_erasure, STREAM),
 }

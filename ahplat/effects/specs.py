@@ -6,7 +6,7 @@ from msgspec import Struct
 from ahplat.effects.task import Platform
 from ahplat.engines.engine import Identity, Image, Network, Spec
 from events.event import canonical
-from projections import deployments, services, tenants
+from projections import deployments, env, services, tenants
 from projections.deployments import DeploymentRow
 from projections.tenants import TenantRow
 
@@ -28,13 +28,13 @@ def load_plan(platform: Platform, deployment_id: str) -> Plan:
     tenant = tenants.find(views, deployment.tenant_id)
     service = services.find(views, deployment.service_id)
     assert tenant and service, f"deployment {deployment_id} is nobody's"
-    sealed = services.env_of(views, deployment.service_id, deployment.env_version)
+    sealed = env.values_at(views, deployment.service_id, deployment.env_version)
     stream = f"service-{deployment.service_id}"
-    env = {
+    values = {
         key: platform.keyring.unseal(deployment.tenant_id, stream, f"env.{key}", value).decode()
         for key, value in sealed.items()
     }
-    return Plan(deployment, tenant, service.name, env)
+    return Plan(deployment, tenant, service.name, values)
 
 
 def instance_name(tenant_id: str, service_id: str, number: int, replica: int) -> str:

@@ -151,4 +151,5 @@ def main() -> None:
     print("drained", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

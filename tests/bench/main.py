@@ -1,0 +1,77 @@
+"""The command line of `bin/bench`: measures group by group, in one run, and prints one table."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.bench import appending, figure, over_http
+from tests.bench.figure import MISSED, Figure
+
+TEACHES = """\
+Measures the platform, each figure in one run beside a bare baseline of the same kind, and says whether it is what was
+aimed at. Ratios hold from machine to machine, absolute figures do not: read the ratio first. Everything happens on the
+loopback and in a temporary folder; what is started is ended.
+
+  http      an authenticated GET and a POST: CPU of the server at 95/s, and the ceiling at 32 connections with limits
+            off. Bare: aiohttp with one route, the same bytes, for POST one SQLite insert with synchronous=FULL
+  append    the log alone, and commands decided, appended and projected, at 1, 64 and 1,024 callers. Bare: SQLite
+            inserts in batches as large
+  rebuild   all views from a log. Bare: reading and decoding it
+  stream    from the log's COMMIT to the frame at the client, at 1 and 100 streams. Bare: aiohttp, from a thread
+  start     from the spawn to ready with a log of 1M events. Bare: with one of 1k
+  memory    resident after the start, with each engine that is here
+  deploy    a deploy over HTTP on each engine that is here. Bare: the engine's calls and the wait for health
+
+  bin/bench                   all of it, about 5 minutes
+  bin/bench --quick           shorter and rougher, a smaller log
+  bin/bench --only append     one group; repeatable
+  bin/bench --json            the figures as JSON on stdout, one line
+
+A group whose parts are missing here says so and is left out. The exit code is 0 when every aim is met, 1 when not.
+"""
+
+GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
+    "http": over_http.figures,
+    "append": appending.figures,
+}
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "bin/bench", description=TEACHES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", choices=list(GROUPS), metavar="GROUP", help=", ".join(GROUPS))
+    parser.add_argument("--quick", action="store_true", help="shorter and rougher")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout instead of the table")
+    given = parser.parse_args()
+    try:
+        figures = measured(given.only or list(GROUPS), given.quick)
+    except KeyboardInterrupt:
+        return 130
+    print(json.dumps(figure.as_json(figures)) if given.json else f"\n{figure.table(figures)}")
+    return int(any(one.verdict == MISSED for one in figures))
+
+
+def measured(groups: list[str], quick: bool) -> list[Figure]:
+    """All figures of the groups, said on stderr as they come."""
+    found = []
+    with tempfile.TemporaryDirectory(prefix="ah-bench-") as folder:
+        for group in groups:
+            own = Path(folder) / group
+            own.mkdir()
+            for one in GROUPS[group](own, quick):
+                found.append(one)
+                say(f"{group:8} {one.name}: {figure.number(one.value)} {one.unit}")
+    return found
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""A log in which nearly everything happens once: what the views are made of in these tests."""
+
+from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
+from events.keys import KeyRevoked
+from events.services import (
+    ServiceCircuitOpened,
+    ServiceCircuitReset,
+    ServiceConfigured,
+    ServiceCrashed,
+    ServiceDeleted,
+    ServiceDeleteRequested,
+    ServiceDeployCancelled,
+    ServiceDeployFailed,
+    ServiceDeployRequested,
+    ServiceDeploySuperseded,
+    ServiceEnvRestored,
+    ServiceEnvUnset,
+    ServiceRepaired,
+    ServiceRepairRequested,
+    ServiceStopped,
+    ServiceStopRequested,
+    Target,
+)
+from events.tenants import (
+    TenantErased,
+    TenantErasureRequested,
+    TenantProfileChanged,
+    TenantQuieted,
+    TenantQuotasSet,
+    TenantReactivated,
+    TenantResumed,
+    TenantSuspended,
+)
+from tests.commands.facts import a_deploy, a_key, a_running_service, a_service, a_tenant, env_set, intent, redeployed
+from tests.commands.given import OTHER_SERVICE, OTHER_TENANT, THIRD_SERVICE, given, later, of, world
+
+
+def tell() -> None:
+    """Lets it all happen."""
+    given(a_tenant(), a_key("k1"), a_key("k2"), KeyRevoked("k2"), TenantProfileChanged(name=b"new"))
+    given(TenantQuotasSet({"max_services": 9, "max_memory_mb": 9000, "max_disk_gb": 1}))
+    given(of(a_tenant("other", b"other@", "10.128.0.64/26"), tenant=OTHER_TENANT))
+    later(1)
+    a_running_service(replicas=2)
+    given(env_set("A", "B", "C"), ServiceEnvUnset("B"), ServiceConfigured(memory_mb=512))
+    redeployed("d2", 2)
+    given(ServiceEnvRestored(0), a_deploy("d3", 3))
+    given(ServiceDeployFailed(intent(ServiceDeployRequested), "d3", "unhealthy", b"detail", b"tail"))
+    given(a_deploy("d4", 4))
+    given(ServiceDeploySuperseded(intent(ServiceDeployRequested), "d4"), a_deploy("d5", 5))
+    given(ServiceDeployCancelled(intent(ServiceDeployRequested), "d5"))
+    later(60)
+    given(ServiceCrashed("d2", 0, "d2-0", 1, 137, True, b"tail"), ServiceRepairRequested("d2"))
+    repair = intent(ServiceRepairRequested)
+    given(ServiceRepaired(repair, "d2", [Target(0, "d2-9", "10.0.0.9", 8000)], ["d2-0"]))
+    given(of(a_service("worker", port=0), OTHER_SERVICE), of(a_deploy("d6"), OTHER_SERVICE))
+    waiting = intent(ServiceDeployRequested, OTHER_SERVICE)
+    subject = f"service-{OTHER_SERVICE}"
+    given(EffectAttempted(waiting, subject, 1), EffectPostponed(waiting, subject, 1, "away", 5, True))
+    given(EffectAttempted(waiting, subject, 2), EffectParked(waiting, subject, 2, "tired"))
+    given(EffectUnparked(waiting, subject))
+    given(ServiceCircuitOpened(5), ServiceStopRequested())
+    given(ServiceStopped(intent(ServiceStopRequested), ["d2-9"]), ServiceCircuitReset())
+    redeployed("d7", 6)
+    given(ServiceCrashed("d7", 1, "d7-1", 1, None, False), ServiceRepairRequested("d7", 99))
+    given(of(a_service("gone"), THIRD_SERVICE), of(env_set("A"), THIRD_SERVICE))
+    given(of(ServiceDeleteRequested(), THIRD_SERVICE))
+    given(of(ServiceDeleted(intent(ServiceDeleteRequested, THIRD_SERVICE), []), THIRD_SERVICE))
+    given(TenantSuspended())
+    given(TenantQuieted(world().log.position, []), TenantReactivated())
+    given(TenantResumed(world().log.position, []), TenantSuspended())
+    given(of(TenantErasureRequested(), tenant=OTHER_TENANT))
+    given(of(TenantErased(world().log.position), tenant=OTHER_TENANT))

@@ -1,0 +1,160 @@
+"""Rows and events fit together: every table has its struct, every event its place, every stream its version."""
+
+import re
+from types import ModuleType
+
+import pytest
+from msgspec import Struct
+
+from ahplat.effects.catalog import EFFECTS
+from events import keys as key_events
+from events import services as service_events
+from events import tenants as tenant_events
+from events.catalog import CATALOG
+from events.event import Event, Intent, Outcome, wire_name
+from events.platform import LogCreated, LogRestored
+from events.services import ServiceCreated
+from events.tenants import TenantRegistered
+from projections import services, tenants, todo
+from projections.activity import ActivityRow
+from projections.deployments import DeploymentRow
+from projections.keys import KeyRow
+from projections.services import InstanceRow, ServiceRow
+from projections.tenants import TenantRow
+from projections.todo import TodoRow
+from projections.views import PROJECTIONS
+from tests.commands.facts import a_running_service, a_service, a_tenant, healthy
+from tests.commands.given import SERVICE, TENANT, World, given, later, of
+from tests.events.samples import sample
+
+NOT_PROJECTED = {LogCreated, LogRestored}
+"""Events of which no view says anything, on purpose: the log itself answers what they say."""
+
+ROWS: dict[str, type[Struct]] = {
+    "tenant": TenantRow,
+    "key": KeyRow,
+    "service": ServiceRow,
+    "instance": InstanceRow,
+    "deployment": DeploymentRow,
+    "todo": TodoRow,
+    "activity": ActivityRow,
+}
+JOINED = {"activity": ("service_name",)}  # fields that a query adds to the table's columns
+
+
+def columns(world: World, table: str) -> dict[str, tuple[str, bool]]:
+    """Column → (its SQL type, whether it may be NULL)."""
+    info = world.views.db.execute("SELECT name, type, \"notnull\" = 0 AND pk = 0 FROM pragma_table_info(?)", (table,))
+    return {name: (kind, bool(nullable)) for name, kind, nullable in info}
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_a_rows_fields_are_its_tables_columns_in_order(world: World, table: str) -> None:
+    assert ROWS[table].__struct_fields__ == (*columns(world, table), *JOINED.get(table, ()))
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_a_rows_field_has_the_type_of_its_column(world: World, table: str) -> None:
+    python = {"TEXT": "str", "INTEGER": "int", "BLOB": "bytes"}
+    names = {name: python[kind] + (" | None" if nullable else "") for name, (kind, nullable) in columns(world, table).items()}
+    hints = {name: getattr(hint, "__name__", str(hint)) for name, hint in ROWS[table].__annotations__.items()}
+    hints = {name: str(ROWS[table].__annotations__[name]) if "|" in str(ROWS[table].__annotations__[name]) else hint for name, hint in hints.items()}
+    assert {name: hint for name, hint in hints.items() if name not in JOINED.get(table, ())} == names
+
+
+# every event has its place
+
+
+@pytest.mark.parametrize("kind", CATALOG.values(), ids=CATALOG)
+def test_every_event_is_folded_or_on_purpose_not(kind: type[Event]) -> None:
+    followers = [name for name, projection in PROJECTIONS.items() if kind in projection.APPLY]
+    assert bool(followers) != (kind in NOT_PROJECTED), followers
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_no_projection_follows_what_is_no_event(name: str) -> None:
+    assert set(PROJECTIONS[name].APPLY) <= set(CATALOG.values())
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_a_projection_writes_its_own_tables_only(name: str) -> None:
+    own = tables_of(PROJECTIONS[name])
+    others = {table for other in PROJECTIONS if other != name for table in tables_of(PROJECTIONS[other])}
+    assert own
+    assert not own & others
+    assert PROJECTIONS[name].__file__
+    with open(str(PROJECTIONS[name].__file__)) as file:
+        written = set(re.findall(r"(?:INSERT (?:OR \w+ )?INTO|REPLACE INTO|UPDATE|DELETE FROM) (\w+)", file.read()))
+    assert written <= own, written - own
+
+
+def tables_of(projection: ModuleType) -> set[str]:
+    return set(re.findall(r"CREATE TABLE (\w+)", projection.TABLES))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CATALOG.values() if issubclass(kind, Intent)], ids=wire_name)
+def test_every_intent_has_an_effect(kind: type[Intent]) -> None:
+    assert kind in EFFECTS, "work of this kind could never come to an outcome"
+
+
+def test_there_is_no_effect_without_an_intent() -> None:
+    assert set(EFFECTS) == {kind for kind in CATALOG.values() if issubclass(kind, Intent)}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CATALOG.values() if issubclass(kind, Intent)], ids=wire_name)
+def test_an_intent_is_work_until_its_outcome(world: World, kind: type[Intent]) -> None:
+    given(a_tenant())
+    a_running_service()
+    event = sample(kind, **({"intent": 10**9} if issubclass(kind, Outcome) else {}))
+    given(of(event))
+    (work,) = todo.open_of_all(world.views.db)
+    assert (work.intent, work.type) == (world.log.position, wire_name(kind))
+    closing = next(one for one in CATALOG.values() if issubclass(one, Outcome) and not issubclass(one, Intent))
+    given(of(sample(closing, intent=work.intent)))
+    assert todo.open_of_all(world.views.db) == []
+
+
+# versions
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in service_events.EVENTS if kind is not ServiceCreated], ids=wire_name
+)
+def test_every_event_of_a_service_moves_its_version(world: World, kind: type[Event]) -> None:
+    a_running_service()
+    given(of(a_service("other"), "2" * 32))
+    other = services.find(world.views.db, "2" * 32)
+    later(5)
+    given(sample(kind))
+    row = services.find(world.views.db, SERVICE)
+    assert row
+    assert row.version == world.log.version(f"service-{SERVICE}")[1]
+    assert row.updated_at == world.now_us // 1_000_000
+    assert services.find(world.views.db, "2" * 32) == other
+
+
+def test_a_services_first_version_is_its_creations(world: World) -> None:
+    given(a_service())
+    row = services.find(world.views.db, SERVICE)
+    assert row
+    assert row.version == 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in (*tenant_events.EVENTS, *key_events.EVENTS) if kind is not TenantRegistered],
+    ids=wire_name,
+)
+def test_every_event_of_a_tenant_moves_its_version(world: World, kind: type[Event]) -> None:
+    given(a_tenant())
+    later(5)
+    given(sample(kind))
+    row = tenants.find(world.views.db, TENANT)
+    assert row
+    assert (row.version, row.updated_at) == (2, world.now_us // 1_000_000)
+
+
+def test_what_happens_to_a_service_says_what_its_tenant_did(world: World) -> None:
+    given(a_service())
+    healthy_before = world.log.position
+    assert healthy_before == 2

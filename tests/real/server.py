@@ -1,0 +1,287 @@
+"""The platform as its callers have it: a server process on the real engine, and a tenant that speaks HTTP to it."""
+
+import http.client
+import ipaddress
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from docker import DockerClient
+from docker.models.containers import Container
+
+from events.catalog import decode
+from events.database import open_reader
+from events.log import read_all
+from events.platform import LogCreated
+from tests.parts import parts
+
+T = TypeVar("T")
+
+PATIENCE_S = 60.0  # a deadline for what is expected to happen, not a wait
+OPEN = ("--dev", "--open-registration")
+_SERVES_ON = re.compile(r"serving on http://127\.0\.0\.1:(\d+)")
+
+
+def a_pool() -> str:
+    """A range for 16 tenants that no other server of this machine is likely to use."""
+    return f"{ipaddress.ip_address('10.132.0.0') + secrets.randbelow(512) * 1024}/22"
+
+
+def eventually(probe: Callable[[], T], within_s: float = PATIENCE_S) -> T:
+    """What `probe` says as soon as that is something; fails when it says nothing in time."""
+    deadline = time.monotonic() + within_s
+    while not (found := probe()):
+        assert time.monotonic() < deadline, f"nothing came of it within {within_s} s"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer; `text` as it came, `json` where it is that."""
+
+    status: int
+    headers: dict[str, str]  # names in lower case
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def fetch(
+    host: str, port: int, method: str, path: str, body: Any = None, timeout_s: float = PATIENCE_S, **headers: str
+) -> Answer:
+    """One request over a connection of its own. `headers` with underscores for dashes."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    try:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, None if body is None else json.dumps(body), named)
+        got = connection.getresponse()
+        text = got.read().decode()
+        return Answer(got.status, {name.lower(): value for name, value in got.getheaders()}, text)
+    finally:
+        connection.close()
+
+
+class Server:
+    """One installation: its data folder, and the process that serves it while it runs."""
+
+    def __init__(self, folder: Path, *options: str, **env: str) -> None:
+        self.folder = folder
+        self.options = options
+        self.env = env
+        self.pool = a_pool()
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Server":
+        """Starts it, and returns once it serves."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
+        argv = ["--engine", "docker", "--docker-host", parts.up().docker_host, "--port", "0", "--metrics-listen", ""]
+        argv += ["--data-dir", str(self.folder), "--tenant-pool", self.pool, *self.options]
+        self.folder.mkdir(exist_ok=True, parents=True)
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ahplat.cli.main", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environ | self.env,
+            )
+        self.port = eventually(self._port)
+        return self
+
+    @property
+    def log(self) -> Path:
+        """What it said since it was last started."""
+        return self.folder / "server.log"
+
+    def _port(self) -> int:
+        assert self._process
+        said = self.log.read_text()
+        assert self._process.poll() is None, f"the server ended: {said[-2000:]}"
+        return int(found[1]) if (found := _SERVES_ON.search(said)) else 0
+
+    def end(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
+        """Ends the process and returns its exit code; nothing happens when it has ended."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(with_signal)
+        try:
+            return self._process.wait(PATIENCE_S)
+        finally:
+            self._process.kill()
+
+    @property
+    def installation(self) -> str:
+        """What its containers carry as `ah.instance`."""
+        with open_reader(self.folder / "events.db") as log:
+            first = read_all(log, 0, 1)[0]
+        created = decode(first.type, first.data)
+        assert isinstance(created, LogCreated)
+        return created.installation
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """One request to the API."""
+        return fetch("127.0.0.1", self.port, method, path, body, **headers)
+
+    def operate(self, method: str, path: str, body: Any = None) -> Answer:
+        """One request over the operator's socket."""
+        connection = http.client.HTTPConnection("operator", timeout=PATIENCE_S)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        try:
+            connection.sock.connect(str(self.folder / "operator.sock"))
+            connection.request(method, path, None if body is None else json.dumps(body))
+            got = connection.getresponse()
+            return Answer(got.status, dict(got.getheaders()), got.read().decode())
+        finally:
+            connection.close()
+
+    def register(self, name: str = "acme", **headers: str) -> "Tenant":
+        """A new tenant."""
+        body = {"name": name, "email": f"{name}@example.org"}
+        made = self.ask("POST", "/v1/tenants/register", body, **headers)
+        assert made.status == 201, made
+        return Tenant(self, made.json["tenant_id"], made.json["api_key"], headers)
+
+
+@dataclass
+class Tenant:
+    """A tenant with its key. Its calls fail the test where they are not answered with 2xx."""
+
+    server: Server
+    id: str
+    key: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """One request with its key, whatever the answer."""
+        return self.server.ask(
+            method, path, body, Authorization=f"Bearer {self.key}", Accept="application/json", **self.headers, **headers
+        )
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """One request that is to succeed; what its answer holds."""
+        answer = self.ask(method, path, body, **headers)
+        assert 200 <= answer.status < 300, answer
+        return answer.json if answer.text else None
+
+    def create(self, name: str, image: str = "hello:1", **settings: Any) -> "Service":
+        """A new service, small where the test does not say how large. Returns at once."""
+        body = {"name": name, "image": image, "memory_mb": 128, "cpu_count": 0.5, **settings}
+        return Service(self, self.call("POST", "/v1/services", body)["id"])
+
+    def run(self, name: str, image: str = "hello:1", **settings: Any) -> "Service":
+        """The same, and waits until it runs."""
+        service = self.create(name, image, **settings)
+        service.until("running")
+        return service
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of a tenant."""
+
+    tenant: Tenant
+    id: str
+
+    @property
+    def path(self) -> str:
+        return f"/v1/services/{self.id}"
+
+    @property
+    def now(self) -> Any:
+        """The service as the API tells it."""
+        return self.tenant.call("GET", self.path)
+
+    def until(self, status: str) -> Any:
+        """The service once it has that status."""
+        found = self.tenant.call("GET", f"{self.path}?wait={status}&timeout=60")
+        assert found["status"] == status, found
+        return found
+
+    def settled(self) -> Any:
+        """The service once nothing is under way for it, draining included."""
+        eventually(lambda: self._is_settled() or None)
+        return self.now
+
+    def _is_settled(self) -> bool:
+        events = [event for event in self.events() if event["type"].startswith("service.")]
+        ended = {event["data"].get("intent") for event in events}
+        intents = ("requested", "instance_healthy", "routed")
+        return all(one["position"] in ended for one in events if one["type"].endswith(intents))
+
+    def order(self, verb: str, body: Any = None, wait_s: int = 0) -> Any:
+        """A command; with `wait_s` its answer comes once what it set in motion has ended."""
+        headers = {"Prefer": f"wait={wait_s}"} if wait_s else {}
+        return self.tenant.call("POST", f"{self.path}/{verb}", body, **headers)
+
+    def deploy(self, image: str) -> "Deployment":
+        """Asks for a deployment and returns at once."""
+        return Deployment(self, self.order("deploy", {"image": image})["id"])
+
+    def deployments(self) -> Any:
+        """All of them, newest first."""
+        return self.tenant.call("GET", f"{self.path}/deployments")
+
+    def events(self) -> list[Any]:
+        """All that happened to it, oldest first."""
+        found: list[Any] = []
+        after = 0
+        while page := self.tenant.call("GET", f"/v1/events?after={after}&limit=200&resource={self.id}"):
+            found += page
+            after = page[-1]["position"]
+        return found
+
+    def get(self, path: str = "/", timeout_s: float = PATIENCE_S) -> Answer:
+        """One request to its URL, as the server's port takes it."""
+        url = urlsplit(self.now["url"])
+        return fetch("127.0.0.1", self.tenant.server.port, "GET", path, timeout_s=timeout_s, Host=url.netloc)
+
+    def containers(self, docker: DockerClient) -> list[Container]:
+        """What Docker has of it, in any state."""
+        return docker.containers.list(all=True, filters={"label": f"ah.service={self.id}"})
+
+    def container(self, docker: DockerClient) -> Container:
+        """Its only container."""
+        (found,) = self.containers(docker)
+        return found
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment of a service."""
+
+    service: Service
+    id: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.service.path}/deployments/{self.id}"
+
+    def until(self, status: str) -> Any:
+        """The deployment once it has that status."""
+        found = self.service.tenant.call("GET", f"{self.path}?wait={status}&timeout=60")
+        assert found["status"] == status, found
+        return found
+
+
+def direct(container: Container, path: str = "/", timeout_s: float = PATIENCE_S) -> Answer:
+    """One request to a container over its own address."""
+    container.reload()
+    (network,) = container.attrs["NetworkSettings"]["Networks"].values()
+    env = dict(entry.split("=", 1) for entry in container.attrs["Config"]["Env"])
+    return fetch(network["IPAddress"], int(env["PORT"]), "GET", path, timeout_s=timeout_s)
