@@ -30,4 +30,5 @@ class Config(Struct, frozen=True, kw_only=True):
     rate_limits: bool = True
     drain_s: float = limits.DRAIN_S
     deploy_timeout_s: float = limits.DEPLOY_TIMEOUT_S
+    reconcile_s: float = limits.RECONCILE_S
     crash_at: str = ""  # tests only: see ahplat/crashpoints.py

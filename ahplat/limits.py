@@ -3,6 +3,7 @@
 # engines
 ENGINE_THREADS = 8  # calls of the engine under way at once
 ENGINE_TIMEOUT_S = 60  # of one call that is not a pull
+ENGINE_STATUS_S = 5.0  # to say that it is there; after that it counts as away
 ENGINE_PULLS = 4  # images being pulled at once
 ENGINE_PAUSE_S = 0.1  # between two looks at a name or a removal that Docker is not done with
 ENGINE_NAME_TRIES = 20  # to get a container's name
@@ -100,7 +101,11 @@ WEBSOCKET_CLOSE_S = 2.0  # that either side has to answer a close
 
 # the API
 BODY_BYTES = 1024 * 1024
-URI_CHARS = 8_000  # path and query; aiohttp itself refuses a line of more than 8,190
+URI_CHARS = 8_000  # path and query
+REQUEST_LINE_BYTES = 8_190  # what a longer one begins with is not even read
+HEADER_BYTES = 16_384  # of one header field
+ADDRESS_CHARS = 64  # of an address that a proxy names
+ADDRESSES_CACHED = 4_096  # peers' addresses whose meaning is remembered
 LIST_LIMIT = 200  # rows of one list at most
 LIST_DEFAULT = 100
 LOG_ROWS_SCANNED = 20_000  # of the log for one filtered list of events; a cursor goes on from there

@@ -10,6 +10,7 @@ import fcntl
 import logging
 import platform
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import IO
@@ -21,16 +22,18 @@ from ahplat import limits
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate
 from ahplat.api.forward import Forwarder
+from ahplat.api.rates import Rates
 from ahplat.api.routes import ROUTES
 from ahplat.api.server import Edge, Server
 from ahplat.api.stream import Hub
-from ahplat.clock import SystemClock, new_id
+from ahplat.clock import Clock, SystemClock, new_id
 from ahplat.config import Config
 from ahplat.crashpoints import CrashPoints
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
 from ahplat.effects.task import Platform
 from ahplat.engines.choice import choose_engine
+from ahplat.engines.engine import Engine
 from ahplat.errors import CannotStart
 from ahplat.metrics import exposition
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
@@ -43,6 +46,7 @@ from projections.views import DAMAGE, Views, condemn, open_views, why_rebuild
 logger = logging.getLogger("ahplat")
 
 BUILD = f"ahplat 0.1.0, python {platform.python_version()}"
+EngineOf = Callable[[Config, str], Awaitable[Engine]]  # (settings, installation) → where services run
 SOCKET_PATH_BYTES = 107  # of a Unix socket, on Linux
 
 
@@ -69,12 +73,15 @@ class Running:
         await self._stack.aclose()
 
 
-async def start(config: Config) -> Running:
-    """Constructs a server and begins to serve; returns once it is ready. Raises CannotStart."""
+async def start(config: Config, engine_of: EngineOf = choose_engine, clock: Clock | None = None) -> Running:
+    """Constructs a server and begins to serve; returns once it is ready. Raises CannotStart.
+
+    Tests bring an engine and a clock of their own.
+    """
     async with AsyncExitStack() as stack:
         stack.callback(lock_folder(config.data_dir).close)
-        app, log = _open(config, stack)
-        app.engine = await choose_engine(config, app.installation)
+        app, log = _open(config, clock or SystemClock(), stack)
+        app.engine = await engine_of(config, app.installation)
         stack.push_async_callback(app.engine.close)
         log_reader = open_reader(log.path)
         stack.callback(log_reader.close)
@@ -105,9 +112,8 @@ def lock_folder(folder: Path) -> IO[str]:
     return file
 
 
-def _open(config: Config, stack: AsyncExitStack) -> tuple[Application, EventLog]:
+def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Application, EventLog]:
     """The keys, the log, and what handlers work with."""
-    clock = SystemClock()
     folder = config.data_dir
     try:
         master = read_master_key(folder / "master.key", may_make=not (folder / "keys.db").exists())
@@ -120,6 +126,7 @@ def _open(config: Config, stack: AsyncExitStack) -> tuple[Application, EventLog]
     app = Application(config, keyring, clock)
     app.epoch, app.installation = log.epoch, log.installation
     app.gate = Gate(app)
+    app.rates = Rates(app)
     stack.callback(app.gate.close)
     return app, log
 
@@ -128,10 +135,8 @@ async def _listen(app: Application, stack: AsyncExitStack) -> None:
     """The API's port, the operator's socket, and the metrics' own port."""
     config = app.config
     forwarder = await stack.enter_async_context(Forwarder())
-    app.edge = Edge(app, ROUTES, app.gate, forwarder)
-    runner = web.ServerRunner(
-        Server(app.edge.handle, access_log=None, auto_decompress=False), shutdown_timeout=limits.SHUTDOWN_S
-    )
+    app.edge = Edge(app, ROUTES, app.gate, app.rates, forwarder)
+    runner = web.ServerRunner(Server(app.edge), shutdown_timeout=limits.SHUTDOWN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     listener = _bind(config.host, config.port, "--port")
@@ -203,7 +208,7 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.writer.on_broken = running.broken
     stack.push_async_callback(app.writer.close)
     app.hub = Hub(app.log, log.position)
-    app.writer.on_commit += [app.gate.forget, app.hub.committed]
+    app.writer.on_commit += [app.forget, app.gate.forget, app.rates.committed, app.hub.committed]
     platform_ = Platform(
         writer=app.writer,
         views=app.views,
@@ -216,7 +221,8 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
         deploy_timeout_s=config.deploy_timeout_s,
     )
     app.runner = Runner(platform_, app.log, crash)
-    app.reconciler = Reconciler(platform_, app.runner)
+    app.runner.on_broken = running.broken
+    app.reconciler = Reconciler(platform_, app.runner, config.reconcile_s)
     app.runner.begin()
     app.reconciler.begin()
     stack.push_async_callback(app.runner.close)

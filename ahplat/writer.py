@@ -15,6 +15,8 @@ What may go wrong, and what then:
     another error in COMMIT   the outcome is unknown: everybody is told so, the process ends, recovery decides
     an error in the views     the log holds the batch, so it counts; the views catch up before the next batch
 
+When the writer ends, whoever still waits is turned away: nobody waits for a thread that is gone.
+
 The invariant: a future that was resolved with a result belongs to events that are on the disk.
 """
 
@@ -36,7 +38,7 @@ from ahplat.crashpoints import CrashPoints
 from ahplat.errors import AhError, Broken, PreconditionFailed, Rejected, Unavailable, Unknown
 from ahplat.sealing import Keyring
 from events.event import Event, Meta, Recorded
-from events.log import EventLog, Expected, VersionConflict
+from events.log import EventLog, Expected, VersionConflict, read_command, read_command_secret
 from projections.views import DAMAGE, Views, catch_up
 
 
@@ -122,7 +124,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._behind = False
         self._last_us = 0
-        self._broken: Exception | None = None
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -146,8 +148,8 @@ class Writer:
         Raises through the future: Rejected, Unavailable, Unknown.
         """
         future: asyncio.Future[Done] = self._loop.create_future()
-        if self._broken is not None:
-            future.set_exception(Unavailable("stopping", "the writer has stopped; a restart recovers", 5))
+        if self._ended:
+            future.set_exception(_stopping())
         elif self._queue.qsize() >= limits.QUEUE:
             future.set_exception(Unavailable("overloaded", f"{limits.QUEUE} commands are waiting"))
         else:
@@ -160,8 +162,14 @@ class Writer:
         """Commands in the queue."""
         return self._queue.qsize()
 
+    @property
+    def behind(self) -> bool:
+        """Whether the views lack what was committed already: there was no room for it."""
+        return self._behind
+
     async def close(self) -> None:
         """Lets what is queued be decided, then ends the thread. The files stay open for whoever opened them."""
+        self._ended = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -178,6 +186,13 @@ class Writer:
                     request.future.set_exception(result)
                 else:
                     request.future.set_result(result)
+
+    def _turn_away(self) -> None:
+        """Tells whoever still waits that the writer has stopped: none of it was decided."""
+        while not self._queue.empty():
+            request = self._queue.get_nowait()
+            if request is not None and not request.future.done():
+                request.future.set_exception(_stopping())
 
     # the writer's side
 
@@ -203,10 +218,11 @@ class Writer:
                 return
 
     def _stop(self, batch: list[Request], error: Exception) -> None:
-        self._broken = error
+        self._ended = True
         told = error if isinstance(error, AhError) else Unknown("outcome_unknown", f"the writer stopped: {error}")
         results: list[Result] = [told] * len(batch)
         self._loop.call_soon_threadsafe(self._resolve, batch, results, [])
+        self._loop.call_soon_threadsafe(self._turn_away)
         self._loop.call_soon_threadsafe(self.on_broken, error)
 
     def _finish(self, batch: list[Request]) -> None:
@@ -245,11 +261,12 @@ class Writer:
         return results, facts
 
     def _begin(self) -> None:
-        if self._behind:
-            self._catch_up()
         deadline = self._clock.monotonic() + limits.BUSY_S
         while True:
             try:
+                if self._behind:
+                    catch_up(self.views, self.log.db, lambda done, of: None)
+                    self._behind = False
                 self.log.begin()
                 self.views.begin()
                 return
@@ -260,6 +277,9 @@ class Writer:
             except apsw.FullError as error:
                 self._rollback()
                 raise Unavailable("disk_full", "the disk is full: nothing was changed", 30) from error
+            except BaseException:
+                self._rollback()
+                raise
 
     def _decide(self, request: Request, facts: list[Fact]) -> Result:
         command, key = request.command, request.key
@@ -293,20 +313,7 @@ class Writer:
     # what was answered before
 
     def _answered(self, key: Key) -> Result | None:
-        row = self.log.command(key.id)
-        if row is None:
-            return None
-        fingerprint, first, last, sealed = row
-        if fingerprint != key.fingerprint:
-            return Rejected("idempotency_mismatch", "the same Idempotency-Key came before with another body")
-        answer = _ANSWER.decode(self._keyring.unseal_answer(key.tenant_id, sealed, key.id))
-        if not answer.secret:
-            return Done(first, last, answer, replayed=True)
-        secret = self.log.command_secret(key.id, self._clock.now_us()) if key.keeps_secret else None
-        if secret is None:
-            return Done(first, last, msgspec.structs.replace(answer, secret=b""), replayed=True, secret_expired=True)
-        body = self._keyring.unseal_answer(key.tenant_id, secret, key.id)
-        return Done(first, last, msgspec.structs.replace(answer, secret=body), replayed=True)
+        return answered(self.log.db, self._keyring, key, self._clock.now_us())
 
     def _remember(self, key: Key, done: Done) -> None:
         now_us = self._now_us()
@@ -340,17 +347,11 @@ class Writer:
     def _commit_views(self) -> None:
         try:
             self.views.commit(self.log.position, self.log.link)
-        except apsw.FullError:
+        except DAMAGE:
+            raise
+        except apsw.Error:
             self.views.rollback()
             self._behind = True
-
-    def _catch_up(self) -> None:
-        try:
-            catch_up(self.views, self.log.db, lambda done, of: None)
-        except apsw.FullError as error:
-            self.views.rollback()
-            raise Unavailable("disk_full", "the disk is full: the views wait for room", 30) from error
-        self._behind = False
 
     def _rollback(self) -> None:
         self.views.rollback()
@@ -364,6 +365,28 @@ class Writer:
         statistics.rejected += sum(isinstance(result, Exception) for result in results)
         statistics.replayed += sum(isinstance(result, Done) and result.replayed for result in results)
         statistics.largest_batch = max(statistics.largest_batch, len(results))
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("stopping", "the writer has stopped; a restart recovers", 5)
+
+
+def answered(log: apsw.Connection, keyring: Keyring, key: Key, now_us: int) -> Done | Rejected | None:
+    """What the same request was answered before; Rejected where the key came with another body, None where it is new."""
+    row = read_command(log, key.id)
+    if row is None:
+        return None
+    fingerprint, first, last, sealed = row
+    if fingerprint != key.fingerprint:
+        return Rejected("idempotency_mismatch", "the same Idempotency-Key came before with another body")
+    answer = _ANSWER.decode(keyring.unseal_answer(key.tenant_id, sealed, key.id))
+    if not answer.secret:
+        return Done(first, last, answer, replayed=True)
+    secret = read_command_secret(log, key.id, now_us) if key.keeps_secret else None
+    if secret is None:
+        return Done(first, last, msgspec.structs.replace(answer, secret=b""), replayed=True, secret_expired=True)
+    body = keyring.unseal_answer(key.tenant_id, secret, key.id)
+    return Done(first, last, msgspec.structs.replace(answer, secret=body), replayed=True)
 
 
 _ANSWER = msgspec.json.Decoder(Answer)

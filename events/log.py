@@ -18,6 +18,7 @@ from events.event import Event, Meta, Recorded, canonical, wire_name
 Expected = int | Literal["any", "none", "exists"]
 Fit = Literal["fits", "wrong_version", "missing", "exists"]
 
+ENDS_KNOWN = 10_000  # streams whose number and version are remembered
 TAIL = 200  # events at the end whose chain is checked at every start
 APPLICATION_ID = 0x61686C67  # "ahlg"
 SCHEMA_VERSION = 1
@@ -64,6 +65,7 @@ class EventLog:
         Raises LogDamaged when its end is not contiguous or its chain does not verify there.
         """
         self.path = path
+        self._ends: dict[str, tuple[int, int]] = {}  # stream → (its number, its version), in the open batch
         try:
             self.db = open_database(path, "FULL")
             self._prepare()
@@ -132,6 +134,8 @@ class EventLog:
 
     def version(self, stream: str) -> tuple[int | None, int]:
         """(the stream's number, its version); (None, 0) when it does not exist."""
+        if known := self._ends.get(stream):
+            return known
         for number, version in self.db.execute(
             "SELECT s.id, (SELECT max(version) FROM event WHERE stream = s.id) FROM stream s WHERE s.name = ?",
             (stream,),
@@ -150,6 +154,9 @@ class EventLog:
             self.db.execute("INSERT INTO stream (name) VALUES (?)", (stream,))
             number = self.db.last_insert_rowid()
         meta_bytes = canonical(meta)
+        if len(self._ends) >= ENDS_KNOWN:
+            self._ends.clear()
+        self._ends[stream] = (number, version + len(events))
         recorded = []
         for event in events:
             version += 1
@@ -177,26 +184,19 @@ class EventLog:
         if self.db.in_transaction:
             self.db.execute("ROLLBACK")
         self.position, self.link = self._committed
+        self._ends.clear()
 
     def last_position_in_file(self) -> int:
         """The position that the file itself gives as last, read anew."""
         return head(self.db)
 
     def command(self, command_id: bytes) -> tuple[bytes, int, int, bytes] | None:
-        """What a command was answered: (fingerprint, first position, last position, sealed answer)."""
-        for fingerprint, first, last, sealed in self.db.execute(
-            "SELECT fingerprint, first_position, last_position, answer FROM command WHERE id = ?", (command_id,)
-        ):
-            return fingerprint, first, last, sealed
-        return None
+        """What a command was answered; see `read_command`."""
+        return read_command(self.db, command_id)
 
     def command_secret(self, command_id: bytes, now_us: int) -> bytes | None:
         """The sealed secret of an answer, while it is kept."""
-        for (sealed,) in self.db.execute(
-            "SELECT answer FROM command_secret WHERE id = ? AND expires_at_us > ?", (command_id, now_us)
-        ):
-            return bytes(sealed)
-        return None
+        return read_command_secret(self.db, command_id, now_us)
 
     def remember(self, command_id: bytes, fingerprint: bytes, first: int, last: int, at_us: int, sealed: bytes) -> None:
         """Keeps a command's answer, for good, in the open batch."""
@@ -252,6 +252,24 @@ def read_stream(db: apsw.Connection, stream: str, after_version: int, limit: int
             (stream, after_version, limit),
         )
     ]
+
+
+def read_command(db: apsw.Connection, command_id: bytes) -> tuple[bytes, int, int, bytes] | None:
+    """What a command was answered: (fingerprint, first position, last position, sealed answer)."""
+    for fingerprint, first, last, sealed in db.execute(
+        "SELECT fingerprint, first_position, last_position, answer FROM command WHERE id = ?", (command_id,)
+    ):
+        return fingerprint, first, last, sealed
+    return None
+
+
+def read_command_secret(db: apsw.Connection, command_id: bytes, now_us: int) -> bytes | None:
+    """The sealed secret of an answer, while it is kept."""
+    for (sealed,) in db.execute(
+        "SELECT answer FROM command_secret WHERE id = ? AND expires_at_us > ?", (command_id, now_us)
+    ):
+        return bytes(sealed)
+    return None
 
 
 def head(db: apsw.Connection) -> int:

@@ -57,22 +57,24 @@ def list_of(db: Connection, tenant_id: str, wanted: Wanted, limit: int, offset: 
     return [ActivityRow(*row) for row in rows]
 
 
-def happened(db: Connection, at: Recorded, _: Event) -> None:
-    _insert(db, at, at.subject)
+def happened(db: Connection, at: Recorded, event: Event) -> None:
+    db.execute(_INSERT, _row(at, event))
 
 
-def key_happened(db: Connection, at: Recorded, event: KeyCreated | KeyRevoked) -> None:
-    _insert(db, at, event.key_id)
+def apply_all(db: Connection, facts: list[tuple[Recorded, Event]]) -> None:
+    """Folds many events."""
+    db.executemany(_INSERT, [_row(at, event) for at, event in facts if type(event) in APPLY])
 
 
-def _insert(db: Connection, at: Recorded, resource_id: str) -> None:
+_INSERT = "INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def _row(at: Recorded, event: Event) -> tuple[str, int, str, str, str, int]:
     noun, _, action = at.type.partition(".")
-    db.execute(
-        "INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?)", (at.tenant, at.position, noun, resource_id, action, at.at_s)
-    )
+    resource_id = event.key_id if isinstance(event, KeyCreated | KeyRevoked) else at.subject
+    return at.tenant, at.position, noun, resource_id, action, at.at_s
 
 
-APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = {
-    **dict.fromkeys((*tenants.EVENTS, *services.EVENTS), happened),
-    **dict.fromkeys(keys.EVENTS, key_happened),
-}
+APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = dict.fromkeys(
+    (*tenants.EVENTS, *services.EVENTS, *keys.EVENTS), happened
+)

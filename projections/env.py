@@ -45,7 +45,8 @@ def env_restored(db: Connection, at: Recorded, event: ServiceEnvRestored) -> Non
 
 def _close(db: Connection, at: Recorded, key: str) -> None:
     db.execute(
-        "UPDATE env INDEXED BY env_until SET until = ? WHERE service_id = ? AND key = ? AND until = ?",
+        "UPDATE env SET until = ?1 WHERE service_id = ?2 AND key = ?3 AND until = ?4"
+        " AND since = (SELECT max(since) FROM env WHERE service_id = ?2 AND key = ?3)",
         (at.version, at.subject, key, FOREVER),
     )
 

@@ -10,7 +10,7 @@ from events.services import (
     ServiceInstanceHealthy,
     ServiceRepaired,
     ServiceRouted,
-    ServiceStopRequested,
+    ServiceStopped,
     Target,
 )
 
@@ -52,6 +52,6 @@ APPLY = {
     ServiceInstanceHealthy: moved,
     ServiceRepaired: moved,
     ServiceRouted: confirmed,
-    ServiceStopRequested: removed,
+    ServiceStopped: removed,  # not before: a deploy that takes over from the stop may fail, and leave what served
     ServiceDeleteRequested: removed,
 }

@@ -98,6 +98,20 @@ def unparked(db: Connection, at: Recorded, event: EffectUnparked) -> None:
     )
 
 
+def apply_all(db: Connection, facts: list[tuple[Recorded, Event]]) -> None:
+    """Folds many events. Of an intent that was opened and closed among them nothing is left, so it is left out."""
+    opened_here = {at.position for at, event in facts if isinstance(event, Intent)}
+    gone = opened_here & {event.intent for _, event in facts if isinstance(event, Outcome)}
+    for at, event in facts:
+        if isinstance(event, Outcome) and event.intent not in gone:
+            closed(db, at, event)
+        if isinstance(event, Intent) and at.position not in gone:
+            opened(db, at, event)
+        if isinstance(event, _ATTEMPTS) and event.intent not in gone:
+            APPLY[type(event)](db, at, event)
+
+
+_ATTEMPTS = (EffectAttempted, EffectPostponed, EffectParked, EffectUnparked)
 _WORK = [event for event in CATALOG.values() if issubclass(event, (Intent, Outcome))]
 
 APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = {

@@ -7,10 +7,10 @@ checkpoint and of nothing else.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import apsw
 from msgspec import Struct
@@ -21,6 +21,7 @@ from events.event import Event, Recorded
 from events.log import head, read_all
 from projections import activity, deployments, env, keys, routes, services, tenants, todo
 
+Fact = tuple[Recorded, Event]
 Apply = Callable[[apsw.Connection, Recorded, Any], None]
 Progress = Callable[[int, int], None]  # (events folded, events in all)
 
@@ -42,10 +43,10 @@ CHUNK = 2_000  # events folded between two looks at the progress
 _CHECKPOINT = read_sql(__file__)
 
 
-def _flattened() -> dict[type[Event], tuple[Apply, ...]]:
-    """Event type → the functions of all projections that follow it, in the order of PROJECTIONS."""
+def _flattened(projections: Iterable[ModuleType]) -> dict[type[Event], tuple[Apply, ...]]:
+    """Event type → the functions of the projections that follow it, in their order."""
     found: dict[type[Event], tuple[Apply, ...]] = {}
-    for projection in PROJECTIONS.values():
+    for projection in projections:
         for event, apply in projection.APPLY.items():
             found[event] = (*found.get(event, ()), apply)
     return found
@@ -78,7 +79,7 @@ class Views:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.db = open_database(path, "NORMAL")
-        self._functions = _flattened()
+        self._functions = _flattened(PROJECTIONS.values())
 
     def begin(self) -> None:
         """Opens the transaction of a batch."""
@@ -88,6 +89,17 @@ class Views:
         """Folds one event into all projections that follow its type."""
         for function in self._functions.get(type(event), ()):
             function(self.db, at, event)
+
+    def apply_all(self, facts: list[Fact]) -> None:
+        """Folds many events to the same rows, faster: a projection that has `apply_all` gets them all at once."""
+        one_by_one = _flattened(each for each in PROJECTIONS.values() if not hasattr(each, "apply_all"))
+        cursor = cast(apsw.Connection, self.db.cursor())  # the same to who only writes; one, not one for each statement
+        for at, event in facts:
+            for function in one_by_one.get(type(event), ()):
+                function(cursor, at, event)
+        for projection in PROJECTIONS.values():
+            if hasattr(projection, "apply_all"):
+                projection.apply_all(cursor, facts)
 
     def commit(self, position: int, link: bytes) -> None:
         """Commits the rows together with how far they go."""
@@ -193,8 +205,7 @@ def _fold(views: Views, log: apsw.Connection, position: int, progress: Progress)
     """Folds all that comes after `position`; returns where it ended."""
     link, last = b"", head(log)
     for chunk in _chunks(log, position):
-        for at in chunk:
-            views.apply(at, decode(at.type, at.data))
+        views.apply_all([(at, decode(at.type, at.data)) for at in chunk])
         position, link = chunk[-1].position, chunk[-1].link
         progress(position, last)
     return position, link

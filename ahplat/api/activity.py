@@ -12,6 +12,7 @@ from events.log import read_all
 from projections import activity
 from projections.activity import ActivityRow, Wanted
 
+_DEFAULT = 50  # lines of one answer
 _FAILED = ("failed", "crashed", "opened", "drifted", "cancelled", "superseded")
 
 
@@ -33,7 +34,7 @@ class Activity(Struct, frozen=True):
 
 async def list_all(call: Call) -> Reply:
     """Newest first; `since` is unix seconds or RFC 3339."""
-    page = call.page("activity")
+    page = call.page("activity", _DEFAULT)
     query = call.query
     service_id = query.get("service_id", "")
     wanted = Wanted(
@@ -43,8 +44,7 @@ async def list_all(call: Call) -> Reply:
         since=moment(query.get("since", ""), "since"),
         before=int(page.before) if page.before else 0,
     )
-    limit = page.limit if "limit" in query else 50
-    rows = activity.list_of(call.app.views, call.tenant_id, wanted, limit, page.offset)
+    rows = activity.list_of(call.app.views, call.tenant_id, wanted, page.limit, page.offset)
     last = str(rows[-1].position) if rows else ""
     return call.listing("activity", page, [_render(call, row) for row in rows], last)
 
@@ -55,7 +55,7 @@ def _render(call: Call, row: ActivityRow) -> Activity:
     details = ", ".join(f"{key} {value}" for key, value in shown.data.items() if isinstance(value, str | int) and value)
     action = row.action.replace("_", " ")
     return Activity(
-        id=str(row.position),
+        id=id_of(at.at_us, row.position),
         resource_type=row.resource_type,
         resource_id=row.resource_id,
         action=row.action,
@@ -69,14 +69,26 @@ def _render(call: Call, row: ActivityRow) -> Activity:
     )
 
 
+def id_of(at_us: int, position: int) -> str:
+    """The id of one line: 32 hex digits as of a UUIDv7 (RFC 9562, 6.2, method 3), with the position in place of chance.
+
+    >>> id_of(1_700_000_000_123_456, 42)
+    '018bcfe5687b71c8800000000000002a'
+    """
+    return f"{at_us // 1_000 & (1 << 48) - 1:012x}7{at_us % 1_000:03x}{0b10 << 62 | position:016x}"
+
+
 def moment(text: str, name: str) -> int:
-    """Unix seconds of a moment given as such or as RFC 3339; 0 for none. Raises Rejected."""
+    """Unix seconds of a moment given as such or as RFC 3339; 0 for none. Raises Rejected.
+
+    A `+` that was not encoded comes as a space.
+    """
     if not text:
         return 0
     if text.isascii() and text.isdecimal() and len(text) <= 12:
         return int(text)
     try:
-        parsed = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(f"{text[:-6]}+{text[-5:]}" if text[-6:-5] == " " else text)
     except ValueError:
         parsed = None
     if parsed is None or parsed.tzinfo is None:

@@ -17,9 +17,11 @@ from ahplat.effects.runner import Runner
 from ahplat.engines.engine import Engine
 from ahplat.sealing import Keyring
 from ahplat.writer import Writer
+from events.event import Event, Recorded
 
 if TYPE_CHECKING:
     from ahplat.api.auth import Gate
+    from ahplat.api.rates import Rates
     from ahplat.api.server import Edge
     from ahplat.api.stream import Hub
 
@@ -36,6 +38,7 @@ class Application:
         self.closing = False
         self.port = config.port  # the one that is listened on
         self.rendered: dict[str, tuple[int, bytes]] = {}  # service id → (version, its JSON)
+        self.listed: dict[str, bytes] = {}  # tenant id → the list of its services, until something of it changes
         self.registrations = Window(limits.REGISTRATIONS_PER_HOUR, 3600.0, 1)
         self.registrations_here = Window(limits.REGISTRATIONS_PER_HOUR_AND_ADDRESS, 3600.0, limits.AUTH_CACHE)
         # the rest is there from `ready` on
@@ -50,4 +53,10 @@ class Application:
         self.hub: Hub
         self.broken: Callable[[Exception], None]  # ends the process; the next start recovers
         self.gate: Gate
+        self.rates: Rates
         self.edge: Edge
+
+    def forget(self, facts: list[tuple[Recorded, Event]]) -> None:
+        """Called with every commit, before anybody is answered."""
+        for at, _ in facts:
+            self.listed.pop(at.tenant, None)

@@ -43,6 +43,12 @@ class Throttled(Rejected):
         self.headers = headers
 
 
+class Token(Struct):
+    """A body that holds at most the operator's token."""
+
+    bootstrap_token: str = ""
+
+
 class NewKey(Struct, frozen=True):
     """A key just made: what to tell its holder, once, and the bcrypt digest to keep."""
 

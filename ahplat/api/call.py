@@ -6,6 +6,7 @@ unless it streams.
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
+from urllib.parse import parse_qsl, urlencode
 
 import apsw
 import msgspec
@@ -19,7 +20,7 @@ from ahplat.api.application import Application
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.errors import Rejected, Violation
-from ahplat.writer import Answer, Done, Key
+from ahplat.writer import Answer, Done, Key, answered
 from events.event import canonical
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ T = TypeVar("T")
 Kind = Literal["anonymous", "tenant", "operator", "bootstrap"]
 
 JSON = "application/json"
+_PLACES = ("limit", "offset", "cursor", "after", "min_position")  # parameters that say which part of a list
 
 
 class Principal(Struct, frozen=True):
@@ -39,6 +41,11 @@ class Principal(Struct, frozen=True):
     key_id: str = ""
     scopes: frozenset[str] = frozenset()
     expires_at: int = 0
+
+
+ANONYMOUS = Principal()
+OPERATOR = Principal("operator", "operator")
+BOOTSTRAP = Principal("bootstrap", "bootstrap")
 
 
 class Reply(Struct):
@@ -66,6 +73,7 @@ class Call:
         "_query",
         "address",
         "app",
+        "limited",
         "path",
         "principal",
         "query_text",
@@ -90,9 +98,10 @@ class Call:
         self.path = path
         self.query_text = query_text
         self.values = values
-        self.principal = Principal()
+        self.principal = ANONYMOUS
         self.address = ""  # of who calls, as far as it is known
         self.raw = b""
+        self.limited: Mapping[str, str] | None = None  # the header fields that say how often more may be asked
         self._query: Mapping[str, str] | None = None
 
     # what is asked
@@ -106,7 +115,8 @@ class Call:
     def query(self) -> Mapping[str, str]:
         """The query's parameters; of one that is given twice, the first."""
         if self._query is None:
-            self._query = self.request.query if self.query_text else {}
+            pairs = parse_qsl(self.query_text, keep_blank_values=True) if self.query_text else []
+            self._query = dict(reversed(pairs))
         return self._query
 
     def path_id(self, position: int = 0) -> str:
@@ -132,9 +142,9 @@ class Call:
             raise invalid_parameter(name, f"expected an integer from {low} to {high}")
         return int(text)
 
-    def page(self, kind: str) -> "Page":
+    def page(self, kind: str, default: int = limits.LIST_DEFAULT) -> "Page":
         """Which part of a list is wanted. Raises Rejected `cursor_gone` for a cursor that is not one of ours."""
-        limit = self.number("limit", limits.LIST_DEFAULT, 1, limits.LIST_LIMIT)
+        limit = self.number("limit", default, 1, limits.LIST_LIMIT)
         cursor = self.query.get("cursor", "")
         before = cursors.read(self.app.keyring, self.scope(kind), cursor) if cursor else ""
         return Page(limit, self.number("offset", 0, 0, 2**53), before)
@@ -148,8 +158,13 @@ class Call:
         reply = json_reply(rows)
         if len(rows) == page.limit:
             token = cursors.write(self.app.keyring, self.scope(kind), last)
-            reply.headers["Link"] = f'<{self.path}?limit={page.limit}&cursor={token}>; rel="next"'
+            reply.headers["Link"] = self.link_next(limit=str(page.limit), cursor=token)
         return reply
+
+    def link_next(self, **place: str) -> str:
+        """`Link: rel=next` (RFC 8288): the same question, from another place on."""
+        asked = {name: value for name, value in self.query.items() if name not in _PLACES}
+        return f'<{self.path}?{urlencode(asked | place)}>; rel="next"'
 
     def flag(self, name: str) -> bool:
         """A boolean parameter of the query. Raises Rejected."""
@@ -172,7 +187,6 @@ class Call:
         self,
         command: Command,
         answer: Callable[[apsw.Connection], Answer] | None = None,
-        fingerprint: bytes | None = None,
         keeps_secret: bool = True,
     ) -> Done:
         """Has a command decided; returns when its events are durable."""
@@ -183,22 +197,34 @@ class Call:
             traceparent=headers.traceparent(self.request.headers.get("traceparent")),
             expected=self._expected(),
             answer=answer,
-            key=self._key(fingerprint, keeps_secret),
+            key=self._key(keeps_secret),
         )
+
+    def recalled(self) -> "Reply | None":
+        """The first answer to this command, where it came before. Raises Rejected where that had another body.
+
+        The writer looks first of all, but a handler may find that what the command was about is gone by now.
+        """
+        if self.principal.kind == "anonymous" or self.request.method in ("GET", "HEAD"):
+            return None
+        key = self._key(keeps_secret=True)
+        found = answered(self.app.log, self.app.keyring, key, self.app.clock.now_us()) if key else None
+        if isinstance(found, Rejected):
+            raise found
+        return self.reply(found) if found else None
 
     def _expected(self) -> Any:
         value = self.request.headers.get("If-Match")
         return "any" if value is None else headers.if_match(value, self.app.epoch)
 
-    def _key(self, fingerprint: bytes | None, keeps_secret: bool) -> Key | None:
+    def _key(self, keeps_secret: bool) -> Key | None:
         text = headers.idempotency_key(self.request.headers.get("Idempotency-Key"))
         if text is None:
             return None
         who = self.tenant_id or self.principal.kind
         mac = self.app.keyring.mac
         scope = canonical([who, self.request.method, self.path, "&".join(sorted(self.query_text.split("&"))), text])
-        seen = self.raw if fingerprint is None else fingerprint
-        return Key(mac("fingerprints", scope), mac("fingerprints", b"body" + seen), self.tenant_id, keeps_secret)
+        return Key(mac("fingerprints", scope), mac("fingerprints", b"body" + self.raw), self.tenant_id, keeps_secret)
 
     async def order(
         self, command: Command, value: Callable[[apsw.Connection], Any], status: int = 200, **fields: Any

@@ -19,7 +19,10 @@ STATUSES = ("pending", "deploying", "running", "failed", "crashed", "superseded"
 
 
 class Deployment(Struct, frozen=True):
-    """One deployment; what there is none of is absent. `log_tail` is the last of what its instance said."""
+    """One deployment; what there is none of is absent. `log_tail` is the last of what its instance said.
+
+    `started_at` is when the first attempt began; until then, when it was asked for.
+    """
 
     id: str
     service_id: str
@@ -27,9 +30,9 @@ class Deployment(Struct, frozen=True):
     image: str
     status: str
     trigger: str
-    number: int
+    started_at: int
     created_at: int
-    started_at: int | UnsetType = UNSET
+    number: int
     completed_at: int | UnsetType = UNSET
     cancelled_at: int | UnsetType = UNSET
     container_id: str | UnsetType = UNSET
@@ -48,9 +51,9 @@ def render(call: Call, row: DeploymentRow) -> Deployment:
         image=row.image,
         status=row.status,
         trigger=row.trigger,
-        number=row.number,
+        started_at=row.started_at or row.created_at,
         created_at=row.created_at,
-        started_at=row.started_at or UNSET,
+        number=row.number,
         completed_at=row.completed_at or UNSET,
         cancelled_at=row.cancelled_at or UNSET,
         container_id=row.container_id or UNSET,
@@ -90,7 +93,8 @@ async def get(call: Call) -> Reply:
             f"service-{row.service_id}", lambda: _find(call, call.app.views).status == wanted, timeout_s
         )
         row = _find(call, call.app.views)
-    return json_reply(render(call, row))
+    service = find(call, call.app.views, row.service_id)
+    return json_reply(render(call, row), ETag=call.etag(service.version))
 
 
 class Deploy(Struct):
@@ -140,11 +144,10 @@ async def _order(call: Call, command: DeploymentCommand) -> Reply:
 
 async def cancel(call: Call) -> Reply:
     """Calls a deployment off that has not come to serve; what served before goes on."""
-    row = _find(call, call.app.views)
-    command = CancelDeployment(tenant_id=call.tenant_id, service_id=row.service_id, deployment_id=row.deployment_id)
+    command = CancelDeployment(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.path_id(1))
 
     def rendered(views: Connection) -> Deployment:
-        found = deployments.find(views, row.deployment_id)
+        found = deployments.find(views, command.deployment_id)
         assert found
         return render(call, found)
 

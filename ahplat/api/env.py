@@ -3,13 +3,14 @@
 from apsw import Connection
 from msgspec import Struct
 
-from ahplat.api.call import Call, Reply, json_reply
+from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import EnvValues, check_env, invalid
 from ahplat.api.route import Route
 from ahplat.api.services import find, seal_env, unsealed
 from ahplat.commands.services import SetEnv, UnsetEnv
 from ahplat.errors import Rejected
-from projections import env
+from ahplat.writer import Answer
+from projections import env, services
 
 MASK = "********"
 
@@ -17,11 +18,11 @@ MASK = "********"
 class EnvUpdated(Struct, frozen=True):
     """The variables are set; a deployment makes them count."""
 
-    status: str
     note: str
+    status: str
 
 
-_UPDATED = EnvUpdated("updated", "the next deploy, redeploy or restart applies it")
+_UPDATED = EnvUpdated("the next deploy, redeploy or restart applies it", "updated")
 
 
 async def get(call: Call) -> Reply:
@@ -33,9 +34,7 @@ async def get(call: Call) -> Reply:
     if not call.principal.scopes & {"deploy", "admin"}:
         raise Rejected("forbidden_scope", "to reveal variables needs a key with the scope 'deploy'")
     values = {key: unsealed(call, row.tenant_id, row.service_id, f"env.{key}", value) for key, value in sealed.items()}
-    reply = json_reply(values)
-    reply.headers["Cache-Control"] = "no-store"
-    return reply
+    return json_reply(values, ETag=call.etag(row.version), Cache_Control="no-store")
 
 
 async def set_env(call: Call) -> Reply:
@@ -44,13 +43,14 @@ async def set_env(call: Call) -> Reply:
     if not values:
         raise invalid("", "expected 1-100 variables")
     check_env(values, "")
-    service_id = find(call, call.app.views, call.path_id()).service_id
+    service_id = call.path_id()
     command = SetEnv(tenant_id=call.tenant_id, service_id=service_id, sealed=seal_env(call, service_id, values))
-    return await call.order(command, _updated)
 
+    def rendered(views: Connection) -> Answer:
+        row = services.find(views, service_id)
+        return answer(_UPDATED, version=row.version if row else 0)
 
-def _updated(_: Connection) -> EnvUpdated:
-    return _UPDATED
+    return call.reply(await call.submit(command, rendered))
 
 
 async def unset(call: Call) -> Reply:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from aiohttp import web
 from msgspec import Raw
@@ -9,7 +10,9 @@ from msgspec import Raw
 from ahplat import limits
 from ahplat.api import frames
 from ahplat.api.call import Call, Reply, invalid_parameter, json_reply
+from ahplat.api.forward import abort, is_gone
 from ahplat.api.frames import PublicEvent
+from ahplat.api.headers import invalid_header
 from ahplat.api.route import Route
 from ahplat.api.stream import Filter, Subscriber
 from ahplat.errors import Rejected
@@ -20,6 +23,7 @@ logger = logging.getLogger("ahplat.events")
 
 _RETRY_MS = 2_000
 _EVENT_STREAM = "text/event-stream"
+_LAST_ID = "Last-Event-ID"
 
 
 async def events(call: Call) -> Reply:
@@ -38,7 +42,8 @@ def _cursor(call: Call, text: str, name: str) -> int:
     """The position that a cursor names. Raises Rejected `cursor_gone` for one of another epoch or past the head."""
     epoch, _, position = text.rpartition(".")
     if not all(part.isascii() and part.isdecimal() and len(part) <= 18 for part in (epoch or "1", position)):
-        raise invalid_parameter(name, "expected the id of an event")
+        fault = invalid_header if name == _LAST_ID else invalid_parameter
+        raise fault(name, "expected the id of an event")
     if int(epoch or 1) != call.app.epoch:
         raise Rejected("cursor_gone", f"the cursor is of epoch {epoch or 1}, this is epoch {call.app.epoch}")
     if int(position) > call.app.hub.position:
@@ -48,8 +53,8 @@ def _cursor(call: Call, text: str, name: str) -> int:
 
 def _begin(call: Call) -> int | None:
     """Where to begin: `Last-Event-ID` before `?after=`; None for from now."""
-    if last := call.request.headers.get("Last-Event-ID"):
-        return _cursor(call, last, "Last-Event-ID")
+    if last := call.request.headers.get(_LAST_ID):
+        return _cursor(call, last, _LAST_ID)
     if after := call.query.get("after"):
         return _cursor(call, after, "after")
     return None
@@ -61,12 +66,15 @@ async def _list(call: Call) -> Reply:
     limit = call.number("limit", limits.LIST_DEFAULT, 1, limits.LIST_LIMIT)
     begin = _begin(call)
     read = read_tenant_backwards if begin is None else read_tenant
-    position = call.app.hub.position + 1 if begin is None else begin
+    head = call.app.hub.position  # what lies beyond is on the disk, but its answers are not out yet
+    position = head + 1 if begin is None else begin
     found: list[PublicEvent] = []
     scanned = 0
     while len(found) < limit and scanned < limits.LOG_ROWS_SCANNED:
         chunk = read(call.app.log, call.tenant_id, position, limits.LIST_LIMIT)
         for at in chunk:
+            if at.position > head:
+                break
             event = decode(at.type, at.data)
             position = at.position
             if wanted.wants(at, event):
@@ -79,7 +87,7 @@ async def _list(call: Call) -> Reply:
         await asyncio.sleep(0)  # a long scan does not hold up everybody else
     reply = json_reply([Raw(frames.encode(event)) for event in found])
     if begin is not None:
-        reply.headers["Link"] = f'</v1/events?after={cursor_id(call, position)}&limit={limit}>; rel="next"'
+        reply.headers["Link"] = call.link_next(limit=str(limit), after=cursor_id(call, position))
     return reply
 
 
@@ -88,43 +96,55 @@ async def _stream(call: Call) -> Reply:
     app = call.app
     begin = _begin(call)
     wanted = Filter(call.query.get("type", ""), call.query.get("resource", ""))
+    outgoing = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(call.limited or {})}
+    if call.request.method == "HEAD":
+        return Reply(content_type=_EVENT_STREAM, headers=outgoing)
     cursor = app.hub.position if begin is None else begin
     subscriber = Subscriber(call.tenant_id, call.principal.key_id, cursor, wanted)
     app.hub.subscribe(subscriber)
+    outgoing |= {"Content-Type": _EVENT_STREAM, "X-Request-Id": call.request_id, "X-Content-Type-Options": "nosniff"}
+    response = web.StreamResponse(headers=outgoing)
     try:
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": _EVENT_STREAM,
-                "Cache-Control": "no-store",
-                "X-Accel-Buffering": "no",
-                "X-Request-Id": call.request_id,
-                "X-Content-Type-Options": "nosniff",
-            }
-        )
         await response.prepare(call.request)
         await _send(response, frames.opening(_RETRY_MS, cursor_id(call, cursor)))
         await _pump(call, subscriber, response)
+        await asyncio.wait_for(response.write_eof(), limits.STREAM_STALL_S)
     except (ConnectionError, TimeoutError):
         logger.debug("the stream of %s ended at %d", call.principal.actor, subscriber.cursor)
+        if not is_gone(call.request):
+            abort(call.request)  # it takes nothing: what is left of the answer would wait for ever
     finally:
         app.hub.unsubscribe(subscriber)
     return Reply(stream=response)
 
 
 async def _pump(call: Call, subscriber: Subscriber, response: web.StreamResponse) -> None:
+    hub, clock = call.app.hub, call.app.clock
     is_cloud = frames.CLOUDEVENTS_TYPE in call.request.headers.get("Accept", "")
     source = f"/installations/{call.app.installation}"
     expires_s = call.principal.expires_at or float("inf")
-    while not subscriber.closed and call.app.clock.now_us() / 1e6 < expires_s:
+    quiet_since = clock.monotonic()
+    while not subscriber.closed and (left_s := expires_s - clock.now_us() / 1e6) > 0:
         subscriber.wake.clear()
-        if given := call.app.hub.take(subscriber):
+        given = hub.take(subscriber)
+        ping_s = quiet_since + limits.STREAM_PING_S - clock.monotonic()
+        if given:
             await _send(response, b"".join(_frame(call, event, is_cloud, source) for event in given))
-        elif subscriber.live:
-            wait_s = min(limits.STREAM_PING_S, expires_s - call.app.clock.now_us() / 1e6)
-            try:
-                await asyncio.wait_for(subscriber.wake.wait(), max(0.0, wait_s))
-            except TimeoutError:
-                await _send(response, frames.ping(cursor_id(call, subscriber.cursor)))
+        elif ping_s <= 0:
+            await _send(response, frames.ping(cursor_id(call, subscriber.cursor)))
+        else:
+            await _rest(subscriber, min(ping_s, left_s))
+            continue
+        quiet_since = clock.monotonic()
+
+
+async def _rest(subscriber: Subscriber, wait_s: float) -> None:
+    """Until there may be more: at once for who still catches up, after letting everybody else go first."""
+    if not subscriber.live:
+        await asyncio.sleep(0)
+        return
+    with suppress(TimeoutError):
+        await asyncio.wait_for(subscriber.wake.wait(), wait_s)
 
 
 def _frame(call: Call, event: PublicEvent, is_cloud: bool, source: str) -> bytes:

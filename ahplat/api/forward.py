@@ -122,7 +122,7 @@ class Forwarder:
         """
         target = _target(request, host, port)
         if target is None:
-            return _refusal("validation_failed", f"{request.method}: expected a path that begins with /", request_id)
+            return refusal("validation_failed", f"{request.method}: expected a path that begins with /", request_id)
         headers = request_headers(request, peer or request.remote or "", proto)
         try:
             async with _Patience(request, self._answer_s, self._gone_s) as patience:
@@ -131,10 +131,10 @@ class Forwarder:
                 return await self._exchange(request, target, headers, patience)
         except TimeoutError:
             detail = f"{host}:{port} gave no answer within {self._answer_s:g} s"
-            return _gone(request) or _refusal("gateway_timeout", detail, request_id)
+            return _gone(request) or refusal("gateway_timeout", detail, request_id)
         except (ClientError, ConnectionError) as error:
             detail = f"{host}:{port}: {type(error).__name__}"
-            return _gone(request) or _refusal("bad_gateway", detail, request_id)
+            return _gone(request) or refusal("bad_gateway", detail, request_id)
 
     async def _exchange(
         self, request: web.BaseRequest, target: URL, headers: CIMultiDict[str], patience: "_Patience"
@@ -154,7 +154,7 @@ class Forwarder:
                 async for piece in answer.content.iter_any():
                     await response.write(piece)
             except BaseException:
-                _abort(request)
+                abort(request)
                 raise
             await response.write_eof()
             return response
@@ -284,7 +284,8 @@ def _gone(request: web.BaseRequest) -> web.StreamResponse | None:
     return web.Response(status=499, reason="Client Closed Request") if is_gone(request) else None
 
 
-def _abort(request: web.BaseRequest) -> None:
+def abort(request: web.BaseRequest) -> None:
+    """Ends the client's connection, so that half an answer is never taken for the whole."""
     if request.transport is not None:
         request.transport.abort()
 
@@ -383,7 +384,8 @@ def request_headers(request: web.BaseRequest, peer: str, proto: str) -> CIMultiD
     return passed
 
 
-def _refusal(code: str, detail: str, request_id: str) -> web.Response:
+def refusal(code: str, detail: str, request_id: str) -> web.Response:
+    """A problem as an answer of its own, where no handler of the API is at work."""
     status, body = problem(code, detail, request_id=request_id)
     fields = {hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Content-Type-Options": "nosniff"}
     if request_id:

@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ahplat import limits
-from ahplat.errors import Rejected
+from ahplat.errors import Rejected, Violation
 
 NEVER = -1
 """An expected version that no stream has."""
@@ -63,12 +63,16 @@ def idempotency_key(value: str | None) -> str | None:
     quoted = _QUOTED(value)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else value if _BARE(value) else ""
     if not 1 <= len(key) <= limits.IDEMPOTENCY_KEY_CHARS:
-        raise Rejected(
-            "validation_failed",
-            f"Idempotency-Key: expected 1–{limits.IDEMPOTENCY_KEY_CHARS} printable ASCII characters, in double quotes"
-            " or without spaces",
+        raise invalid_header(
+            "Idempotency-Key",
+            f"expected 1–{limits.IDEMPOTENCY_KEY_CHARS} printable ASCII characters, in double quotes or without spaces",
         )
     return key
+
+
+def invalid_header(name: str, message: str) -> Rejected:
+    """A header field that cannot be used."""
+    return Rejected("validation_failed", f"{name}: {message}", (Violation(f"/header/{name}", message),))
 
 
 def etag(epoch: int, version: int) -> str:
@@ -136,6 +140,15 @@ def prefer(values: Iterable[str]) -> Prefer:
     wait = found.get("wait", "")
     wait_s = min(int(wait), limits.WAIT_S) if wait.isascii() and wait.isdigit() and len(wait) < 10 else None
     return Prefer(found.get("handling", "").lower() == "strict", wait_s)
+
+
+def readable(text: str) -> str:
+    """What came over the wire as text that any encoder takes: bytes that were not UTF-8 become U+FFFD.
+
+    >>> readable("\\udcff!")
+    '\ufffd!'
+    """
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def bearer(value: str | None) -> str | None:

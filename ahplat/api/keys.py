@@ -8,8 +8,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from ahplat.api.auth import key_created
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import ExpiresIn, KeyName
+from ahplat.api.quotas import QuotasLeft, TenantUsage, quotas_left, usage_of
 from ahplat.api.route import Route
-from ahplat.api.tenants import Tenant, TenantUsage, render, seal, usage_of
+from ahplat.api.tenants import Tenant, render, seal
 from ahplat.clock import new_id
 from ahplat.commands.keys import CreateKey, RevokeKey
 from projections import keys, tenants
@@ -26,16 +27,16 @@ class NewKey(Struct):
     )
 
 
-class Key(Struct, frozen=True):
+class Key(Struct, frozen=True, kw_only=True):
     """A key as it is listed; `prefix` is its id's beginning, by which its holder knows it. `api_key` is told once."""
 
     id: str
     name: str
+    api_key: str | UnsetType = UNSET
     prefix: str
-    scopes: list[str]
     created_at: int
     expires_at: int | UnsetType = UNSET
-    api_key: str | UnsetType = UNSET
+    scopes: list[str]
 
 
 async def create(call: Call) -> Reply:
@@ -83,28 +84,45 @@ async def revoke(call: Call) -> Reply:
     return await call.order(RevokeKey(tenant_id=call.tenant_id, key_id=call.path_id()), lambda _: None, 204)
 
 
+class LimitsLeft(Struct, frozen=True):
+    """Requests that may follow this one at once, and how many there are when none was sent for a while."""
+
+    requests: int
+    requests_max: int
+
+
 class Whoami(Struct, frozen=True):
-    """Who calls and what is left for it."""
+    """Who calls and what is left for it. `limits_left` is absent where requests are not limited."""
 
     key: Key
     scopes: list[str]
     tenant: Tenant
     usage: TenantUsage
+    quotas_left: QuotasLeft
+    limits_left: LimitsLeft | UnsetType = UNSET
 
 
 async def whoami(call: Call) -> Reply:
-    """The key, its scopes, its tenant, and what is used of each quota."""
+    """The key, its scopes, its tenant, and what is used and left of each quota."""
     app = call.app
     key, tenant = keys.find(app.views, call.principal.key_id), tenants.find(app.views, call.tenant_id)
     assert key and tenant
+    usage = usage_of(app.views, call.tenant_id)
     return json_reply(
         Whoami(
             key=_render(call, key),
             scopes=sorted(call.principal.scopes),
             tenant=render(tenant, app.keyring),
-            usage=usage_of(app.views, call.tenant_id),
+            usage=usage,
+            quotas_left=quotas_left(usage),
+            limits_left=_limits_left(call),
         )
     )
+
+
+def _limits_left(call: Call) -> LimitsLeft | UnsetType:
+    shown = call.limited
+    return LimitsLeft(int(shown["X-RateLimit-Remaining"]), int(shown["X-RateLimit-Limit"])) if shown else UNSET
 
 
 ROUTES = [

@@ -188,9 +188,7 @@ PROBLEMS: dict[str, Problem] = {
         "name it as [registry/]name[:tag][@digest]",
         "POST /v1/services/{service_id}/deploy",
     ),
-    "egress_unsupported": _problem(
-        400, "The engine cannot restrict traffic this way", "leave `egress` at its default"
-    ),
+    "egress_unsupported": _problem(400, "The engine cannot restrict traffic this way", "leave `egress` at its default"),
     # ours
     "internal": _problem(
         500, "Something broke on our side", "nothing was changed; tell the operator the request_id", "GET /v1/activity"
@@ -204,6 +202,9 @@ PROBLEMS: dict[str, Problem] = {
     "disk_full": _problem(503, "The server's disk is full", "try again later", "GET /v1/system/ready", retryable=True),
     "engine_unavailable": _problem(
         503, "The container engine does not answer", "try again later", "GET /v1/system/ready", retryable=True
+    ),
+    "not_ready": _problem(
+        503, "The platform cannot do everything", "wait, and ask again", "GET /v1/system/ready", retryable=True
     ),
     "starting": _problem(
         503, "The server is starting", "wait until it is ready", "GET /v1/system/ready", retryable=True

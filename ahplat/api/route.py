@@ -25,6 +25,11 @@ class Route(Struct, frozen=True):
     early: bool = False  # answers before the views are in step
     stream: bool = False  # answers as long as the client likes: counts as a stream, not as a request
 
+    def named(self, values: tuple[str, ...]) -> dict[str, str]:
+        """The variable segments of a path, by the names that they have here."""
+        names = [segment[1:-1] for segment in self.path.split("/") if segment.startswith("{")]
+        return dict(zip(names, values, strict=True))
+
 
 class Tree:
     """All routes, by path."""

@@ -1,11 +1,12 @@
 """Every route. What is not in ROUTES does not exist."""
 
-from ahplat.api import activity, deployments, env, events, keys, services, system, tenants
+from ahplat.api import activity, deployments, env, events, keys, quotas, services, system, tenants
 from ahplat.api.route import Route
 
 ROUTES: list[Route] = [
     *system.ROUTES,
     *tenants.ROUTES,
+    *quotas.ROUTES,
     *keys.ROUTES,
     *services.ROUTES,
     *env.ROUTES,

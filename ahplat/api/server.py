@@ -7,31 +7,33 @@ the caller gets one answer, every non-2xx of ours is application/problem+json, a
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from http import HTTPStatus
-from socket import AF_UNIX
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler
+from msgspec import Struct
 
 from ahplat import limits
-from ahplat.api import headers, problems, throttle
+from ahplat.api import body as bodies
+from ahplat.api import headers, problems
 from ahplat.api.application import Application
-from ahplat.api.auth import Gate, Throttled
-from ahplat.api.call import Call, Principal, Reply
-from ahplat.api.forward import Forwarder, target_host, tell_to_go_on
+from ahplat.api.auth import Gate, Throttled, Token
+from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply
+from ahplat.api.forward import Forwarder, refusal, target_host, tell_to_go_on
+from ahplat.api.peer import peer_of
+from ahplat.api.rates import Rates
 from ahplat.api.route import Route, Tree
-from ahplat.clock import new_id
-from ahplat.errors import AhError, PreconditionFailed, Rejected, Unavailable, Unknown
+from ahplat.api.system import NotReady
+from ahplat.clock import RequestIds
+from ahplat.errors import AhError, PreconditionFailed, Rejected, Unavailable, Unknown, Unreadable
 from projections import routes as routing
-from projections.views import DAMAGE
+from projections.views import DAMAGE, read_checkpoint
 
 logger = logging.getLogger("ahplat.api")
 
-_OPERATOR = Principal("operator", "operator")
-_BOOTSTRAP = Principal("bootstrap", "bootstrap")
-_ANONYMOUS = Principal()
+_READS = ("GET", "HEAD")
 _ALLOWED_BY: dict[str, frozenset[str]] = {  # the scope that a route wants → scopes that grant it
     "read": frozenset({"read", "deploy", "admin"}),
     "deploy": frozenset({"deploy", "admin"}),
@@ -39,22 +41,23 @@ _ALLOWED_BY: dict[str, frozenset[str]] = {  # the scope that a route wants → s
 }
 
 
+class Nothing(Struct):
+    """The body of a command that takes none: it may be absent or an object, but not anything."""
+
+
 class Edge:
     """See the module. `handle` is what aiohttp's low-level server calls."""
 
-    def __init__(self, app: Application, routes: list[Route], gate: Gate, forwarder: Forwarder) -> None:
+    def __init__(self, app: Application, routes: list[Route], gate: Gate, rates: Rates, forwarder: Forwarder) -> None:
         self._app = app
         self._tree = Tree(routes)
         self._gate = gate
+        self._rates = rates
         self._forwarder = forwarder
-        self._tenants = throttle.Buckets(
-            limits.QUOTAS["api_rate_limit"], limits.QUOTAS["api_rate_limit"] * limits.RATE_BURST, limits.AUTH_CACHE
-        )
-        self._everybody = throttle.Buckets(limits.GLOBAL_RATE, limits.GLOBAL_BURST, 1)
-        self._rates: dict[str, int] = {}  # of tenants whose operator set one
         self._turn = 0
+        self._ids = RequestIds()
         self.statuses: dict[int, int] = {}
-        self.in_flight = 0
+        self.in_flight = 0  # requests being answered; open streams are not counted
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request, one answer."""
@@ -62,35 +65,41 @@ class Edge:
         incoming = request.headers
         if self._is_service_host(incoming.get("Host", "")):
             return await self._forward(request)
+        if raw_path[:1] != "/" or not raw_path.isascii():
+            raw_path = _origin_form(request)
         request_id = headers.request_id(incoming.get("X-Request-Id"), self._fresh_id)
         path, _, query = raw_path.partition("?")
         call = Call(self._app, request, request_id, path, query, ())
-        limited: Mapping[str, str] | None = None
-        self.in_flight += 1
+        route: Route | None = None
+        counted = 0
         try:
             route = self._find(call)
-            limited = await self._admit(call, route)
+            self.in_flight += (counted := not route.stream)
+            await self._admit(call, route)
             if request.can_read_body:
-                call.raw = await self._read(request)
-            reply = await route.handler(call)
+                await self._take_body(call, route)
+            if call.principal is ANONYMOUS and route.auth not in ("none", "metrics"):
+                call.principal = self._by_body(call, route)
+            if (query and "min_position" in query) or "If-Position" in incoming:
+                await self._come_to(call)
+            reply = await self._answer(call, route)
             if reply.stream is not None:
                 return reply.stream
         except AhError as error:
-            reply, more = self._problem(call, error)
-            limited = more or limited
+            reply = self._problem(call, route, error)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:
             if isinstance(error, DAMAGE):
                 self._app.broken(error)
             logger.exception("request %s: %s %s broke", request_id, request.method, path)
-            reply, _ = self._problem(call, AhError("internal", "something broke on our side"))
+            reply = self._problem(call, route, AhError("internal", "something broke on our side"))
         finally:
-            self.in_flight -= 1
-        return self._respond(call, reply, limited)
+            self.in_flight -= counted
+        return self._respond(call, reply)
 
     def _fresh_id(self) -> str:
-        return new_id(self._app.clock.now_us())
+        return self._ids.new(self._app.clock.now_us())
 
     # which route, and whether it may be asked
 
@@ -104,27 +113,29 @@ class Edge:
         method = call.request.method
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
-            raise MethodNotAllowed(method, sorted(methods))
+            raise MethodNotAllowed(method, sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
         return route
 
-    async def _admit(self, call: Call, route: Route) -> Mapping[str, str] | None:
+    async def _admit(self, call: Call, route: Route) -> None:
         """Lets the caller in as somebody. Raises Rejected, Throttled, Unavailable."""
         app = self._app
-        call.address, is_secure, is_local, is_operator = self._peer(call.request)
-        if not (is_secure or is_operator or app.config.dev or (is_local and route.path == "/v1/system/health")):
+        config = app.config
+        peer = peer_of(call.request, config.trusted_proxies)
+        call.address = peer.address
+        is_plain = not (peer.is_secure or peer.is_operator or config.dev)
+        if is_plain and not (peer.is_local and route.path == "/v1/system/health"):
             raise Rejected("https_required", "this server is reached through its proxy, over https")
-        if app.closing:
+        if app.closing and not route.early:
             raise Unavailable("stopping", "the server is stopping", 2)
-        if app.config.rate_limits and not route.early:
-            taken = self._everybody.take("", app.clock.monotonic())
-            if not taken.allowed:
-                raise Throttled("rate_limited", "the platform has too many requests", taken.retry_after_s)
+        if config.rate_limits and not route.early:
+            self._rates.take_of_all()
         if not (app.ready.is_set() or route.early):
             await self._until_ready()
-        call.principal = await self._identify(call, route, is_operator)
+        call.principal = await self._identify(call, route, peer.is_operator)
+        if call.principal.tenant_id and config.rate_limits:
+            call.limited = self._rates.take(call.principal.tenant_id)
         if route.auth == "key" and not call.principal.scopes & _ALLOWED_BY[route.scope]:
             raise Rejected("forbidden_scope", f"this needs a key with the scope {route.scope!r}")
-        return self._limit_tenant(call) if call.principal.tenant_id and app.config.rate_limits else None
 
     async def _until_ready(self) -> None:
         try:
@@ -137,70 +148,89 @@ class Edge:
         if route.auth == "key":
             return await self._gate.tenant(call)
         if route.auth == "none" or (route.auth == "metrics" and self._app.config.dev):
-            return _ANONYMOUS
+            return ANONYMOUS
         if is_operator:
-            return _OPERATOR
+            return OPERATOR
         token = call.request.headers.get("X-Bootstrap-Token")
-        if token is None and route.auth in ("bootstrap", "registration"):
-            return _ANONYMOUS  # it may be in the body, or not be needed: the handler looks
+        if not token and route.body is not None:
+            return ANONYMOUS  # it may be in the body
+        return self._by_token(call, route, token or "")
+
+    def _by_token(self, call: Call, route: Route, token: str) -> Principal:
         if not self._gate.bootstrap(token, call.address):
-            code = "bootstrap_token_invalid" if token else "operator_only"
-            raise Rejected(code, "this wants the operator's bootstrap token, or the operator's socket")
-        return _BOOTSTRAP if route.auth in ("bootstrap", "registration") else _OPERATOR
+            code = "operator_only" if route.auth in ("operator", "metrics") and not token else "bootstrap_token_invalid"
+            raise Rejected(
+                code, "this wants X-Bootstrap-Token, or bootstrap_token in the body, or the operator's socket"
+            )
+        return OPERATOR if route.auth in ("operator", "metrics") else BOOTSTRAP
 
-    def _limit_tenant(self, call: Call) -> Mapping[str, str]:
-        rate = self._rates.get(call.principal.tenant_id)
-        taken = self._tenants.take(call.principal.tenant_id, self._app.clock.monotonic(), rate)
-        shown = self._tenants.headers(taken, rate)
-        if not taken.allowed:
-            raise Throttled("rate_limited", "too many requests of this tenant", taken.retry_after_s, shown)
-        return shown
+    def _by_body(self, call: Call, route: Route) -> Principal:
+        """Who calls a route of the operator's without the header: the token is in the body, or there is none."""
+        config = self._app.config
+        if route.auth == "registration" and config.dev and config.open_registration:
+            return ANONYMOUS
+        try:
+            token = bodies.parse(call.raw, Token, strict=False).bootstrap_token
+        except Rejected:
+            token = ""
+        return self._by_token(call, route, token)
 
-    def _peer(self, request: web.BaseRequest) -> tuple[str, bool, bool, bool]:
-        """(address, came over https, from loopback, over the operator's socket). Only a known proxy is believed."""
-        transport = request.transport
-        if transport is None:
-            return "", False, False, False
-        peer = transport.get_extra_info("peername")
-        if not isinstance(peer, tuple):
-            return "unix", True, True, transport.get_extra_info("socket").family == AF_UNIX
-        address = peer[0]
-        if address in self._app.config.trusted_proxies:
-            forwarded = request.headers.get("X-Forwarded-For")
-            is_secure = request.headers.get("X-Forwarded-Proto", "").lower() == "https"
-            if forwarded:
-                return throttle.network(forwarded.rpartition(",")[2].strip()[:64]), is_secure, False, False
-            return address, is_secure, address in ("127.0.0.1", "::1"), False
-        return throttle.network(address), False, False, False
+    async def _take_body(self, call: Call, route: Route) -> None:
+        """Reads the body. Whose key died while it was on its way is not let in any more."""
+        was_whole = call.request.content.is_eof()
+        call.raw = await self._read(call.request)
+        if call.principal.tenant_id and not was_whole:
+            call.principal = await self._gate.tenant(call)
+        if route.body is None and call.request.method not in _READS:
+            call.body(Nothing)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         length = request.content_length
         if length is not None and length > limits.BODY_BYTES:
             raise Rejected("payload_too_large", f"{length} bytes, {limits.BODY_BYTES} allowed")
+        encoding = request.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise Rejected("encoding_unsupported", f"Content-Encoding is {encoding[:64]}, expected none")
         await tell_to_go_on(request)
         try:
             return await request.read()
         except web.HTTPRequestEntityTooLarge as error:
             raise Rejected("payload_too_large", f"more than {limits.BODY_BYTES} bytes") from error
-        except (web.HTTPException, ValueError) as error:
-            raise Rejected("invalid_json", f"the body cannot be read: {error}") from error
+        except (web.HTTPException, BadHttpMessage, ValueError) as error:
+            raise Rejected("bad_request", f"the body cannot be read ({type(error).__name__})") from error
+
+    async def _come_to(self, call: Call) -> None:
+        """Waits until the views are at the position that a read wants. Raises Rejected, and Unavailable when it is late."""
+        if call.request.method not in _READS or not self._app.ready.is_set():
+            return
+        wanted = call.number("min_position", 0, 0, 2**63 - 1)
+        given = call.request.headers.get("If-Position", "0")
+        if not (given.isascii() and given.isdecimal() and len(given) < 19):
+            raise headers.invalid_header("If-Position", "expected a position")
+        wanted = max(wanted, int(given))
+        if not await self._app.hub.until_committed(lambda: self._position() >= wanted, limits.POSITION_WAIT_S):
+            raise Unavailable("projection_lag", f"the views are at position {self._position()}, not yet at {wanted}")
+
+    def _position(self) -> int:
+        checkpoint = read_checkpoint(self._app.views)
+        return checkpoint.position if checkpoint else 0
+
+    async def _answer(self, call: Call, route: Route) -> Reply:
+        """The handler's answer; the first one, where a command came before and could not be accepted again."""
+        try:
+            return await route.handler(call)
+        except Rejected:
+            if before := call.recalled():
+                return before
+            raise
 
     # the way out
 
-    def _problem(self, call: Call, error: AhError) -> tuple[Reply, Mapping[str, str] | None]:
-        extra: dict[str, Any] = {}
-        retry_after_s = None
-        outgoing: dict[str, str] = {}
-        shown: Mapping[str, str] | None = None
-        if isinstance(error, Unavailable | Throttled):
-            retry_after_s = error.retry_after_s
-            outgoing["Retry-After"] = str(retry_after_s)
-        if isinstance(error, Throttled):
-            shown = error.headers
-        if isinstance(error, PreconditionFailed):
-            extra = {"expected_version": error.expected, "current_version": error.actual}
-        if isinstance(error, MethodNotAllowed):
-            outgoing["Allow"] = ", ".join(error.methods)
+    def _problem(self, call: Call, route: Route | None, error: AhError) -> Reply:
+        if isinstance(error, Unreadable):
+            logger.warning("request %s: %s", call.request_id, error)
+            error = Rejected("tenant_not_found", "the tenant was erased")
+        outgoing, extra = self._told(call, error)
         code = error.code if error.code in problems.PROBLEMS else "internal"
         if code == "internal" and not isinstance(error, Rejected | Unknown):
             logger.error("request %s: %s", call.request_id, error)
@@ -209,29 +239,61 @@ class Edge:
             error.detail,
             request_id=call.request_id,
             violations=error.violations if isinstance(error, Rejected) else (),
-            retry_after_s=retry_after_s,
+            retry_after_s=error.retry_after_s if isinstance(error, Unavailable | Throttled) else None,
+            params=route.named(call.values) if route and call.values else None,
             extra=extra,
         )
         if status == HTTPStatus.UNAUTHORIZED:
             outgoing["WWW-Authenticate"] = 'Bearer realm="ahplat"'
-        return Reply(status, body, problems.CONTENT_TYPE, outgoing), shown
+        return Reply(status, body, problems.CONTENT_TYPE, outgoing)
 
-    def _respond(self, call: Call, reply: Reply, limited: Mapping[str, str] | None) -> web.Response:
+    def _told(self, call: Call, error: AhError) -> tuple[dict[str, str], dict[str, Any]]:
+        """What an error says of itself: (header fields, further members of the problem)."""
+        if isinstance(error, Throttled):
+            call.limited = error.headers or call.limited
+        if isinstance(error, Throttled | Unavailable):
+            return {"Retry-After": str(error.retry_after_s)}, dict(error.parts) if isinstance(error, NotReady) else {}
+        if isinstance(error, MethodNotAllowed):
+            return {"Allow": ", ".join(error.methods)}, {}
+        if isinstance(error, PreconditionFailed):
+            sent = call.request.headers.get("If-Match", "")[:200]
+            tag = {"ETag": call.etag(error.actual)} if error.actual else {}
+            return tag, {
+                "expected": sent if error.expected == headers.NEVER else error.expected,
+                "actual": error.actual,
+            }
+        if error.code == "encoding_unsupported":
+            return {"Accept-Encoding": "identity"}, {}  # RFC 9110, 12.5.3
+        return {}, {}
+
+    def _respond(self, call: Call, reply: Reply) -> web.Response:
         outgoing = {
             "Content-Type": reply.content_type,
             "X-Request-Id": call.request_id,
             "X-Content-Type-Options": "nosniff",
             **reply.headers,
         }
-        if limited:
-            outgoing.update(limited)
-        tag = outgoing.get("ETag") if reply.status == HTTPStatus.OK and call.request.method in ("GET", "HEAD") else None
+        if call.limited:
+            outgoing.update(call.limited)
+        tag = outgoing.get("ETag") if reply.status == HTTPStatus.OK and call.request.method in _READS else None
         if tag and headers.if_none_match(call.request.headers.get("If-None-Match"), tag):
             reply = Reply(HTTPStatus.NOT_MODIFIED)
         if reply.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             del outgoing["Content-Type"]
         self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
         return web.Response(body=reply.body, status=reply.status, headers=outgoing)
+
+    def refuse(self, status: int, error: BaseException | None) -> web.Response:
+        """The answer to what never became a request: it cannot be read as HTTP, or the handler itself broke."""
+        request_id = self._fresh_id()
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.error("request %s broke", request_id, exc_info=error)
+            return refusal("internal", "something broke on our side", request_id)
+        if isinstance(error, LineTooLong):
+            is_line = error.args[1] == limits.REQUEST_LINE_BYTES
+            code = "uri_too_long" if is_line else "headers_too_large"
+            return refusal(code, f"more than {error.args[1]} bytes", request_id)
+        return refusal("bad_request", f"this cannot be read as HTTP ({type(error).__name__})", request_id)
 
     # services' hosts
 
@@ -241,22 +303,27 @@ class Edge:
     async def _forward(self, request: web.BaseRequest) -> web.StreamResponse:
         """The built-in router: sends a service's request where the routes view says, replicas in turn."""
         app = self._app
-        address, is_secure, _, _ = self._peer(request)
+        peer = peer_of(request, app.config.trusted_proxies)
         request_id = headers.request_id(request.headers.get("X-Request-Id"), self._fresh_id)
         labels = target_host(request.headers["Host"], app.config.domain)
         assert labels, "asked before"
         targets = routing.targets_of(app.views, *labels) if app.ready.is_set() else []
         if not targets:
-            status, body = problems.problem(
-                "no_route", f"no service answers under {'.'.join(labels)}.{app.config.domain}", request_id=request_id
-            )
-            return web.Response(status=status, body=body, headers={"Content-Type": problems.CONTENT_TYPE})
+            return refusal("no_route", f"no service answers under {'.'.join(labels)}.{app.config.domain}", request_id)
         self._turn += 1
         target = targets[self._turn % len(targets)]
-        proto = "https" if is_secure else "http"
+        proto = "https" if peer.is_secure else "http"
         return await self._forwarder.forward(
-            request, target.host, target.port, request_id=request_id, peer=address, proto=proto
+            request, target.host, target.port, request_id=request_id, peer=peer.address, proto=proto
         )
+
+
+def _origin_form(request: web.BaseRequest) -> str:
+    """Path and query of a request line that names a whole URL (RFC 9112, 3.2.2), or holds bytes that no URL has."""
+    path = request.raw_path
+    if path.lower().startswith(("http://", "https://")):
+        path = request.rel_url.raw_path_qs
+    return headers.readable(path)
 
 
 class MethodNotAllowed(Rejected):
@@ -270,6 +337,12 @@ class MethodNotAllowed(Rejected):
 class Protocol(RequestHandler):
     """aiohttp's connection, but what is not even HTTP gets a problem too."""
 
+    __slots__ = ("_edge",)
+
+    def __init__(self, edge: Edge, manager: "Server", **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._edge = edge
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -279,9 +352,7 @@ class Protocol(RequestHandler):
     ) -> web.StreamResponse:
         if request.writer is not None and request.writer.output_size > 0:
             raise ConnectionError("an answer had begun")
-        code = "internal" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
-        _, body = problems.problem(code, (message or "").splitlines()[0] if message else "not HTTP", request_id="-")
-        response = web.Response(status=status, body=body, headers={"Content-Type": problems.CONTENT_TYPE})
+        response = self._edge.refuse(status, exc)
         response.force_close()
         return response
 
@@ -289,5 +360,15 @@ class Protocol(RequestHandler):
 class Server(web.Server):
     """aiohttp's low-level server with our Protocol: no router, no middlewares, one handler."""
 
+    def __init__(self, edge: Edge) -> None:
+        super().__init__(
+            edge.handle,
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=limits.REQUEST_LINE_BYTES,
+            max_field_size=limits.HEADER_BYTES,
+        )
+        self._edge = edge
+
     def __call__(self) -> RequestHandler:
-        return Protocol(self, loop=self._loop, **self._kwargs)
+        return Protocol(self._edge, self, loop=self._loop, **self._kwargs)

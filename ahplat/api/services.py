@@ -149,15 +149,21 @@ def find(call: Call, views: Connection, service_id: str) -> ServiceRow:
 
 
 async def list_all(call: Call) -> Reply:
-    """The caller's services, newest first."""
+    """The caller's services, newest first. The list without parameters is kept until something of the tenant changes."""
+    app, tenant_id = call.app, call.tenant_id
+    is_plain = not (call.query_text or app.writer.behind or "If-Position" in call.request.headers)
+    if is_plain and (kept := app.listed.get(tenant_id)):
+        return Reply(200, kept)
     status = call.query.get("status", "")
     if status and status not in STATUSES:
         raise invalid_parameter("status", f"expected one of {', '.join(STATUSES)}")
     page = call.page("services") if call.query_text else Page(limits.LIST_DEFAULT, 0, "")
-    views = call.app.views
-    rows = services.list_of(views, call.tenant_id, status, page.limit, page.offset, page.before)
+    rows = services.list_of(app.views, tenant_id, status, page.limit, page.offset, page.before)
     last = rows[-1].service_id if rows else ""
-    return call.listing("services", page, [Raw(render(call, views, row)) for row in rows], last)
+    reply = call.listing("services", page, [Raw(render(call, app.views, row)) for row in rows], last)
+    if is_plain and not reply.headers:  # there is no next page
+        app.listed[tenant_id] = reply.body
+    return reply
 
 
 async def get(call: Call) -> Reply:
@@ -249,15 +255,19 @@ async def order(call: Call, command: Command, service_id: str, status: int = 200
 
     reply = call.reply(await call.submit(command, rendered))
     if await waited(call, service_id, reply):
-        row = find(call, call.app.views, service_id)
+        row = services.find(call.app.views, service_id)
+        assert row
         reply.body = render(call, call.app.views, row)
         reply.headers["ETag"] = call.etag(row.version)
     return reply
 
 
 async def waited(call: Call, service_id: str, reply: Reply) -> bool:
-    """Waits as `Prefer: wait=` asks until no deploy, stop or repair of the service is under way."""
-    wait_s = call.prefer.wait_s
+    """Waits as `Prefer: wait=` asks until no deploy, stop or repair of the service is under way.
+
+    A repeated command gets its first answer, as that was before any waiting.
+    """
+    wait_s = None if "Idempotency-Replayed" in reply.headers else call.prefer.wait_s
     if wait_s is None:
         return False
     stream = f"service-{service_id}"
@@ -284,7 +294,7 @@ class ServiceChanges(Struct):
 async def patch(call: Call) -> Reply:
     """Changes settings."""
     body = call.body(ServiceChanges)
-    service_id = find(call, call.app.views, call.path_id()).service_id
+    service_id = call.path_id()
     if body.egress is not UNSET:
         _check_egress(call, body.egress)
     changes = ServiceConfigured(
@@ -323,14 +333,16 @@ class Status(Struct, frozen=True):
 async def _status(call: Call, command: Command) -> Reply:
     service_id = call.path_id()
 
-    def told(views: Connection) -> Status:
+    def told(views: Connection) -> Answer:
         row = services.find(views, service_id)
         assert row
-        return Status(row.status, row.desired)
+        return answer(Status(row.status, row.desired), version=row.version)
 
-    reply = await call.order(command, told)
+    reply = call.reply(await call.submit(command, told))
     if await waited(call, service_id, reply):
-        reply.body = json.encode(told(call.app.views))
+        now = told(call.app.views)
+        reply.body = now.body
+        reply.headers["ETag"] = call.etag(now.version)
     return reply
 
 

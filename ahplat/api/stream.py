@@ -7,7 +7,7 @@ subscriber is given is every event of its tenant after its cursor, once, in orde
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import apsw
 
@@ -79,7 +79,8 @@ class Hub:
         self.position = position  # of the last commit
         self._log = log
         self._subscribers: dict[str, set[Subscriber]] = {}  # by tenant
-        self._positions: set[asyncio.Future[None]] = set()
+        self._positions: set[asyncio.Future[None]] = set()  # who waits for any commit
+        self._closing = False
         self._subjects: dict[str, set[asyncio.Future[None]]] = {}
         self._count = 0
 
@@ -96,12 +97,8 @@ class Hub:
                 if subscriber.live and subscriber.wanted.wants(at, event):
                     subscriber.give(frames.public(at, event))
             self._end_streams(at, event)
-            for waiter in self._subjects.get(getattr(event, "subject", at.stream), ()):
-                if not waiter.done():
-                    waiter.set_result(None)
-        for waiter in self._positions:
-            if not waiter.done():
-                waiter.set_result(None)
+            _wake(self._subjects.get(getattr(event, "subject", at.stream), ()))
+        _wake(self._positions)
 
     def _end_streams(self, at: Recorded, event: Event) -> None:
         if isinstance(event, KeyRevoked | TenantSuspended | TenantErasureRequested):
@@ -145,16 +142,19 @@ class Hub:
         return [frames.public(at, event) for at, event in decoded if subscriber.wanted.wants(at, event)]
 
     def close(self) -> None:
-        """Ends all streams."""
+        """Ends all streams and all waits."""
+        self._closing = True
         for mine in self._subscribers.values():
             for subscriber in mine:
                 subscriber.close()
+        for waiters in (self._positions, *self._subjects.values()):
+            _wake(waiters)
 
     # waiters
 
-    async def until_position(self, position: int, timeout_s: float) -> bool:
-        """Whether the views came to a position in time."""
-        return await self._until(self._positions, lambda: self.position >= position, timeout_s)
+    async def until_committed(self, holds: Callable[[], bool], timeout_s: float) -> bool:
+        """Waits for something to hold, looking again after every commit. Whether it came to that in time."""
+        return await self._until(self._positions, holds, timeout_s)
 
     async def until(self, stream: str, holds: Callable[[], bool], timeout_s: float) -> bool:
         """Waits for something about a stream to hold, looking again whenever it changes."""
@@ -168,7 +168,7 @@ class Hub:
     async def _until(self, waiters: set[asyncio.Future[None]], holds: Callable[[], bool], timeout_s: float) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while not holds():
+        while not holds() and not self._closing:
             waiter: asyncio.Future[None] = loop.create_future()
             waiters.add(waiter)
             try:
@@ -177,4 +177,10 @@ class Hub:
                 return holds()
             finally:
                 waiters.discard(waiter)
-        return True
+        return holds()
+
+
+def _wake(waiters: Iterable[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)

@@ -4,10 +4,11 @@ import shutil
 
 from msgspec import UNSET, Struct, UnsetType
 
+from ahplat.api.auth import Token
 from ahplat.api.call import Call, Reply, json_reply
 from ahplat.api.route import Route
 from ahplat.commands.effects import Unpark
-from ahplat.errors import Rejected
+from ahplat.errors import Rejected, Unavailable
 from ahplat.metrics import exposition
 from events.log import head
 from projections import todo
@@ -33,16 +34,27 @@ class Ready(Struct, frozen=True):
     engine: str
 
 
+class NotReady(Unavailable):
+    """Something that commands or reads need is not there."""
+
+    def __init__(self, **parts: str) -> None:
+        wrong = [f"{name}: {text}" for name, text in parts.items() if text != "ok"]
+        super().__init__("not_ready", "; ".join(wrong), 2)
+        self.parts = parts
+
+
 async def ready(call: Call) -> Reply:
-    """200 when commands are decided, reads are in step and the engine answers; else 503 with the same body."""
+    """200 when commands are decided, reads are in step and the engine answers; else 503 that says which part is not."""
     app = call.app
     if not app.ready.is_set():
         done, total = app.progress
-        return json_reply(Ready("unavailable", "ok", f"building: {done} of {total} events", "unknown"), 503)
+        raise NotReady(log="ok", views=f"building: {done} of {total} events", engine="unknown")
     engine = await app.engine.status()
-    is_ready = engine.available and not app.closing
-    body = Ready("ok" if is_ready else "unavailable", "ok", "ok", "ok" if engine.available else engine.detail or "away")
-    return json_reply(body, 200 if is_ready else 503)
+    parts = {"log": "stopping" if app.closing else "ok", "views": "ok"}
+    parts["engine"] = "ok" if engine.available else engine.detail or "away"
+    if set(parts.values()) != {"ok"}:
+        raise NotReady(**parts)
+    return json_reply(Ready(status="ok", **parts))
 
 
 class Part(Struct, frozen=True):
@@ -127,11 +139,10 @@ async def detailed(call: Call) -> Reply:
     )
 
 
-class TokenBody(Struct):
-    """A bootstrap token in a body."""
+class TokenBody(Token):
+    """A bootstrap token in a body, by either name."""
 
     token: str = ""
-    bootstrap_token: str = ""
 
 
 class Valid(Struct, frozen=True):
@@ -160,8 +171,9 @@ class Unparked(Struct, frozen=True):
 
 async def unpark(call: Call) -> Reply:
     """Has parked work tried again."""
+    call.body(Token)
     text = call.path_id()
-    work = todo.find(call.app.views, int(text)) if text.isdecimal() and len(text) < 19 else None
+    work = todo.find(call.app.views, int(text)) if text.isascii() and text.isdecimal() and len(text) < 19 else None
     if work is None:
         raise Rejected("effect_not_found", f"no open work has the position {text[:20]}")
     command = Unpark(tenant_id=work.tenant_id, intent=work.intent)
@@ -173,6 +185,6 @@ ROUTES = [
     Route("GET", "/v1/system/ready", ready, auth="none", early=True),
     Route("GET", "/v1/system/health/detailed", detailed),
     Route("POST", "/v1/system/bootstrap-token/validate", validate_token, auth="none", body=TokenBody),
-    Route("POST", "/v1/system/effects/{position}/unpark", unpark, auth="operator"),
+    Route("POST", "/v1/system/effects/{position}/unpark", unpark, auth="operator", body=Token),
     Route("GET", "/metrics", metrics, auth="metrics"),
 ]

@@ -1,30 +1,28 @@
 """Tenants over HTTP: registration, the tenant itself, and what the operator does with tenants."""
 
 import asyncio
-from typing import Annotated
 
-import msgspec
 from apsw import Connection
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
-from ahplat import limits
-from ahplat.api.auth import SCOPES, Throttled, key_created
+from ahplat.api.auth import SCOPES, Throttled, Token, key_created
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import Email, Quota, TenantName, check_label, cpu_count, invalid
+from ahplat.api.fields import Email, TenantName, check_label, invalid
 from ahplat.api.route import Route
 from ahplat.clock import new_id
+from ahplat.commands.command import Command
 from ahplat.commands.keys import CreateKey
 from ahplat.commands.tenants import (
     ChangeProfile,
     ReactivateTenant,
     RegisterTenant,
     RequestErasure,
-    SetQuotas,
     SuspendTenant,
 )
-from ahplat.errors import AhError, Rejected, Unreadable
+from ahplat.errors import Rejected, Unavailable, Unreadable
 from ahplat.sealing import Keyring
-from projections import keys, services, tenants
+from ahplat.writer import Answer
+from projections import keys, tenants
 from projections.tenants import TenantRow
 
 _FIRST_KEY = "first key"
@@ -91,20 +89,9 @@ class Registered(Struct, frozen=True):
     api_key: str | UnsetType = UNSET
 
 
-def check_bootstrap(call: Call, token: str) -> None:
-    """Raises Rejected unless the operator calls, or the body's token is the operator's."""
-    if call.principal.kind in ("bootstrap", "operator"):
-        return
-    if not call.app.gate.bootstrap(token, call.address):
-        raise Rejected("bootstrap_token_invalid", "this wants X-Bootstrap-Token, or bootstrap_token in the body")
-
-
 async def register(call: Call) -> Reply:
     """Makes a tenant and its first key."""
     app, body = call.app, call.body(Registration)
-    is_open = app.config.dev and app.config.open_registration
-    if not is_open:
-        check_bootstrap(call, body.bootstrap_token)
     label = check_label(body.name, "/name")
     if not app.config.dev:
         limit_registrations(call)
@@ -125,9 +112,9 @@ async def register(call: Call) -> Reply:
         done = await call.submit(
             command,
             lambda _: answer(Registered(tenant_id), 201, "/v1/tenant", secret=Registered(tenant_id, made.api_key)),
-            keeps_secret=not is_open,
+            keeps_secret=call.principal.kind != "anonymous",  # of whom nobody knows that it is the same again
         )
-    except AhError:
+    except (Rejected, Unavailable):  # after any other error there may be a tenant, and it will want its key
         await asyncio.to_thread(app.keyring.destroy, tenant_id)
         raise
     if done.replayed:
@@ -150,20 +137,19 @@ class Recovery(Struct):
     bootstrap_token: str = ""
 
 
-class Recovered(Struct, frozen=True):
+class Recovered(Struct, frozen=True, kw_only=True):
     """One more key; `key` and `api_key` are the same, told once."""
 
     id: str
-    name: str
-    created_at: int
     key: str | UnsetType = UNSET
     api_key: str | UnsetType = UNSET
+    name: str
+    created_at: int
 
 
 async def recover(call: Call) -> Reply:
     """Gives the tenant with this address one more key."""
     app, body = call.app, call.body(Recovery)
-    check_bootstrap(call, body.bootstrap_token)
     row = tenants.find_by_email(app.views, app.keyring.email_index(body.email))
     if row is None:
         raise Rejected("tenant_not_found", "no tenant has this email")
@@ -174,7 +160,7 @@ async def recover(call: Call) -> Reply:
         found = keys.find(views, made.key_id)
         assert found
         shown = made.api_key if secret else UNSET
-        return Recovered(made.key_id, "recovered", found.created_at, shown, shown)
+        return Recovered(id=made.key_id, key=shown, api_key=shown, name="recovered", created_at=found.created_at)
 
     command = CreateKey(tenant_id=row.tenant_id, key=key)
     return call.reply(
@@ -182,33 +168,28 @@ async def recover(call: Call) -> Reply:
     )
 
 
-class Reactivated(Struct, frozen=True):
+class Reactivated(Struct, frozen=True, kw_only=True):
     """The tenant is back; its new key is told once."""
 
     tenant_id: str
-    status: str
     api_key: str | UnsetType = UNSET
+    status: str
 
 
 async def reactivate(call: Call) -> Reply:
     """Ends a suspension; what ran before runs again."""
-    check_bootstrap(call, call.body(Token).bootstrap_token)
-    row = _find(call)
+    call.body(Token)
+    row = find(call)
     made = await call.app.gate.new_key(new_id(call.app.clock.now_us()))
     key = key_created(made, seal(call, row.tenant_id, "key.name", "reactivated"), list(SCOPES[2:]), 0)
     command = ReactivateTenant(tenant_id=row.tenant_id, key=key)
-    plain = Reactivated(row.tenant_id, "active")
-    secret = Reactivated(row.tenant_id, "active", made.api_key)
+    plain = Reactivated(tenant_id=row.tenant_id, status="active")
+    secret = Reactivated(tenant_id=row.tenant_id, api_key=made.api_key, status="active")
     return call.reply(await call.submit(command, lambda _: answer(plain, secret=secret)))
 
 
-class Token(Struct):
-    """A body that holds at most the token."""
-
-    bootstrap_token: str = ""
-
-
-def _find(call: Call) -> TenantRow:
+def find(call: Call) -> TenantRow:
+    """The tenant that the path names, not erased. Raises Rejected."""
     row = tenants.find(call.app.views, call.path_id())
     if row is None or row.status == "erased":
         raise Rejected("tenant_not_found", f"there is no tenant {call.path_id()[:64]}")
@@ -241,58 +222,23 @@ async def patch(call: Call) -> Reply:
         email=seal(call, call.tenant_id, "email", body.email) if body.email is not UNSET else None,
         email_index=call.app.keyring.email_index(body.email) if body.email is not UNSET else None,
     )
-    return await call.order(command, lambda views: _rendered(call, views, call.tenant_id))
+    return await _order(call, command, 200)
 
 
-def _rendered(call: Call, views: Connection, tenant_id: str) -> Tenant:
-    row = tenants.find(views, tenant_id)
-    assert row
-    return render(row, call.app.keyring)
+async def _order(call: Call, command: Command, status: int) -> Reply:
+    """Has a command decided and answers with the tenant."""
+
+    def rendered(views: Connection) -> Answer:
+        row = tenants.find(views, command.tenant_id)
+        assert row
+        return answer(render(row, call.app.keyring), status, version=row.version)
+
+    return call.reply(await call.submit(command, rendered))
 
 
 async def delete(call: Call) -> Reply:
     """Suspends the tenant: keys die now, what runs is stopped, all is kept for a while."""
     return await call.order(SuspendTenant(tenant_id=call.tenant_id), lambda _: None, 204)
-
-
-class Usage(Struct, frozen=True):
-    """How much of one quota is used."""
-
-    used: float
-    max: float
-
-
-class TenantUsage(Struct, frozen=True):
-    """What the tenant uses and may use."""
-
-    services: Usage
-    api_keys: Usage
-    memory_mb: int
-    used_memory_mb: int
-    cpu_cores: int
-    used_cpu_cores: float
-    rate_limit: int
-
-
-def usage_of(views: Connection, tenant_id: str) -> TenantUsage:
-    """Counts what is wanted to run against the quotas."""
-    quotas = limits.QUOTAS | tenants.quotas_of(views, tenant_id)
-    rows = services.list_of(views, tenant_id)
-    running = [row for row in rows if row.desired == "running"]
-    return TenantUsage(
-        services=Usage(len(rows), quotas["max_services"]),
-        api_keys=Usage(keys.count_of(views, tenant_id), limits.KEYS_PER_TENANT),
-        memory_mb=quotas["max_memory_mb"],
-        used_memory_mb=sum(row.memory_mb * row.replicas for row in running),
-        cpu_cores=quotas["max_cpu_cores"],
-        used_cpu_cores=cpu_count(sum(row.cpu_milli * row.replicas for row in running)),
-        rate_limit=quotas["api_rate_limit"],
-    )
-
-
-async def usage(call: Call) -> Reply:
-    """What is used of each quota."""
-    return json_reply(usage_of(call.app.views, call.tenant_id))
 
 
 # the operator
@@ -314,42 +260,20 @@ async def get_one(call: Call) -> Reply:
     return json_reply(render(row, call.app.keyring), ETag=call.etag(row.version))
 
 
-class Quotas(Struct):
-    """New values of quotas; those that are absent stay."""
-
-    max_services: Quota | UnsetType = UNSET
-    max_databases: Quota | UnsetType = UNSET
-    max_builds_concurrent: Quota | UnsetType = UNSET
-    max_env_vars_per_service: Quota | UnsetType = UNSET
-    max_environments: Quota | UnsetType = UNSET
-    max_memory_mb: Annotated[int, Meta(ge=0, le=1_000_000_000)] | UnsetType = UNSET
-    max_cpu_cores: Quota | UnsetType = UNSET
-    max_disk_gb: Quota | UnsetType = UNSET
-    api_rate_limit: Quota | UnsetType = UNSET
-
-
-async def set_quotas(call: Call) -> Reply:
-    """Sets a tenant's quotas and answers with all of them."""
-    values: dict[str, int] = msgspec.to_builtins(call.body(Quotas))
-    tenant_id = _find(call).tenant_id
-    command = SetQuotas(tenant_id=tenant_id, quotas=values)
-    return await call.order(command, lambda views: limits.QUOTAS | tenants.quotas_of(views, tenant_id))
-
-
 class Erasure(Struct):
     """What is to be erased for good, by its name."""
 
     confirm: str = ""
+    bootstrap_token: str = ""
 
 
 async def erase(call: Call) -> Reply:
     """Has everything of the tenant made unreadable, for good."""
-    row = _find(call)
+    row = find(call)
     name = _opened(call.app.keyring, row.tenant_id, "name", row.name)
     if call.body(Erasure).confirm != name:
         raise invalid("/confirm", "expected the tenant's name: this cannot be undone")
-    command = RequestErasure(tenant_id=row.tenant_id)
-    return await call.order(command, lambda views: _rendered(call, views, row.tenant_id), 202)
+    return await _order(call, RequestErasure(tenant_id=row.tenant_id), 202)
 
 
 ROUTES = [
@@ -359,9 +283,7 @@ ROUTES = [
     Route("GET", "/v1/tenant", get),
     Route("PATCH", "/v1/tenant", patch, scope="admin", body=Profile),
     Route("DELETE", "/v1/tenant", delete, scope="admin"),
-    Route("GET", "/v1/tenant/usage", usage),
     Route("GET", "/v1/tenants", list_all, auth="operator"),
     Route("GET", "/v1/tenants/{tenant_id}", get_one, auth="operator"),
-    Route("PATCH", "/v1/tenants/{tenant_id}/quotas", set_quotas, auth="operator", body=Quotas),
     Route("DELETE", "/v1/tenants/{tenant_id}/data", erase, auth="operator", body=Erasure),
 ]

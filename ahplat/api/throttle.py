@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ahplat import limits
 
-_GRAIN = 1e-9  # seconds that rounding may cost
+_GRAIN = 1e-6  # seconds that rounding may cost: a burst adds up hundreds of differences of large numbers
 
 
 class Taken(Struct, frozen=True, gc=False):
@@ -62,11 +62,11 @@ class Buckets:
         left = self.window_s - after + _GRAIN
         if left < 0.0:
             self._refused += 1
-            return Taken(False, 0, ceil(owed), max(1, ceil(-left)))
+            return Taken(False, 0, ceil(owed - _GRAIN), max(1, ceil(-left)))
         self._full_at[key] = now + after
         if len(self._full_at) > self.capacity:
             self._forget(now)
-        return Taken(True, int(left * rate), ceil(after), 0)
+        return Taken(True, int(left * rate), ceil(after - _GRAIN), 0)
 
     def headers(self, taken: Taken, rate: float | None = None) -> Mapping[str, str]:
         """The header fields that tell a client (draft-ietf-httpapi-ratelimit-headers, and the older X- names).

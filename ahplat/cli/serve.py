@@ -71,6 +71,12 @@ SETTINGS: list[click.Parameter] = [
         default=float(limits.DEPLOY_TIMEOUT_S),
     ),
     _option(
+        "--reconcile-s",
+        "How often what runs is compared with what should, besides at once on the engine's events.",
+        type=click.FloatRange(1, 3_600),
+        default=limits.RECONCILE_S,
+    ),
+    _option(
         "--log-level", "How much is said.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
     ),
     click.Option(["--rate-limits/--no-rate-limits"], default=True, hidden=True),
@@ -122,6 +128,7 @@ def configured(settings: dict[str, Any]) -> Config:
         rate_limits=settings["rate_limits"],
         drain_s=settings["drain_s"],
         deploy_timeout_s=settings["deploy_timeout_s"],
+        reconcile_s=settings["reconcile_s"],
         crash_at=os.environ.get("AH_CRASH_AT", ""),
     )
 

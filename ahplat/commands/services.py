@@ -53,17 +53,23 @@ class ServiceState(Struct, frozen=True):
     """A service as a decider sees it. `open` is its unfinished work, `last` the deployment that it would repeat."""
 
     service: ServiceRow
-    env: frozenset[str]
     open: list[TodoRow]
     last: DeploymentRow | None
     holdings: Holdings
+
+
+class Variables(Struct, frozen=True):
+    """The names of a service's variables, and what its tenant may have."""
+
+    names: frozenset[str]
+    quotas: dict[str, int]
 
 
 def load_holdings(views: Connection, tenant_id: str, without: str) -> Holdings:
     rows = [row for row in services.held_by(views, tenant_id) if row.service_id != without]
     running = [row for row in rows if row.desired == "running"]
     return Holdings(
-        quotas=limits.QUOTAS | tenants.quotas_of(views, tenant_id),
+        quotas=load_quotas(views, tenant_id),
         services=len(rows),
         memory_mb=sum(row.memory_mb * row.replicas for row in running),
         cpu_milli=sum(row.cpu_milli * row.replicas for row in running),
@@ -72,13 +78,21 @@ def load_holdings(views: Connection, tenant_id: str, without: str) -> Holdings:
     )
 
 
-def load_service(views: Connection, command: ServiceCommand) -> ServiceState:
+def load_quotas(views: Connection, tenant_id: str) -> dict[str, int]:
+    return limits.QUOTAS | tenants.quotas_of(views, tenant_id)
+
+
+def load_row(views: Connection, command: ServiceCommand) -> ServiceRow:
     row = services.find(views, command.service_id)
     if row is None or row.tenant_id != command.tenant_id or row.desired == "deleted":
         raise Rejected("service_not_found", f"there is no service {command.service_id}")
+    return row
+
+
+def load_service(views: Connection, command: ServiceCommand) -> ServiceState:
+    row = load_row(views, command)
     return ServiceState(
         service=row,
-        env=frozenset(env.values_at(views, row.service_id, row.env_version)),
         open=todo.open_of(views, f"service-{row.service_id}"),
         last=deployments.find(views, row.deployment_id) if row.deployment_id else None,
         holdings=load_holdings(views, row.tenant_id, row.service_id),
@@ -88,16 +102,16 @@ def load_service(views: Connection, command: ServiceCommand) -> ServiceState:
 # rules that several commands share
 
 
-def check_quota(name: str, used: float, holdings: Holdings, unit: str) -> None:
+def check_quota(name: str, used: float, quotas: dict[str, int], unit: str) -> None:
     """Raises Rejected `quota_exceeded` when `used` is more than the tenant may have."""
-    if used > holdings.quotas[name]:
-        raise Rejected("quota_exceeded", f"{used:g} {unit} wanted, {holdings.quotas[name]} allowed ({name})")
+    if used > quotas[name]:
+        raise Rejected("quota_exceeded", f"{used:g} {unit} wanted, {quotas[name]} allowed ({name})")
 
 
 def check_resources(memory_mb: int, cpu_milli: int, replicas: int, holdings: Holdings) -> None:
     """What is wanted to run, this service with the others, has to fit the tenant's quotas."""
-    check_quota("max_memory_mb", holdings.memory_mb + memory_mb * replicas, holdings, "MB of memory")
-    check_quota("max_cpu_cores", (holdings.cpu_milli + cpu_milli * replicas) / 1000, holdings, "cores")
+    check_quota("max_memory_mb", holdings.memory_mb + memory_mb * replicas, holdings.quotas, "MB of memory")
+    check_quota("max_cpu_cores", (holdings.cpu_milli + cpu_milli * replicas) / 1000, holdings.quotas, "cores")
 
 
 def check_name(name: str, label: str, holdings: Holdings) -> None:
@@ -141,8 +155,8 @@ def load_creation(views: Connection, command: CreateService) -> Holdings:
 def create(state: Holdings, command: CreateService) -> list[Event]:
     wanted = command.created
     check_name(wanted.name, wanted.label, state)
-    check_quota("max_services", state.services + 1, state, "services")
-    check_quota("max_env_vars_per_service", len(command.env), state, "variables")
+    check_quota("max_services", state.services + 1, state.quotas, "services")
+    check_quota("max_env_vars_per_service", len(command.env), state.quotas, "variables")
     check_resources(wanted.memory_mb, wanted.cpu_milli, wanted.replicas, state)
     events: list[Event] = [wanted]
     if command.env:
@@ -193,9 +207,15 @@ class SetEnv(ServiceCommand, frozen=True, kw_only=True):
     sealed: dict[str, bytes]
 
 
-def set_env(state: ServiceState, command: SetEnv) -> list[Event]:
-    names = state.env | command.sealed.keys()
-    check_quota("max_env_vars_per_service", len(names), state.holdings, "variables")
+def load_variables(views: Connection, command: ServiceCommand) -> Variables:
+    row = load_row(views, command)
+    names = frozenset(env.values_at(views, row.service_id, row.env_version))
+    return Variables(names, load_quotas(views, row.tenant_id))
+
+
+def set_env(state: Variables, command: SetEnv) -> list[Event]:
+    names = state.names | command.sealed.keys()
+    check_quota("max_env_vars_per_service", len(names), state.quotas, "variables")
     return [ServiceEnvSet(command.sealed)]
 
 
@@ -205,8 +225,8 @@ class UnsetEnv(ServiceCommand, frozen=True, kw_only=True):
     key: str
 
 
-def unset_env(state: ServiceState, command: UnsetEnv) -> list[Event]:
-    if command.key not in state.env:
+def unset_env(state: Variables, command: UnsetEnv) -> list[Event]:
+    if command.key not in state.names:
         raise Rejected("env_not_found", f"the service has no variable {command.key}")
     return [ServiceEnvUnset(command.key)]
 
@@ -232,8 +252,8 @@ def delete(state: ServiceState, _: DeleteService) -> list[Event]:
 COMMANDS: dict[type[Command], Decision] = {
     CreateService: Decision(load_creation, create, STREAM),
     ConfigureService: Decision(load_service, configure, STREAM),
-    SetEnv: Decision(load_service, set_env, STREAM),
-    UnsetEnv: Decision(load_service, unset_env, STREAM),
+    SetEnv: Decision(load_variables, set_env, STREAM),
+    UnsetEnv: Decision(load_variables, unset_env, STREAM),
     StopService: Decision(load_service, stop, STREAM),
     DeleteService: Decision(load_service, delete, STREAM),
 }

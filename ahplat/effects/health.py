@@ -4,67 +4,87 @@ The image's own HEALTHCHECK counts too, where it has one. `running` means that t
 """
 
 import asyncio
+from typing import Any
 
 import aiohttp
+from msgspec import Struct
 
 from ahplat import limits
 from ahplat.effects.task import Failed, Task
 from ahplat.engines.engine import Instance
-from events.event import Intent
+from ahplat.errors import Unavailable
 
 
-async def wait_healthy(task: Task[Intent], instances: list[Instance], health_path: str) -> list[Instance]:
-    """Waits until all are healthy and returns them as seen last.
+async def wait_healthy(task: Task[Any], instances: list[Instance], port: int, health_path: str) -> list[Instance]:
+    """Waits until all are healthy and returns them as seen last. `port` is the spec's, 0 for a worker.
 
-    Raises Failed `crashed` or `unhealthy` with the last lines of the log; CalledOff and Expired as any step does.
+    Raises Failed `crashed`, `out_of_memory`, `vanished` or `unhealthy` with the last lines of the log; CalledOff and
+    Expired as any step does.
     """
-    limit_us = task.platform.clock.now_us() + int(task.platform.deploy_timeout_s * 1e6)
-    return [await _wait_one(task, instance, health_path, limit_us) for instance in instances]
+    since_us = task.platform.clock.now_us()
+    return [await _wait_one(task, instance, Check(port, health_path, since_us)) for instance in instances]
 
 
-async def _wait_one(task: Task[Intent], instance: Instance, health_path: str, limit_us: int) -> Instance:
+class Check(Struct, frozen=True):
+    """What healthy means for an instance. `since_us` is from when on it was watched."""
+
+    port: int
+    path: str
+    since_us: int
+
+
+async def _wait_one(task: Task[Any], instance: Instance, check: Check) -> Instance:
     poll_s, slowest_s = limits.HEALTH_POLL_S
-    up_since_us = task.platform.clock.now_us()
     why = "it was not looked at yet"
-    while task.platform.clock.now_us() < limit_us:
+    clock, timeout_s = task.platform.clock, task.platform.deploy_timeout_s
+    while clock.now_us() < check.since_us + timeout_s * 1e6:
         seen = await task.step(task.engine.inspect, instance.id)
         if seen is None:
             raise Failed("vanished", "the instance was removed from the engine while it was becoming healthy")
         if seen.state == "exited":
             raise await _crashed(task, seen)
-        up_s = (task.platform.clock.now_us() - up_since_us) / 1e6
-        why = await unhealthy(seen, health_path, up_s)
+        why = await task.unless_called_off(unhealthy(seen, check, (clock.now_us() - check.since_us) / 1e6))
         if not why:
             return seen
         await task.pause(poll_s)
         poll_s = min(slowest_s, poll_s * 1.5)
-    tail = await task.engine.tail(instance.id, limits.OUTCOME_TAIL_LINES)
-    raise Failed("unhealthy", f"not healthy within {task.platform.deploy_timeout_s:g} s: {why}", tail)
+    raise Failed("unhealthy", f"not healthy within {timeout_s:g} s: {why}", await _tail(task, instance))
 
 
-async def _crashed(task: Task[Intent], seen: Instance) -> Failed:
-    tail = await task.engine.tail(seen.id, limits.OUTCOME_TAIL_LINES)
+async def _crashed(task: Task[Any], seen: Instance) -> Failed:
+    tail = await _tail(task, seen)
     if seen.oom_killed:
         return Failed("out_of_memory", "the instance was killed for using more memory than memory_mb allows", tail)
     return Failed("crashed", f"the instance ended with exit code {seen.exit_code} before it was healthy", tail)
 
 
-async def unhealthy(seen: Instance, health_path: str, up_s: float) -> str:
+async def _tail(task: Task[Any], instance: Instance) -> str:
+    """Its last lines; "" where the engine does not give them: what failed has failed all the same."""
+    try:
+        return await task.engine.tail(instance.id, limits.OUTCOME_TAIL_LINES)
+    except Unavailable:
+        return ""
+
+
+async def unhealthy(seen: Instance, check: Check, up_s: float) -> str:
     """Why the instance is not healthy now; "" when it is. `up_s` is for how long it has been watched."""
     if seen.state != "running":
         return f"it is {seen.state}"
     if seen.health in ("starting", "unhealthy"):
         return f"the image's HEALTHCHECK says {seen.health}"
-    if seen.port == 0:
+    if check.port == 0:
         return "" if up_s >= limits.WORKER_UP_S else f"it has been up for {up_s:.1f} s"
-    if health_path:
-        return await _http(seen.host, seen.port, health_path)
+    if not seen.host or not seen.port:
+        return "it has no address yet"
+    if check.path:
+        return await _http(seen.host, seen.port, check.path)
     return await _tcp(seen.host, seen.port)
 
 
 async def _tcp(host: str, port: int) -> str:
     try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), limits.HEALTH_REQUEST_S)
+        async with asyncio.timeout(limits.HEALTH_REQUEST_S):
+            _, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError) as error:
         return f"nothing takes a connection on port {port} ({error or 'timeout'})"
     writer.close()

@@ -2,12 +2,14 @@
 
 An engine's event, a timer and the start only *wake* the look at a service; what was found becomes `service.crashed` or
 `service.drifted` with an intent behind it, and the same worker as always does the repair. `diff` is a function of values.
-Where work on the service is open, or the engine does not answer, nothing is said: absence of proof is no proof.
+Where work on the service is open, or the engine does not answer, nothing is said: absence of proof is no proof. What was
+put off for open work is looked at again when that has its outcome; parked work is open too, until an operator looked.
 """
 
 import asyncio
 import logging
 import random
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -15,9 +17,11 @@ from ahplat import limits
 from ahplat.commands.command import Command
 from ahplat.commands.instances import ReportCrash, ReportDrift
 from ahplat.effects.runner import Runner
+from ahplat.effects.specs import deployment_up
 from ahplat.effects.task import Platform
 from ahplat.engines.engine import Instance
-from ahplat.errors import EngineAway, Rejected, Unavailable, Unreadable
+from ahplat.errors import Rejected, Unavailable, Unreadable
+from events.event import Event, Outcome, Recorded
 from events.services import ServiceDrifted
 from projections import services, todo
 from projections.services import InstanceRow, ServiceRow
@@ -34,25 +38,36 @@ class Crash(Struct, frozen=True):
 Finding = Crash | ServiceDrifted
 
 
-def diff(service: ServiceRow, wanted: list[InstanceRow], actual: list[Instance], epoch: int) -> list[Finding]:
+class Wanted(Struct, frozen=True):
+    """What should be of a service: `replicas` of its deployment (0: nothing), and where those that came to answer do."""
+
+    service: ServiceRow
+    replicas: int
+    placed: list[InstanceRow]
+
+
+def diff(wanted: Wanted, actual: list[Instance], epoch: int) -> list[Finding]:
     """What is not as it should be, of one service without open work. Empty when all is well.
 
-    `wanted` are the instances that should run, `actual` everything of the service that the engine has.
+    `actual` is everything of the service that the engine has.
     """
     by_id = {instance.id: instance for instance in actual}
+    placed = {row.replica: row for row in wanted.placed}
     findings: list[Finding] = []
-    for row in wanted if service.desired == "running" else []:
-        found = by_id.pop(row.instance, None)
-        if found is None:
-            findings.append(ServiceDrifted(row.deployment_id, "missing", row.replica, row.instance))
+    for replica in range(1, wanted.replicas + 1):
+        row = placed.get(replica)
+        found = by_id.pop(row.instance, None) if row else None
+        if row is None or found is None:
+            instance = row.instance if row else ""
+            findings.append(ServiceDrifted(wanted.service.deployment_id or "", "missing", replica, instance))
         elif found.identity.epoch != epoch:
-            findings.append(ServiceDrifted(row.deployment_id, "foreign_epoch", row.replica, row.instance))
+            findings.append(ServiceDrifted(row.deployment_id, "foreign_epoch", replica, row.instance))
         elif found.state == "exited":
             findings.append(Crash(found))
         elif found.state != "running":
-            findings.append(ServiceDrifted(row.deployment_id, found.state, row.replica, row.instance))
+            findings.append(ServiceDrifted(row.deployment_id, found.state, replica, row.instance))
         elif (found.host, found.port) != (row.host, row.port):
-            findings.append(ServiceDrifted(row.deployment_id, "moved", row.replica, row.instance))
+            findings.append(ServiceDrifted(row.deployment_id, "moved", replica, row.instance))
     findings += [
         ServiceDrifted(one.identity.deployment, "stray", one.identity.replica, one.id) for one in by_id.values()
     ]
@@ -60,19 +75,27 @@ def diff(service: ServiceRow, wanted: list[InstanceRow], actual: list[Instance],
 
 
 class Reconciler:
-    """Wakes at once on the engine's events, and over everything every RECONCILE_S with jitter."""
+    """Wakes at once on the engine's events, and over everything every `every_s` with jitter."""
 
-    def __init__(self, platform: Platform, runner: Runner) -> None:
+    def __init__(self, platform: Platform, runner: Runner, every_s: float = limits.RECONCILE_S) -> None:
         self.platform = platform
         self.runner = runner
+        self.every_s = every_s
         self.drifts = 0
         self._loops: list[asyncio.Task[None]] = []
+        self._wake = asyncio.Event()
+        self._everything = False
+        self._hinted: dict[str, None] = {}  # services to be looked at, in order
+        self._put_off: set[str] = set()  # services that had open work when they were to be looked at
+        self._nobodys: frozenset[str] = frozenset()  # instances of no service that there is
 
     def begin(self) -> None:
-        """Starts to watch and to tick."""
+        """Starts to watch and to look."""
+        self.platform.writer.on_commit.append(self._committed)
+        self.runner.on_free = self._freed
         self._loops = [
             asyncio.create_task(self._watch(), name="engine events"),
-            asyncio.create_task(self._tick(), name="reconcile"),
+            asyncio.create_task(self._look(), name="reconcile"),
         ]
 
     async def close(self) -> None:
@@ -81,51 +104,113 @@ class Reconciler:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
 
+    # what wakes it
+
+    def hint(self, service_id: str) -> None:
+        """Something of the service may have changed."""
+        self._hinted[service_id] = None
+        self._wake.set()
+
+    def hint_at_all(self) -> None:
+        """Anything may have changed."""
+        self._everything = True
+        self._wake.set()
+
+    def _committed(self, facts: list[tuple[Recorded, Event]]) -> None:
+        for at, event in facts:
+            if isinstance(event, Outcome):
+                self._freed(at.stream)
+
+    def _freed(self, subject: str) -> None:
+        service_id = subject.partition("-")[2]
+        if service_id in self._put_off:
+            self.hint(service_id)
+
     async def _watch(self) -> None:
         while True:
+            # nobody says when a watch has begun: what happened before is found a little later
+            soon = asyncio.get_running_loop().call_later(limits.ENGINE_PROBE_S, self.hint_at_all)
             try:
                 async for service_id in self.platform.engine.watch():
-                    await self._look_at(service_id)
-            except EngineAway as away:
-                logger.warning("the engine is away: %s", away.detail)
-                self.runner.engine_away = True
-            while not (await self.platform.engine.status()).available:  # noqa: ASYNC110 — nothing tells us
-                await asyncio.sleep(limits.ENGINE_PROBE_S)
-            self.runner.engine_back()
-            await self.look_at_all()
+                    self.hint(service_id)
+            except Unavailable as error:
+                logger.warning("the engine's events ended: %s", error.detail)
+            except Exception:
+                logger.exception("the engine's events ended")
+            finally:
+                soon.cancel()
+            await asyncio.sleep(limits.ENGINE_PROBE_S)
+            await self.runner.engine_back()
 
-    async def _tick(self) -> None:
+    async def _look(self) -> None:
+        """Looks at what was hinted at, and at everything when that has its time; soon, where a look broke off."""
+        clock = asyncio.get_running_loop().time
+        due = clock()
         while True:
-            await self.look_at_all()
-            await asyncio.sleep(limits.RECONCILE_S * random.uniform(0.8, 1.2))  # noqa: S311 — no secret
+            self._wake.clear()
+            try:
+                if self._everything or clock() >= due:
+                    self._everything = False
+                    due = clock() + self.every_s * random.uniform(0.8, 1.2)  # noqa: S311 — no secret
+                    await self.look_at_all()
+                while self._hinted:
+                    self._hinted.pop(service_id := next(iter(self._hinted)))
+                    await self._look_at(service_id)
+            except Unavailable as error:
+                logger.info("not looked at: %s", error)
+                await self.runner.engine_back()
+                due = clock() + limits.ENGINE_PROBE_S
+            except Exception:
+                logger.exception("a look broke off")
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
+
+    # the look
 
     async def look_at_all(self) -> None:
-        """Looks at every service, and at what protects the host. On an engine's error nothing is changed."""
+        """Looks at every service, and at what protects the host. Raises Unavailable; then nothing was changed."""
+        await self._guard()
         seen = [self._wanted(row) for row in services.list_all(self.platform.views)]
+        actual: dict[str, list[Instance]] = {}
+        for instance in await self.platform.engine.list():
+            actual.setdefault(instance.identity.service, []).append(instance)
+        for wanted in seen:
+            await self._compare(wanted, actual.pop(wanted.service.service_id, []))
+        self._tell_of(actual)
+
+    async def _guard(self) -> None:
         try:
             for line in await self.platform.engine.guard():
                 logger.warning("repaired: %s", line)
-            actual: dict[str, list[Instance]] = {}
-            for instance in await self.platform.engine.list():
-                actual.setdefault(instance.identity.service, []).append(instance)
-        except Unavailable:
-            return
-        for service, wanted in seen:
-            await self._compare(service, wanted, actual.get(service.service_id, []))
+        except Unavailable as error:
+            logger.warning("what protects the host was not looked at: %s", error)
 
     async def _look_at(self, service_id: str) -> None:
         service = services.find(self.platform.views, service_id)
-        if service and service.desired != "deleted":
-            await self._compare(*self._wanted(service), await self.platform.engine.list(service_id))
+        if service and service.desired != "deleted" and not self._is_busy(service_id):
+            await self._compare(self._wanted(service), await self.platform.engine.list(service_id))
 
-    def _wanted(self, service: ServiceRow) -> tuple[ServiceRow, list[InstanceRow]]:
+    def _wanted(self, service: ServiceRow) -> Wanted:
         """What should run, read before the engine is asked: the report holds only if the service has not moved since."""
-        return service, services.instances_of(self.platform.views, service.service_id)
+        views = self.platform.views
+        up = deployment_up(views, service)
+        return Wanted(service, up.replicas if up else 0, services.instances_of(views, service.service_id))
 
-    async def _compare(self, service: ServiceRow, wanted: list[InstanceRow], actual: list[Instance]) -> None:
-        if todo.open_of(self.platform.views, f"service-{service.service_id}"):
+    def _is_busy(self, service_id: str) -> bool:
+        """Whether work on the service is open or being cleaned up after; then it is looked at once that has ended."""
+        self._put_off.discard(service_id)
+        subject = f"service-{service_id}"
+        if self.runner.is_at(subject) or todo.open_of(self.platform.views, subject):
+            self._put_off.add(service_id)
+            return True
+        return False
+
+    async def _compare(self, wanted: Wanted, actual: list[Instance]) -> None:
+        service = wanted.service
+        if self._is_busy(service.service_id):
             return
-        findings = diff(service, wanted, actual, self.platform.epoch)
+        findings = diff(wanted, actual, self.platform.epoch)
         if not findings:
             return
         self.drifts += 1
@@ -136,6 +221,18 @@ class Reconciler:
             logger.info("service-%s: %s", service.service_id, refused.detail)
         except Unavailable as error:
             logger.warning("service-%s: %s", service.service_id, error)
+
+    def _tell_of(self, actual: dict[str, list[Instance]]) -> None:
+        """Instances of ours whose service is deleted or was never heard of: reported once, and left alone."""
+        found = frozenset(
+            one.name
+            for service_id, instances in actual.items()
+            if not todo.open_of(self.platform.views, f"service-{service_id}")
+            for one in instances
+        )
+        if found - self._nobodys:
+            logger.warning("of no service that there is, and left alone: %s", ", ".join(sorted(found)[:10]))
+        self._nobodys = found
 
     async def _report(self, service: ServiceRow, findings: list[Finding]) -> Command:
         now_us = self.platform.clock.now_us()

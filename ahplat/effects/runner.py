@@ -6,18 +6,22 @@ attempt is recorded before it touches anything. What then happens:
 
     the effect returns facts      they are appended, with the attempt as their fence
     CalledOff                     something newer closed the intent: clean up, say nothing
-    EngineAway                    postponed until the engine is back; the deadline rests
+    EngineAway, and it is         postponed until the engine is back; the deadline rests
     Unavailable                   postponed with back-off (full jitter)
-    Rejected, Failed, Expired     the effect's `fail`; for work that cannot fail: as Unavailable
+    Rejected, Failed, Expired     cleaned up, and the effect's `fail`; for work that cannot fail: as Unavailable
+    the writer cannot take it     nothing: the intent is open, and is looked at again after a while
     the process dies              nothing: the next start finds the intent open, and the effect probes first
 
 One attempt at a time for a subject, WORKERS in all. An attempt ends only when its engine calls have returned, so no
-second one ever runs beside it in this process.
+second one ever runs beside it in this process. Whether the engine is away is what its own `status` says, asked when a
+call failed: while it is, nothing begins, and it is asked again until it answers.
 """
 
 import asyncio
 import logging
 import random
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from apsw import Connection
@@ -27,7 +31,7 @@ from ahplat.commands.command import Command
 from ahplat.commands.effects import BeginAttempt, Conclude, Park, Postpone
 from ahplat.crashpoints import CrashPoints
 from ahplat.effects.catalog import EFFECTS
-from ahplat.effects.task import CalledOff, Effect, Expired, Failed, Platform, Task
+from ahplat.effects.task import CalledOff, Effect, Failed, Platform, Task
 from ahplat.errors import AhError, EngineAway, Rejected, Unavailable
 from events.catalog import decode
 from events.effects import EffectPostponed, EffectUnparked
@@ -35,6 +39,7 @@ from events.event import Event, Intent, Outcome, Recorded
 from events.log import read_all
 from projections import todo
 from projections.todo import TodoRow
+from projections.views import DAMAGE
 
 logger = logging.getLogger("ahplat.effects")
 
@@ -46,23 +51,24 @@ class Runner:
         self.platform = platform
         self.attempts = 0
         self.outcomes: dict[str, int] = {}
-        self.engine_away = False
+        self.on_free: Callable[[str], None] = lambda subject: None  # no attempt at its work is under way any longer
+        self.on_broken: Callable[[Exception], None] = lambda error: None
         self._log = log
         self._crash = crash
         self._wake = asyncio.Event()
         self._tasks: dict[str, Task[Any]] = {}  # by subject
         self._running: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None  # while the engine is away
 
     def begin(self) -> None:
         """Starts to look at the list, now and whenever something changes."""
         self.platform.writer.on_commit.append(self._committed)
-        self._loop = asyncio.create_task(self._look(), name="effects")
-        self._wake.set()
+        self._looking = asyncio.create_task(self._look(), name="effects")
 
     async def close(self) -> None:
         """Stops looking, and leaves what is under way where it is: it is still open in the log."""
-        tasks = [*self._running, *([self._loop] if self._loop else [])]
+        tasks = [task for task in (*self._running, self._looking, self._probing) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -72,10 +78,40 @@ class Runner:
         """Attempts under way."""
         return len(self._tasks)
 
-    def engine_back(self) -> None:
-        """The engine answers again: what waited for it is due."""
-        self.engine_away = False
+    def is_at(self, subject: str) -> bool:
+        """Whether an attempt at work on the subject is under way; it may be cleaning up after it was called off."""
+        return subject in self._tasks
+
+    # the engine
+
+    @property
+    def engine_away(self) -> bool:
+        """Whether the engine is known to be away: then nothing begins."""
+        return self._probing is not None
+
+    async def is_engine_away(self) -> bool:
+        """Asks the engine, after a call of it failed. While it is away, nothing begins."""
+        if not self.engine_away and not (await self.platform.engine.status()).available:
+            self._probing = self._probing or asyncio.create_task(self._probe(), name="engine away")
+        return self.engine_away
+
+    async def engine_back(self) -> None:
+        """Returns once the engine answers."""
+        if await self.is_engine_away() and self._probing:
+            await asyncio.wait({self._probing})
+
+    async def _probe(self) -> None:
+        """Asks until the engine answers; then what waited for it is due."""
+        logger.warning("the engine is away: what needs it waits")
+        is_back = False
+        while not is_back:
+            await asyncio.sleep(limits.ENGINE_PROBE_S)
+            is_back = (await self.platform.engine.status()).available
+        logger.warning("the engine is back")
+        self._probing = None
         self._wake.set()
+
+    # the list
 
     def _committed(self, facts: list[tuple[Recorded, Event]]) -> None:
         for _, event in facts:
@@ -89,11 +125,16 @@ class Runner:
     async def _look(self) -> None:
         while True:
             self._wake.clear()
-            wait_s = self._dispatch()
             try:
-                await asyncio.wait_for(self._wake.wait(), wait_s)
-            except TimeoutError:
-                continue
+                wait_s = self._dispatch()
+            except DAMAGE as error:
+                return self.on_broken(error)
+            except Exception:
+                logger.exception("the to-do list could not be worked on")
+                wait_s = limits.BACKOFF_AT_MOST_S
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):  # not wait_for, which may swallow a cancellation (Python < 3.12)
+                    await self._wake.wait()
 
     def _dispatch(self) -> float:
         """Begins what is due and free; returns in how many seconds to look again."""
@@ -132,32 +173,31 @@ class Runner:
             logger.info("%s: %s", task.work.subject, refused.detail)
         except Unavailable as error:  # the writer cannot take it now: the work stays open, and is looked at again
             logger.warning("%s: %s", task.work.subject, error)
-            await asyncio.sleep(error.retry_after_s)
+            await task.rest(_backoff_s(task.attempt))
+        except Exception:
+            logger.exception("%s: what became of %s was not recorded", task.work.subject, task.work.type)
+            await task.rest(limits.BACKOFF_AT_MOST_S)
         finally:
             del self._tasks[task.work.subject]
             self._wake.set()
+            self.on_free(task.work.subject)
 
     async def _attempt(self, task: Task[Any], effect: Effect) -> None:
         work = task.work
         self._crash.reached("after-intent")
-        if tired := self._tired(work, effect):
-            return await self._give_up(task, effect, tired)
+        if self._is_tired(work, effect):
+            return await self._give_up(task, effect)
         await self._submit(task, BeginAttempt(tenant_id=work.tenant_id, intent=work.intent))
         self.attempts += 1
         self._crash.reached("after-attempt")
         try:
             facts = await effect.run(task)
         except CalledOff:
-            if effect.clean_up:
-                await effect.clean_up(task)
-            return self._count("called_off")
-        except EngineAway as error:
-            self.engine_away = True
-            return await self._postpone(task, error, 0, away=True)
-        except (Rejected, Failed, Expired) as error:
-            return await self._fail(task, effect, error)
+            return await self._called_off(task, effect)
         except Unavailable as error:
-            return await self._postpone(task, error, _backoff_s(task.attempt))
+            return await self._again(task, error)
+        except AhError as error:
+            return await self._fail(task, effect, error)
         except Exception as error:
             logger.exception("%s: attempt %d of %s broke", work.subject, task.attempt, work.type)
             return await self._fail(task, effect, Failed("internal", f"{type(error).__name__}: {error}"))
@@ -166,31 +206,56 @@ class Runner:
         self._crash.reached("after-outcome")
         return self._count("done")
 
-    def _tired(self, work: TodoRow, effect: Effect) -> str:
-        """Why the work is not to be tried again; "" when it is."""
+    def _is_tired(self, work: TodoRow, effect: Effect) -> bool:
+        """Whether it was tried often enough, and long enough where it cannot fail."""
         now_us = self.platform.clock.now_us()
         is_old = now_us - (work.first_attempt_us or now_us) > limits.PARK_AFTER_S * 1_000_000
-        if (work.attempt >= limits.ATTEMPTS and (effect.fail or is_old)) or work.attempt >= limits.ATTEMPTS_AT_MOST:
-            return "too_many_attempts"
-        return ""
+        return work.attempt >= (limits.ATTEMPTS if effect.fail or is_old else limits.ATTEMPTS_AT_MOST)
 
-    async def _give_up(self, task: Task[Any], effect: Effect, code: str) -> None:
+    async def _give_up(self, task: Task[Any], effect: Effect) -> None:
+        work = task.work
         if effect.fail:
-            task.attempt -= 1  # no further one began
-            return await self._fail(task, effect, Failed(code, f"it was tried {task.attempt} times"))
-        await self._submit(task, Park(tenant_id=task.work.tenant_id, intent=task.work.intent, code=code))
+            task.attempt = work.attempt  # no further one begins
+            last = f", the last time it was {work.code}" if work.code else ""
+            return await self._fail(
+                task, effect, Failed("too_many_attempts", f"it was tried {work.attempt} times{last}")
+            )
+        await self._submit(task, Park(tenant_id=work.tenant_id, intent=work.intent, code="too_many_attempts"))
         return self._count("parked")
+
+    async def _called_off(self, task: Task[Any], effect: Effect) -> None:
+        try:
+            await self._clean_up(task, effect)
+        except Unavailable as error:  # what serves next, or the reconciler, removes what is left
+            logger.warning("%s: called off, and not all is cleaned up: %s", task.work.subject, error)
+        self._count("called_off")
+
+    async def _again(self, task: Task[Any], error: Unavailable) -> None:
+        if isinstance(error, EngineAway) and await self.is_engine_away():
+            return await self._postpone(task, error, 0, away=True)
+        return await self._postpone(task, error, _backoff_s(task.attempt))
 
     async def _fail(self, task: Task[Any], effect: Effect, error: AhError) -> None:
         if effect.fail is None:
             return await self._postpone(task, error, _backoff_s(task.attempt))
-        failed = error if isinstance(error, Failed) else Failed(error.code, error.detail)
         try:
-            command = await effect.fail(task, failed)
-        except Unavailable as away:
-            return await self._postpone(task, away, 0, away=isinstance(away, EngineAway))
-        await self._submit(task, command)
+            await self._clean_up(task, effect)
+        except Unavailable as unavailable:
+            if task.work.attempt < limits.ATTEMPTS or await self.is_engine_away():
+                return await self._again(task, unavailable)
+            logger.warning("%s: failed, and not all is cleaned up: %s", task.work.subject, unavailable)
+        failed = error if isinstance(error, Failed) else Failed(error.code, error.detail)
+        await self._submit(task, effect.fail(task, failed))
         return self._count("failed")
+
+    async def _clean_up(self, task: Task[Any], effect: Effect) -> None:
+        try:
+            if effect.clean_up:
+                await effect.clean_up(task)
+        except Unavailable:
+            raise
+        except Exception:
+            logger.exception("%s: attempt %d could not be cleaned up", task.work.subject, task.attempt)
 
     async def _conclude(self, task: Task[Any], facts: list[Event]) -> None:
         work = task.work

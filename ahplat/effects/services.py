@@ -1,13 +1,15 @@
 """What is done about services. Each story reads top to bottom; what a step finds done already it leaves as it is."""
 
+from typing import Any
+
 from ahplat import limits
 from ahplat.commands.command import Command
 from ahplat.commands.effects import Conclude
 from ahplat.commands.instances import FailRepair
 from ahplat.effects.health import wait_healthy
-from ahplat.effects.specs import instance_specs, load_plan, network_of
+from ahplat.effects.specs import Plan, deployment_up, instance_specs, load_plan, network_of
 from ahplat.effects.task import Effect, Failed, Task
-from ahplat.engines.engine import Instance
+from ahplat.engines.engine import Image, Instance
 from events.event import Event, Intent
 from events.services import (
     ServiceDeleted,
@@ -31,12 +33,7 @@ async def deploy(task: Task[ServiceDeployRequested]) -> list[Event]:
     """Puts a deployment beside what serves now, which stays untouched until the new one is healthy and routed to."""
     plan = load_plan(task.platform, task.intent.deployment_id)
     image = await task.step(task.engine.fetch, plan.deployment.image, task.over)
-    await task.step(task.engine.ensure_network, network_of(plan.tenant, task.platform.installation))
-    started = [
-        await task.step(task.engine.find_or_start, spec, image)
-        for spec in instance_specs(plan, image, task.platform, task.attempt)
-    ]
-    healthy = await wait_healthy(task, started, plan.deployment.health_path)
+    healthy = await start(task, plan, image)
     return [
         ServiceInstanceHealthy(
             intent=task.work.intent,
@@ -80,20 +77,24 @@ async def repair(task: Task[ServiceRepairRequested]) -> list[Event]:
     """Makes what runs what should run: starts what is missing, removes what is too many."""
     healthy: list[Instance] = []
     service = services.find(task.platform.views, task.subject)
-    if service and service.desired == "running" and task.intent.deployment_id:
-        plan = load_plan(task.platform, task.intent.deployment_id)
+    up = deployment_up(task.platform.views, service) if service else None
+    if up and up.deployment_id == task.intent.deployment_id:
+        plan = load_plan(task.platform, up.deployment_id)
         image = await task.step(task.engine.fetch, plan.deployment.pinned or plan.deployment.image, task.over)
-        await task.step(task.engine.ensure_network, network_of(plan.tenant, task.platform.installation))
-        started = [
-            await task.step(task.engine.find_or_start, spec, image)
-            for spec in instance_specs(plan, image, task.platform, task.attempt)
-        ]
-        healthy = await wait_healthy(task, started, plan.deployment.health_path)
+        healthy = await start(task, plan, image)
     wanted = {instance.id for instance in healthy}
     strays = [one for one in await task.step(task.engine.list, task.subject) if one.id not in wanted]
     return [
         ServiceRepaired(task.work.intent, task.intent.deployment_id, targets(healthy), await end(task, strays)),
     ]
+
+
+async def start(task: Task[Any], plan: Plan, image: Image) -> list[Instance]:
+    """Has every replica run, in the tenant's network, and waits until all are healthy."""
+    await task.step(task.engine.ensure_network, network_of(plan.tenant, task.platform.installation))
+    specs = instance_specs(plan, image, task.platform, task.attempt)
+    started = [await task.step(task.engine.find_or_start, spec, image) for spec in specs]
+    return await wait_healthy(task, started, specs[0].port, plan.deployment.health_path)
 
 
 def targets(instances: list[Instance]) -> list[Target]:
@@ -102,23 +103,24 @@ def targets(instances: list[Instance]) -> list[Target]:
 
 
 async def end(task: Task[Intent], instances: list[Instance]) -> list[str]:
-    """Stops and removes instances, each by its id; returns the ids."""
+    """Stops and removes instances, each by its id; returns the ids. Who calls it off does not wait for the grace."""
     for instance in instances:
-        await task.step(task.engine.stop, instance.id, limits.STOP_GRACE_S)
+        task.check()
+        await task.unless_called_off(task.engine.stop(instance.id, limits.STOP_GRACE_S))
         await task.step(task.engine.remove, instance.id)
     return [instance.id for instance in instances]
 
 
 async def discard_own(task: Task[ServiceDeployRequested]) -> None:
     """Removes what this intent made, and nothing else: nobody will ever want it."""
+    own = (task.platform.epoch, task.work.intent)
     for instance in await task.engine.list(task.subject):
-        if instance.identity.position == task.work.intent:
+        if (instance.identity.epoch, instance.identity.position) == own:
             await task.engine.remove(instance.id)
 
 
-async def deploy_failed(task: Task[ServiceDeployRequested], failed: Failed) -> Command:
-    """The new one is removed, its last lines are kept, and the service goes on with the old one."""
-    await discard_own(task)
+def deploy_failed(task: Task[ServiceDeployRequested], failed: Failed) -> Command:
+    """The new one is gone, its last lines are kept, and the service goes on with the old one."""
     outcome = ServiceDeployFailed(
         intent=task.work.intent,
         deployment_id=task.intent.deployment_id,
@@ -135,7 +137,7 @@ async def deploy_failed(task: Task[ServiceDeployRequested], failed: Failed) -> C
     )
 
 
-async def repair_failed(task: Task[ServiceRepairRequested], failed: Failed) -> Command:
+def repair_failed(task: Task[ServiceRepairRequested], failed: Failed) -> Command:
     """It counts as a crash: the breaker decides whether it is tried again."""
     return FailRepair(
         tenant_id=task.work.tenant_id,

@@ -8,7 +8,10 @@ from ahplat.engines.engine import Identity, Image, Network, Spec
 from events.event import canonical
 from projections import deployments, env, services, tenants
 from projections.deployments import DeploymentRow
+from projections.services import ServiceRow
 from projections.tenants import TenantRow
+
+UP = ("running", "crashed")  # statuses of a deployment that came to serve and was not ended since
 
 
 class Plan(Struct, frozen=True):
@@ -37,6 +40,14 @@ def load_plan(platform: Platform, deployment_id: str) -> Plan:
     return Plan(deployment, tenant, service.name, values)
 
 
+def deployment_up(views: Connection, service: ServiceRow) -> DeploymentRow | None:
+    """The deployment that should be running now: the last one that was healthy, unless it was ended since."""
+    if service.desired != "running" or not service.deployment_id:
+        return None
+    last = deployments.find(views, service.deployment_id)
+    return last if last and (service.serving or last.status in UP) else None
+
+
 def instance_name(tenant_id: str, service_id: str, number: int, replica: int) -> str:
     """Deterministic and at most 63 characters: the random ends of the ids, then which deployment and replica.
 
@@ -58,16 +69,18 @@ def network_of(tenant: TenantRow, installation: str) -> Network:
 
 
 def environment(plan: Plan) -> dict[str, str]:
-    """The tenant's variables, then the platform's; a `PORT` of the tenant's own wins."""
+    """The tenant's variables, then the platform's; `PORT` is what `port_of` says, so that all sides read the same."""
     ours = {"AH_SERVICE": plan.service_name, "AH_DEPLOYMENT": plan.deployment.deployment_id}
-    port = {"PORT": str(plan.deployment.port)} if plan.deployment.port else {}
-    return port | plan.env | ours
+    port = port_of(plan)
+    return plan.env | ours | ({"PORT": str(port)} if port else {})
 
 
 def port_of(plan: Plan) -> int:
-    """Where the service listens: a `PORT` of the tenant's own moves the route with it."""
+    """Where the service listens, 0 for nowhere: a `PORT` of the tenant's own moves the route with it, if it is one."""
     own = plan.env.get("PORT", "")
-    return int(own) if own.isdecimal() and 0 < int(own) < 65_536 else plan.deployment.port
+    if own.isascii() and own.isdecimal() and len(own) <= 5 and 0 < int(own) < 65_536:
+        return int(own)
+    return plan.deployment.port
 
 
 def instance_specs(plan: Plan, image: Image, platform: Platform, attempt: int) -> list[Spec]:

@@ -6,7 +6,7 @@ steps are also where a process may die; whatever was done by then is found by th
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from apsw import Connection
@@ -15,7 +15,7 @@ from msgspec import Struct
 from ahplat.clock import Clock
 from ahplat.commands.command import Command
 from ahplat.engines.engine import Engine
-from ahplat.errors import AhError, Unreadable
+from ahplat.errors import AhError, Rejected, Unreadable
 from ahplat.sealing import Keyring
 from ahplat.writer import Writer
 from events.event import Event, Intent
@@ -88,15 +88,37 @@ class Task(Generic[I]):
             raise Expired("deadline", "it did not come to an end within its deadline")
 
     async def step(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One call of the engine, if the work is still wanted."""
+        """One call of the engine, if the work is still wanted. What it refuses because `over` says so, ends as `check`."""
         self.check()
-        return await call(*args, **kwargs)
+        try:
+            return await call(*args, **kwargs)
+        except Rejected as refused:
+            if refused.code == "cancelled":
+                self.check()
+            raise
 
     async def pause(self, seconds: float) -> None:
         """Waits; ends at once with CalledOff when the work is called off meanwhile."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.called_off.wait(), seconds)
+        await self.rest(seconds)
         self.check()
+
+    async def rest(self, seconds: float) -> None:
+        """Waits; ends at once, and says nothing, when the work is called off meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.called_off.wait()
+
+    async def unless_called_off(self, call: Coroutine[Any, Any, T]) -> T:
+        """What a call says that can be dropped half-way, and is at once when the work is called off."""
+        waiting, off = asyncio.ensure_future(call), asyncio.ensure_future(self.called_off.wait())
+        try:
+            await asyncio.wait({waiting, off}, return_when=asyncio.FIRST_COMPLETED)
+            self.check()
+            return await waiting
+        finally:
+            waiting.cancel()
+            off.cancel()
+            await asyncio.gather(waiting, off, return_exceptions=True)
 
     def seal(self, field: str, text: str) -> bytes:
         """Seals a field of the outcome for the tenant; empty where there is nothing, or no key any more."""
@@ -111,11 +133,11 @@ class Task(Generic[I]):
 class Effect(Struct, frozen=True):
     """What carries an intent to its outcome.
 
-    `run` returns the facts that end it. `fail` cleans up and returns the command that records the failure; without it the
-    work cannot fail: it is tried again until it is done, or parked.
+    `run` returns the facts that end it. `fail` is the command that records its failure; without one the work cannot fail:
+    it is tried again until it is done, or parked. `clean_up` takes away what it made, once it was called off or failed.
     """
 
     run: Callable[[Task[Any]], Awaitable[list[Event]]]
-    fail: Callable[[Task[Any], Failed], Awaitable[Command]] | None = None
-    clean_up: Callable[[Task[Any]], Awaitable[None]] | None = None  # after it was called off
+    fail: Callable[[Task[Any], Failed], Command] | None = None
+    clean_up: Callable[[Task[Any]], Awaitable[None]] | None = None
     deadline_s: float = float("inf")

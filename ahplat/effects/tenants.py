@@ -22,31 +22,35 @@ from projections import services, tenants, todo
 
 async def quiet(task: Task[TenantSuspended]) -> list[Event]:
     """Stops all that runs of a suspended tenant."""
-    running = [
-        row.service_id for row in services.list_of(task.platform.views, task.subject) if row.desired == "running"
+    stopped = [
+        row.service_id
+        for row in services.list_of(task.platform.views, task.subject)
+        if row.desired == "running"
+        and await _order(task, StopService(tenant_id=task.subject, service_id=row.service_id))
     ]
-    for service_id in running:
-        await _order(task, StopService(tenant_id=task.subject, service_id=service_id))
-    return [TenantQuieted(task.work.intent, running)]
+    return [TenantQuieted(task.work.intent, stopped)]
 
 
 async def resume(task: Task[TenantReactivated]) -> list[Event]:
     """Starts what was wanted to run when the tenant was suspended."""
-    paused = services.paused_of(task.platform.views, task.subject)
-    for service_id in paused:
+    started = []
+    for service_id in services.paused_of(task.platform.views, task.subject):
         deployment_id = new_id(task.platform.clock.now_us())
-        await _order(task, StartService(tenant_id=task.subject, service_id=service_id, deployment_id=deployment_id))
-    return [TenantResumed(task.work.intent, paused)]
+        order = StartService(tenant_id=task.subject, service_id=service_id, deployment_id=deployment_id)
+        if await _order(task, order):
+            started.append(service_id)
+    return [TenantResumed(task.work.intent, started)]
 
 
 async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
     """Deletes the tenant's services, waits until the engine holds nothing of it, then destroys its key."""
     tenant = tenants.find(task.platform.views, task.subject)
     assert tenant, task.subject
-    for row in services.list_of(task.platform.views, task.subject):
-        await _order(task, DeleteService(tenant_id=task.subject, service_id=row.service_id))
     for _ in range(limits.ERASURE_LOOKS):
-        if not _other_work(task):
+        left = services.list_of(task.platform.views, task.subject)
+        for row in left:  # each time: a command that was on its way may have made one more
+            await _order(task, DeleteService(tenant_id=task.subject, service_id=row.service_id))
+        if not left and not _work_elsewhere(task):
             break
         await task.pause(limits.ERASURE_LOOK_S)
     else:
@@ -56,20 +60,22 @@ async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
     return [TenantErased(task.work.intent)]
 
 
-def _other_work(task: Task[TenantErasureRequested]) -> bool:
-    """Whether work of the tenant is open besides its erasure."""
+def _work_elsewhere(task: Task[TenantErasureRequested]) -> bool:
+    """Whether work is open on anything of the tenant's. On the tenant itself it waits for the erasure's own end."""
     open_work = todo.open_of_all(task.platform.views)
-    return any(work.tenant_id == task.subject and work.intent != task.work.intent for work in open_work)
+    return any(work.tenant_id == task.subject and work.subject != task.work.subject for work in open_work)
 
 
-async def _order(task: Task[Intent], command: Command) -> None:
-    """A command on behalf of the intent; what it finds done or gone already is fine."""
+async def _order(task: Task[Intent], command: Command) -> bool:
+    """A command on behalf of the intent. False where it is refused: what is done, gone or forbidden by now stays so."""
     task.check()
     try:
         await task.platform.writer.submit(command, actor="system", cause=task.work.intent, correlation=task.correlation)
     except Rejected as rejected:
         if rejected.code not in ("service_not_found", "circuit_open", "nothing_to_deploy", "quota_exceeded"):
             raise
+        return False
+    return True
 
 
 EFFECTS: dict[type[Intent], Effect] = {

@@ -27,6 +27,7 @@ STATES: dict[str, State] = {
     "exited": "exited",
     "dead": "exited",
 }
+RUNS = ("running", "paused", "restarting")  # Docker's own words
 
 Fit = Literal["same", "other", "stranger"]
 Health = Literal["healthy", "unhealthy", "starting"]
@@ -160,6 +161,12 @@ def instance_of(found: Inspected) -> Instance | None:
         oom_killed=found.state.oom_killed,
         health=HEALTHS.get(found.state.health.status) if found.state.health else None,
     )
+
+
+def off_its_network(found: Inspected) -> bool:
+    """Whether it runs where nobody reaches it: somebody took it off its network. What does not run has no address."""
+    endpoint = (found.network_settings.networks or {}).get(found.host_config.network_mode)
+    return found.status in RUNS and (endpoint is None or not endpoint.address)
 
 
 def address_of(found: Inspected) -> tuple[str, int]:

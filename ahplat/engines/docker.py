@@ -18,7 +18,7 @@ from ahplat.engines.changes import Changes
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
 from ahplat.engines.engine import EngineStatus, Image, Instance, Network, Spec
 from ahplat.engines.images import InspectedImage
-from ahplat.errors import Rejected, Unavailable
+from ahplat.errors import EngineAway, Rejected, Unavailable
 
 
 class DockerEngine:
@@ -35,14 +35,15 @@ class DockerEngine:
         self._guarding = asyncio.Lock()  # and a rule checked twice at once would be added twice
         self._volumes: dict[str, tuple[str, ...]] = {}  # by pinned image: what a digest declares never changes
         self._runtime_versions: dict[str, str] = {}  # by path
+        self._asked: asyncio.Future[tuple[str, str | None]] | None = None  # for its versions: one question at a time
         self._streams: set[Stream] = set()
         self._closed = False
 
     async def status(self) -> EngineStatus:
-        """See `Engine`. Isolated even where runsc is missing: then nothing starts."""
+        """See `Engine`. Isolated even where runsc is missing: then nothing starts. A daemon that hangs is away, too."""
         isolated = self._runtime == container.RUNTIME
         try:
-            version, path = await self._dockerd.call(self._versions)
+            version, path = await self._told_versions()
         except Unavailable as error:
             return EngineStatus(self.name, available=False, isolated=isolated, detail=error.detail)
         if path is None:
@@ -178,6 +179,16 @@ class DockerEngine:
         if len(self._volumes) >= limits.IMAGES_KNOWN:
             self._volumes.clear()
         self._volumes[image.pinned] = found.volumes
+
+    async def _told_versions(self) -> tuple[str, str | None]:
+        """What `_versions` says, for all who ask meanwhile. Raises EngineAway after ENGINE_STATUS_S without a word."""
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.wrap_future(self._dockerd.begin(self._versions))
+            self._asked.add_done_callback(lambda asked: asked.cancelled() or asked.exception())  # heard, if by nobody
+        await asyncio.wait({self._asked}, timeout=limits.ENGINE_STATUS_S)
+        if not self._asked.done():
+            raise EngineAway(f"Docker has not answered for {limits.ENGINE_STATUS_S:g} s")
+        return self._asked.result()
 
     def _versions(self, client: APIClient) -> tuple[str, str | None]:
         """Docker's version, and where the runtime's program is; None where Docker does not know the runtime."""

@@ -88,7 +88,11 @@ class Dockerd:
 
     async def call(self, work: Callable[[APIClient], T]) -> T:
         """Runs `work` in a thread. Raises EngineAway, Unavailable `engine_error`, and what `work` raises of ours."""
-        return await _to_its_end(self._submit(self._calls, work))
+        return await _to_its_end(self.begin(work))
+
+    def begin(self, work: Callable[[APIClient], T]) -> Future[T]:
+        """The same for what changes nothing, so that nobody has to wait for its end."""
+        return self._submit(self._calls, work)
 
     def begin_pull(self, work: Callable[[APIClient], T]) -> Future[T]:
         """The same for a pull, which the caller watches and cuts by itself."""

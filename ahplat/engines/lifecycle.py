@@ -18,7 +18,6 @@ from ahplat.engines.engine import Spec
 from ahplat.errors import Rejected, Unavailable
 
 Config = dict[str, object]  # of a container, as Docker takes it
-RUNS = ("running", "paused", "restarting")
 
 
 def look(client: APIClient, name_or_id: str) -> Inspected | None:
@@ -56,7 +55,12 @@ def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[]
             return found
         container_id = found.id if found is not None else create(client, spec.name, image, config())
         if container_id is not None:
-            start(client, container_id, image, paused=found is not None and found.status == "paused")
+            try:
+                start(client, container_id, image, paused=found is not None and found.status == "paused")
+            except (Rejected, Unavailable):
+                if found is None:
+                    raise
+                continue  # it ended before, and what it was made for (its network) may be gone: it is made anew
             if (started := look(client, container_id)) is not None:
                 return started
         time.sleep(limits.ENGINE_PAUSE_S)
@@ -68,7 +72,7 @@ def usable(found: Inspected, spec: Spec) -> bool:
     fits = container.fit(found, spec.identity)
     if fits == "stranger":
         raise Rejected("name_taken", f"a container {spec.name} that is not ours exists already")
-    return fits == "same" and found.status not in ("removing", "dead")
+    return fits == "same" and found.status not in ("removing", "dead") and not container.off_its_network(found)
 
 
 def create(client: APIClient, name: str, image: str, config: Config) -> str | None:
@@ -98,7 +102,7 @@ def start(client: APIClient, container_id: str, image: str, paused: bool) -> Non
 def terminate(client: APIClient, container_id: str, installation: str) -> bool:
     """SIGTERM. False where nothing is to be stopped: it does not run, does not exist or is not ours."""
     found = ours(client, container_id, installation)
-    if found is None or found.status not in RUNS:
+    if found is None or found.status not in container.RUNS:
         return False
     try:
         if found.status == "paused":
@@ -114,7 +118,7 @@ def terminate(client: APIClient, container_id: str, installation: str) -> bool:
 def runs(client: APIClient, container_id: str) -> bool:
     """Whether there is something left to stop."""
     found = look(client, container_id)
-    return found is not None and found.status in RUNS
+    return found is not None and found.status in container.RUNS
 
 
 def kill(client: APIClient, container_id: str) -> None:

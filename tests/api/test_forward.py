@@ -2,29 +2,16 @@
 
 import asyncio
 import gzip
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from yarl import URL
 
-from ahplat.api.forward import Forwarder, target_host
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-HOST = "web.acme.localhost"
-
-
-@pytest.fixture(autouse=True)
-def nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Whatever happens at either end, no handler and no task ends in an error that nobody expected."""
-    yield
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
-
+from ahplat.api.forward import target_host
+from tests.api.between import HOST, between, head, talks
+from tests.api.between import nothing_breaks as nothing_breaks
 
 # host names
 
@@ -92,66 +79,6 @@ def test_whatever_is_taken_for_a_target_gives_the_host_back(host: str) -> None:
 
 
 # the way there and back
-
-
-@asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[int]:
-    """The port of a server as the platform runs it: a handler is not told that its client went."""
-    runner = web.ServerRunner(web.Server(handler, auto_decompress=False))
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def between(backend: Handler, **options: float) -> AsyncIterator["Ends"]:
-    """A client, our proxy, and a service that is a handler."""
-    async with serving(backend) as port, proxy(port, **options) as ends:
-        yield ends
-
-
-class Ends:
-    def __init__(self, session: aiohttp.ClientSession, port: int) -> None:
-        self.session = session
-        self.port = port
-
-    def ask(self, method: str, path: str, **kwargs: object) -> "aiohttp.client._RequestContextManager":
-        kwargs["headers"] = {"Host": HOST, **kwargs.get("headers", {})}  # type: ignore[dict-item]
-        url = URL(f"http://127.0.0.1:{self.port}{path}", encoded=True)
-        return self.session.request(method, url, allow_redirects=False, **kwargs)  # type: ignore[arg-type]
-
-    async def raw(self, text: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(text)
-        return reader, writer
-
-
-@asynccontextmanager
-async def proxy(port: int, **options: float) -> AsyncIterator[Ends]:
-    async with Forwarder(**options) as forwarder:
-
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await forwarder.forward(request, "127.0.0.1", port, request_id="r-1")
-
-        async with serving(handle) as front, aiohttp.ClientSession(auto_decompress=False) as session:
-            yield Ends(session, front)
-
-
-@asynccontextmanager
-async def talks(
-    service: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], **options: float
-) -> AsyncIterator[Ends]:
-    """A service that speaks for itself, byte by byte."""
-    server = await asyncio.start_server(service, "127.0.0.1", 0)
-    async with server, proxy(server.sockets[0].getsockname()[1], **options) as ends:
-        yield ends
-
-
-async def head(reader: asyncio.StreamReader) -> bytes:
-    return await reader.readuntil(b"\r\n\r\n")
 
 
 async def test_method_path_and_query_arrive_as_they_were_sent() -> None:
@@ -310,185 +237,6 @@ async def test_a_client_that_waits_for_100_is_told_to_go_on() -> None:
 
     async with between(service) as ends, ends.ask("POST", "/", data=b"hello", expect100=True) as answer:
         assert await answer.read() == b"hello"
-
-
-# what goes wrong
-
-
-async def problem_of(answer: aiohttp.ClientResponse) -> tuple[int, str, str]:
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.headers["X-Request-Id"] == "r-1"
-    body = await answer.json(content_type=None)
-    return answer.status, body["code"], body["detail"]
-
-
-async def test_a_service_that_is_not_there_is_a_bad_gateway() -> None:
-    server = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    async with proxy(port) as ends, ends.ask("GET", "/") as answer:
-        assert await problem_of(answer) == (502, "bad_gateway", f"127.0.0.1:{port}: ClientConnectorError")
-
-
-@pytest.mark.parametrize("said", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nConte"])
-async def test_a_service_that_does_not_speak_http_is_a_bad_gateway(said: bytes) -> None:
-    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await head(reader)
-        writer.write(said)
-        writer.close()
-
-    async with talks(service) as ends, ends.ask("POST", "/") as answer:
-        assert (await problem_of(answer))[:2] == (502, "bad_gateway")
-
-
-async def test_a_service_that_does_not_answer_is_a_gateway_timeout() -> None:
-    ended = asyncio.Event()
-
-    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-        ended.set()
-
-    async with talks(service, answer_s=0.05) as ends:
-        async with ends.ask("GET", "/") as answer:
-            assert (await problem_of(answer))[:2] == (504, "gateway_timeout")
-        await asyncio.wait_for(ended.wait(), 5)
-
-
-async def test_a_slow_upload_and_a_slow_answer_are_no_timeout() -> None:
-    async def service(request: web.BaseRequest) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        await asyncio.sleep(0.15)
-        await response.write(await request.read())
-        return response
-
-    async def slowly() -> AsyncIterator[bytes]:
-        for piece in (b"a", b"b", b"c", b"d"):
-            await asyncio.sleep(0.05)
-            yield piece
-
-    async with between(service, answer_s=0.1) as ends, ends.ask("POST", "/", data=slowly()) as answer:
-        assert await answer.read() == b"abcd"
-
-
-async def test_half_an_answer_is_not_taken_for_a_whole_one() -> None:
-    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
-        await writer.drain()
-        writer.close()
-
-    async with talks(service) as ends:
-        reader, writer = await ends.raw(b"GET / HTTP/1.1\r\nHost: a.b.localhost\r\n\r\n")
-        seen = b""
-        with pytest.raises(ConnectionError):
-            while piece := await reader.read(1000):
-                seen += piece
-            raise ConnectionError
-        writer.close()
-    assert not seen.endswith(b"0\r\n\r\n")
-
-
-@pytest.mark.parametrize("begun", [False, True])
-async def test_a_client_that_goes_ends_the_services_work(begun: bool) -> None:
-    began, ended = asyncio.Event(), asyncio.Event()
-
-    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await head(reader)
-        if begun:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhi")
-        began.set()
-        assert await reader.read() == b""
-        writer.close()
-        ended.set()
-
-    async with talks(service, gone_s=0.01) as ends:
-        _, writer = await ends.raw(b"GET / HTTP/1.1\r\nHost: a.b.localhost\r\n\r\n")
-        await began.wait()
-        writer.close()
-        await asyncio.wait_for(ended.wait(), 5)
-
-
-async def test_a_client_that_goes_while_it_sends_ends_the_services_work() -> None:
-    began, ended = asyncio.Event(), asyncio.Event()
-
-    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await head(reader)
-        began.set()
-        await reader.read()
-        writer.close()
-        ended.set()
-
-    async with talks(service, gone_s=0.01) as ends:
-        _, writer = await ends.raw(b"POST / HTTP/1.1\r\nHost: a.b.localhost\r\nContent-Length: 10\r\n\r\nhello")
-        await began.wait()
-        writer.close()
-        await asyncio.wait_for(ended.wait(), 5)
-
-
-class Fickle:
-    """A service that answers once on every connection and ends it when the next request comes."""
-
-    def __init__(self) -> None:
-        self.asked: list[bytes] = []
-        self.connections = 0
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.asked.append((await head(reader)).split(b" ", 1)[0])
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-        with suppress(asyncio.IncompleteReadError):
-            self.asked.append((await head(reader)).split(b" ", 1)[0] + b" again")
-        writer.close()
-
-
-async def test_a_kept_connection_that_was_just_closed_is_made_anew() -> None:
-    service = Fickle()
-    async with talks(service) as ends:
-        for _ in range(2):
-            async with ends.ask("GET", "/") as answer:
-                assert (answer.status, await answer.read()) == (200, b"hi")
-    assert service.asked == [b"GET", b"GET again", b"GET"]
-
-
-@pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_what_must_not_be_sent_twice_is_not_sent_over_a_kept_connection(method: str) -> None:
-    service = Fickle()
-    async with talks(service) as ends:
-        async with ends.ask("GET", "/") as answer:
-            await answer.read()
-        for _ in range(2):
-            async with ends.ask(method, "/") as answer:
-                assert (answer.status, await answer.read()) == (200, b"hi")
-    assert service.asked == [b"GET", method.encode(), method.encode()]
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_a_body_is_sent_at_most_once(method: str) -> None:
-    asked = []
-
-    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await head(reader))
-        await reader.readexactly(5)
-        writer.close()
-
-    async with talks(service) as ends, ends.ask(method, "/", data=b"hello") as answer:
-        assert (await problem_of(answer))[:2] == (502, "bad_gateway")
-    assert len(asked) == 1
-
-
-async def test_the_absolute_form_is_asked_of_the_service_and_never_of_its_host() -> None:
-    async def service(request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(text=request.raw_path)
-
-    async with between(service) as ends:
-        for target, path in ((b"http://other.example/a%20b?c", b"/a%20b?c"), (b"*", b"validation_failed")):
-            reader, writer = await ends.raw(
-                b"OPTIONS " + target + b" HTTP/1.1\r\nHost: a.b.localhost\r\nConnection: close\r\n\r\n"
-            )
-            assert path in await reader.read()
-            writer.close()
 
 
 # WebSockets

@@ -9,6 +9,7 @@ import pytest
 
 from ahplat import limits
 from ahplat.api.problems import PROBLEMS, problem
+from ahplat.api.routes import ROUTES
 from ahplat.errors import Violation
 
 ROOT = Path(__file__).parents[2] / "ahplat"
@@ -69,11 +70,7 @@ def test_a_problem_has_the_members_of_rfc_9457_and_ours() -> None:
         "code": "validation_failed",
         "request_id": "r-1",
         "retryable": False,
-        "remediation": {
-            "why": "each violation points at a field; its rules are in the schema",
-            "method": "GET",
-            "path": "/openapi.json",
-        },
+        "remediation": {"why": "each violation points at a field and says what it has to be"},
         "violations": [{"pointer": "/port", "message": "too large"}],
     }
 
@@ -83,9 +80,20 @@ def test_members_that_do_not_apply_are_absent() -> None:
     assert members("rate_limited", retry_after_s=3)["retry_after_s"] == 3
 
 
+def test_every_remediation_is_a_route_that_there_is() -> None:
+    routes = {(route.method, route.path) for route in ROUTES}
+    wanted = {(kind.remediation.method, kind.remediation.path) for kind in PROBLEMS.values()}
+    assert wanted - routes == {("", "")}
+
+
 def test_the_remediation_names_the_resource_where_it_is_known() -> None:
     body = members("circuit_open", params={"service_id": "0af"})
     assert body["remediation"]["path"] == "/v1/services/0af/reset"  # type: ignore[index]
+
+
+def test_what_is_put_into_a_remediation_stays_one_segment() -> None:
+    body = members("circuit_open", params={"service_id": "../x?y\0\udcff"})
+    assert body["remediation"]["path"] == "/v1/services/..%2Fx%3Fy%00%3F/reset"  # type: ignore[index]
 
 
 def test_further_members_do_not_replace_the_standard_ones() -> None:

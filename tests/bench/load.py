@@ -36,9 +36,11 @@ def put(port: int, request: bytes, connections: int, rate: int, seconds: float) 
     return load
 
 
-def request(method: str, path: str, port: int, key: str = "", body: bytes = b"") -> bytes:
+def request(
+    method: str, path: str, port: int, key: str = "", body: bytes = b"", accept: str = "application/json"
+) -> bytes:
     """A request's bytes, as an agent's HTTP client sends it."""
-    fields = [f"Host: 127.0.0.1:{port}", "Accept: application/json", "User-Agent: bench"]
+    fields = [f"Host: 127.0.0.1:{port}", f"Accept: {accept}", "User-Agent: bench"]
     if key:
         fields.append(f"Authorization: Bearer {key}")
     if body:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import appending, figure, over_http
+from tests.bench import appending, deploying, figure, over_http, rebuilding, starting, streaming
 from tests.bench.figure import MISSED, Figure
 
 TEACHES = """\
@@ -36,6 +36,11 @@ A group whose parts are missing here says so and is left out. The exit code is 0
 GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "http": over_http.figures,
     "append": appending.figures,
+    "rebuild": rebuilding.figures,
+    "stream": streaming.figures,
+    "start": starting.figures,
+    "memory": starting.memory,
+    "deploy": deploying.figures,
 }
 
 

@@ -40,9 +40,7 @@ def conclude(deploy: int, attempt: int) -> Conclude:
 
 
 def postpone(deploy: int, attempt: int, due_us: int = 5, away: bool = False) -> Postpone:
-    return Postpone(
-        tenant_id=TENANT, intent=deploy, attempt=attempt, code="away", due_us=due_us, away=away, detail=b""
-    )
+    return Postpone(tenant_id=TENANT, intent=deploy, attempt=attempt, code="away", due_us=due_us, away=away, detail=b"")
 
 
 def open_work() -> TodoRow:

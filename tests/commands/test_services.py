@@ -126,7 +126,9 @@ def test_a_deleted_service_leaves_its_name_at_once() -> None:
 def test_a_service_is_created_within_the_quotas_only(
     quota: str, most: int, within: dict[str, Any], beyond: dict[str, Any] | None
 ) -> None:
-    given(a_tenant(), of(a_service("other", memory_mb=400, cpu_milli=500), OTHER_SERVICE), TenantQuotasSet({quota: most}))
+    given(
+        a_tenant(), of(a_service("other", memory_mb=400, cpu_milli=500), OTHER_SERVICE), TenantQuotasSet({quota: most})
+    )
     if beyond is not None:
         when(create(**beyond))
         then_rejected("quota_exceeded", quota)
@@ -141,6 +143,14 @@ def then_accepted_first() -> Event:
     outcome = world().outcome
     assert isinstance(outcome, list), outcome
     return outcome[0]
+
+
+@pytest.mark.parametrize("quota", ["max_memory_mb", "max_cpu_cores"])
+def test_every_replica_of_the_other_services_counts(quota: str) -> None:
+    given(a_tenant(), TenantQuotasSet({"max_memory_mb": 1000, "max_cpu_cores": 10} | {quota: 3}))
+    given(of(a_service("other", memory_mb=1, cpu_milli=1000, replicas=3), OTHER_SERVICE))
+    when(create(memory_mb=1, cpu_milli=1000))
+    then_rejected("quota_exceeded", quota)
 
 
 def test_a_stopped_service_holds_no_memory() -> None:

@@ -107,6 +107,11 @@ def test_a_pool_that_is_used_up_gives_no_network() -> None:
         subnet("10.0.0.0/24", 4)
 
 
+def test_a_pool_that_is_smaller_than_a_network_holds_none() -> None:
+    with pytest.raises(Rejected, match=r"^quota_exceeded"):
+        subnet("10.0.0.0/27", 0)
+
+
 def test_the_platform_holds_no_more_tenants_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "TENANTS", 1)
     given(of(a_tenant("other"), tenant=OTHER_TENANT))

@@ -164,7 +164,7 @@ FIELDS = {
     "type": "type || '_'",
     "at_us": "at_us + 1",
     "tenant": "''",
-    "meta": "CAST('{\"actor\":\"other\"}' AS BLOB)",
+    "meta": 'CAST(\'{"actor":"other"}\' AS BLOB)',
     "link": "zeroblob(32)",
 }
 

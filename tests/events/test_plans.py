@@ -18,6 +18,8 @@ def log(folder: Path) -> Iterator[EventLog]:
     log.begin()
     log.append("service-1", [ServiceEnvUnset("A")], "any", "t", 2, Meta())
     log.commit()
+    log.close()
+    log = EventLog(folder / "events.db", "me", 1)  # which remembers no stream
     yield log
     log.close()
 

@@ -49,6 +49,11 @@ def stop(with_signal: signal.Signals = signal.SIGTERM) -> bool:
     return _daemon().stop(with_signal)
 
 
+def pid() -> int | None:
+    """The process that we started, None when it is gone."""
+    return _daemon().pid()
+
+
 def running() -> bool:
     """Whether the one that we started answers."""
     return _daemon().pid() is not None and answers()

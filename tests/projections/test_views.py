@@ -9,7 +9,7 @@ import pytest
 from events.event import Meta
 from events.log import EventLog
 from projections import views
-from projections.views import Views, digests, open_views, read_checkpoint, rebuild, why_rebuild
+from projections.views import Views, condemn, digests, open_views, read_checkpoint, rebuild, why_rebuild
 from tests.commands.facts import a_service, a_tenant
 from tests.commands.given import INSTALLATION, START_US, World, a_world
 from tests.projections.story import tell
@@ -114,6 +114,25 @@ def test_a_damaged_file_takes_its_companions_with_it(world: World, made: Path) -
     assert reopened(world, made) == expected(world, rebuilt=True)
 
 
+def test_views_of_which_a_page_was_found_damaged_are_built_anew_once(world: World, made: Path) -> None:
+    condemn(made)
+    assert why_rebuild(made, world.log.db, INSTALLATION) == "a page was found damaged"
+    assert reopened(world, made) == expected(world, rebuilt=True)
+    assert why_rebuild(made, world.log.db, INSTALLATION) == ""
+
+
+def test_what_old_views_had_in_their_wal_does_not_get_into_new_ones(world: World, made: Path) -> None:
+    db = apsw.Connection(str(made))
+    db.wal_autocheckpoint(0)
+    db.execute("UPDATE quota SET value = 666")
+    wal = made.with_name(made.name + "-wal")
+    left_behind = wal.read_bytes()
+    db.close()
+    made.write_bytes(b"garbage " * 4096)
+    wal.write_bytes(left_behind)
+    assert reopened(world, made) == expected(world, rebuilt=True)
+
+
 @pytest.mark.parametrize("statement", ["DROP TABLE checkpoint", "DELETE FROM checkpoint"])
 def test_views_without_a_checkpoint_are_built_anew(world: World, made: Path, statement: str) -> None:
     sql(made, statement)
@@ -184,9 +203,7 @@ def test_a_death_while_views_are_built_leaves_the_old_ones(
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
-def test_what_is_left_of_views_that_were_being_built_is_not_gone_on_with(
-    world: World, made: Path, suffix: str
-) -> None:
+def test_what_is_left_of_views_that_were_being_built_is_not_gone_on_with(world: World, made: Path, suffix: str) -> None:
     made.unlink()
     made.with_name(f"views.db.new{suffix}").write_bytes(b"garbage " * 4096)
     assert reopened(world, made) == expected(world, rebuilt=True)

@@ -24,13 +24,13 @@ from events.catalog import decode
 from events.database import open_reader
 from events.log import read_all
 from events.platform import LogCreated
-from tests.parts import parts
+from tests.parts import docker
 
 T = TypeVar("T")
 
 PATIENCE_S = 60.0  # a deadline for what is expected to happen, not a wait
 OPEN = ("--dev", "--open-registration")
-_SERVES_ON = re.compile(r"serving on http://127\.0\.0\.1:(\d+)")
+_SERVES_ON = re.compile(r"serving on http://[\d.]+:(\d+),")
 
 
 def a_pool() -> str:
@@ -84,12 +84,13 @@ class Server:
         self.env = env
         self.pool = a_pool()
         self.port = 0
+        self.log_name = "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Server":
         """Starts it, and returns once it serves."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
-        argv = ["--engine", "docker", "--docker-host", parts.up().docker_host, "--port", "0", "--metrics-listen", ""]
+        argv = ["--engine", "docker", "--docker-host", docker.HOST, "--port", "0", "--metrics-listen", ""]
         argv += ["--data-dir", str(self.folder), "--tenant-pool", self.pool, *self.options]
         self.folder.mkdir(exist_ok=True, parents=True)
         with self.log.open("w") as log:
@@ -106,7 +107,7 @@ class Server:
     @property
     def log(self) -> Path:
         """What it said since it was last started."""
-        return self.folder / "server.log"
+        return self.folder / self.log_name
 
     def _port(self) -> int:
         assert self._process
@@ -124,6 +125,11 @@ class Server:
             return self._process.wait(PATIENCE_S)
         finally:
             self._process.kill()
+
+    def wait(self) -> int:
+        """The exit code of a process that is about to end by itself."""
+        assert self._process
+        return self._process.wait(PATIENCE_S)
 
     @property
     def installation(self) -> str:

@@ -1,0 +1,41 @@
+"""How fast all views are made from the log, beside reading and decoding alone."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from events.catalog import decode
+from events.database import open_reader
+from events.log import read_all
+from projections.views import CHUNK, rebuild
+from tests.bench import history
+from tests.bench.figure import Figure
+
+EVENTS, QUICK_EVENTS = 300_000, 50_000
+
+
+def figures(folder: Path, quick: bool) -> Iterator[Figure]:
+    """Events a second; the best of two for both."""
+    events = history.write(folder / "events.db", QUICK_EVENTS if quick else EVENTS)
+    bare = min(read_and_decode(folder / "events.db") for _ in range(2))
+    ours = min(rebuilt(folder) for _ in range(2))
+    yield Figure("rebuild of all views", "events/s", events / ours, events / bare)
+
+
+def read_and_decode(path: Path) -> float:
+    """Seconds."""
+    with open_reader(path) as log:
+        began, position = time.perf_counter(), 0
+        while chunk := read_all(log, position, CHUNK):
+            for at in chunk:
+                decode(at.type, at.data)
+            position = chunk[-1].position
+        return time.perf_counter() - began
+
+
+def rebuilt(folder: Path) -> float:
+    """Seconds."""
+    with open_reader(folder / "events.db") as log:
+        began = time.perf_counter()
+        rebuild(folder / "views.db", log, history.INSTALLATION, lambda done, total: None)
+        return time.perf_counter() - began

@@ -1,0 +1,76 @@
+"""A loop and a clock whose time is not the machine's: it stands while anything runs, then jumps to the next timer.
+
+Hours pass in milliseconds, and always in the same way. Work in threads (the writer's) counts as running: `elsewhere`
+says how much of it is under way, and while there is some the loop waits for it instead of jumping.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+START_US = 1_700_000_000_000_000
+PATIENCE_S = 20.0  # of the machine's time, until a thread that does not come back fails the test
+
+
+class _Selector(selectors.DefaultSelector):
+    """Instead of waiting, time moves."""
+
+    loop: "VirtualLoop"
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if self.loop.elsewhere or timeout is None:
+            ready = super().select(PATIENCE_S)
+            assert ready, "nothing is scheduled, and no thread comes back: the test would wait for ever"
+            return ready
+        self.loop.now += timeout
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """See the module. `now` is in seconds, from 0."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.elsewhere = 0
+        selector = _Selector()
+        selector.loop = self
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.now
+
+    def count(self, future: "asyncio.Future[Any]") -> None:
+        """Something in a thread resolves this future: until then time stands."""
+        self.elsewhere += 1
+        future.add_done_callback(self._came_back)
+
+    def _came_back(self, _: "asyncio.Future[Any]") -> None:
+        self.elsewhere -= 1
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        future = super().run_in_executor(executor, func, *args)
+        self.count(future)
+        return future
+
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        self.elsewhere += 1
+        await super().shutdown_default_executor(*args)
+        self.elsewhere -= 1
+
+
+class LoopClock:
+    """The loop's time as a Clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def now_us(self) -> int:
+        return START_US + round(self._loop.now * 1_000_000)
+
+    def monotonic(self) -> float:
+        return self._loop.now

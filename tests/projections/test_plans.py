@@ -1,0 +1,75 @@
+"""What is read of the views often is found by an index, however much there is of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from apsw import Connection
+
+from events.services import ServiceEnvSet, ServiceInstanceHealthy, Target
+from projections import activity, deployments, env, keys, routes, services, tenants, todo
+from projections.activity import Wanted
+from tests.commands.given import World, given
+from tests.events.plans import plans, reading_everything
+from tests.projections.story import tell
+
+Read = Callable[[Connection], Any]
+HOT: dict[str, tuple[Read, str]] = {
+    "the open work of a subject": (lambda db: todo.open_of(db, "s"), "todo_of_subject (subject=?)"),
+    "one piece of open work": (lambda db: todo.find(db, 1), "SEARCH todo USING INTEGER PRIMARY KEY"),
+    "a tenant's services": (lambda db: services.list_of(db, "t"), "service_of_tenant (tenant_id=?)"),
+    "what a tenant's services take": (lambda db: services.held_by(db, "t"), "(tenant_id=?)"),
+    "one service": (lambda db: services.find(db, "s"), "SEARCH service USING PRIMARY KEY (service_id=?)"),
+    "a service's variables": (
+        lambda db: env.values_at(db, "s", 1),
+        "SEARCH env USING INDEX env_until (service_id=? AND until>?)",
+    ),
+    "a service's instances": (lambda db: services.instances_of(db, "s"), "SEARCH instance USING PRIMARY KEY"),
+    "a service's crashes": (lambda db: services.crashes_since(db, "s", 1), "SEARCH crash USING"),
+    "a service's deployments": (
+        lambda db: deployments.list_of(db, "s", 10, 0, 0),
+        "deployment_of_service (service_id=?)",
+    ),
+    "one deployment": (lambda db: deployments.find(db, "d"), "SEARCH deployment USING PRIMARY KEY"),
+    "a tenant's keys": (lambda db: keys.list_of(db, "t", 10, 0, ""), "key_of_tenant (tenant_id=?)"),
+    "how many keys a tenant has": (lambda db: keys.count_of(db, "t"), "key_of_tenant (tenant_id=?)"),
+    "one key": (lambda db: keys.find(db, "k"), "SEARCH key USING PRIMARY KEY"),
+    "one tenant": (lambda db: tenants.find(db, "t"), "SEARCH tenant USING PRIMARY KEY"),
+    "the tenant of an address": (lambda db: tenants.find_by_email(db, b"e"), "(email_index=?)"),
+    "a tenant's quotas": (lambda db: tenants.quotas_of(db, "t"), "SEARCH quota USING PRIMARY KEY (tenant_id=?)"),
+    "what happened": (
+        lambda db: activity.list_of(db, "t", Wanted(), 10, 0),
+        "SEARCH activity USING PRIMARY KEY (tenant_id=?)",
+    ),
+    "where a host name goes": (lambda db: routes.targets_of(db, "s", "t"), "SEARCH route USING PRIMARY KEY"),
+}
+
+FEW = {"a service's variables"}
+"""What is sorted when it is read: there is never much of it."""
+
+
+@pytest.fixture
+def db(world: World) -> Connection:
+    tell()
+    return world.views.db
+
+
+@pytest.mark.parametrize("what", HOT)
+def test_what_is_read_often_is_found_by_an_index(db: Connection, what: str) -> None:
+    read, by = HOT[what]
+    steps = plans(db, lambda: read(db))
+    assert any(by in step for step in steps), steps
+    assert not [step for step in reading_everything(steps) if step.startswith("SCAN") or what not in FEW], steps
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ServiceEnvSet({"A": b"sealed"}),
+        ServiceInstanceHealthy(1, "d7", "digest", "pinned", [Target(0, "i", "h", 1)]),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_happens_often_is_folded_by_indexes(world: World, db: Connection, event: Any) -> None:
+    steps = plans(db, lambda: given(event))
+    assert not reading_everything([step for step in steps if "checkpoint" not in step]), steps

@@ -1,0 +1,236 @@
+"""The one word for how a service is, and for how a deployment is: what each event makes of it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from events.services import (
+    ServiceCircuitOpened,
+    ServiceConfigured,
+    ServiceCrashed,
+    ServiceDeleteRequested,
+    ServiceDeployCancelled,
+    ServiceDeployFailed,
+    ServiceDeployRequested,
+    ServiceDeploySuperseded,
+    ServiceInstanceHealthy,
+    ServiceRepaired,
+    ServiceRepairRequested,
+    ServiceStopped,
+    ServiceStopRequested,
+    ServiceWorkSuperseded,
+    Target,
+)
+from projections import deployments, env, routes, services
+from projections.deployments import DeploymentRow
+from projections.services import ServiceRow
+from tests.commands.facts import (
+    a_deploy,
+    a_running_service,
+    a_service,
+    a_tenant,
+    begun,
+    drained,
+    env_set,
+    healthy,
+    intent,
+    redeployed,
+    routed,
+)
+from tests.commands.given import SERVICE, World, given, later
+
+
+@pytest.fixture(autouse=True)
+def tenant(world: World) -> None:
+    given(a_tenant())
+
+
+def service(world: World) -> ServiceRow:
+    row = services.find(world.views.db, SERVICE)
+    assert row
+    return row
+
+
+def deployment(world: World, deployment_id: str = "d1") -> DeploymentRow:
+    row = deployments.find(world.views.db, deployment_id)
+    assert row
+    return row
+
+
+def stopped() -> None:
+    given(ServiceStopRequested())
+    given(ServiceStopped(intent(ServiceStopRequested), []))
+
+
+def failed(deployment_id: str = "d1") -> None:
+    given(ServiceDeployFailed(intent(ServiceDeployRequested), deployment_id, "unhealthy", b"detail", b"tail"))
+
+
+STEPS: list[tuple[Callable[[], None], str, int, str]] = [
+    (lambda: given(a_deploy("d1")), "deploying", 0, "pending"),
+    (lambda: begun(ServiceDeployRequested), "deploying", 0, "deploying"),
+    (healthy, "deploying", 0, "deploying"),
+    (routed, "running", 1, "running"),
+    (drained, "running", 1, "running"),
+    (lambda: given(ServiceCrashed("d1", 0, "d1-0", 1)), "crashed", 0, "crashed"),
+    (lambda: given(ServiceRepairRequested("d1")), "crashed", 0, "crashed"),
+    (
+        lambda: given(ServiceRepaired(intent(ServiceRepairRequested), "d1", [Target(0, "d1-1", "h", 1)], [])),
+        "running",
+        1,
+        "running",
+    ),
+    (lambda: given(ServiceStopRequested()), "running", 1, "running"),
+    (lambda: given(ServiceStopped(intent(ServiceStopRequested), [])), "stopped", 0, "stopped"),
+    (lambda: given(ServiceDeleteRequested()), "deleted", 0, "stopped"),
+]
+
+
+def test_a_service_and_its_deployment_go_their_way(world: World) -> None:
+    given(a_service())
+    assert (service(world).status, service(world).serving) == ("created", 0)
+    for step, status, serving, of_deployment in STEPS:
+        step()
+        found = (service(world).status, service(world).serving, deployment(world).status)
+        assert found == (status, serving, of_deployment)
+
+
+def test_a_first_deployment_that_fails_leaves_nothing_that_serves(world: World) -> None:
+    given(a_service(), a_deploy("d1"))
+    failed()
+    assert (service(world).status, service(world).last_error_code) == ("failed", "unhealthy")
+    assert (deployment(world).status, deployment(world).error_code) == ("failed", "unhealthy")
+
+
+@pytest.mark.parametrize("way", ["failed", "superseded", "cancelled"])
+def test_a_service_goes_on_with_what_serves_when_its_next_deployment_does_not_come_to_serve(
+    world: World, way: str
+) -> None:
+    a_running_service()
+    given(a_deploy("d2", 2))
+    if way == "failed":
+        failed("d2")
+    else:
+        kind = ServiceDeploySuperseded if way == "superseded" else ServiceDeployCancelled
+        given(kind(intent(ServiceDeployRequested), "d2"))
+    assert (service(world).status, service(world).serving, service(world).deployment_id) == ("running", 1, "d1")
+    assert (deployment(world, "d1").status, deployment(world, "d2").status) == ("running", way)
+
+
+def test_a_deployment_that_is_called_off_leaves_a_stopped_service_stopped(world: World) -> None:
+    a_running_service()
+    stopped()
+    given(a_deploy("d2", 2))
+    given(ServiceDeployCancelled(intent(ServiceDeployRequested), "d2"))
+    assert (service(world).status, service(world).serving) == ("stopped", 0)
+
+
+@pytest.mark.parametrize("end", [ServiceStopRequested(), ServiceDeleteRequested()], ids=["stop", "delete"])
+def test_a_deployment_whose_route_was_called_off_has_ended(
+    world: World, end: ServiceStopRequested | ServiceDeleteRequested
+) -> None:
+    given(a_service(), a_deploy("d1"))
+    healthy()
+    later(5)
+    given(ServiceWorkSuperseded(intent(ServiceInstanceHealthy)), end)
+    assert (deployment(world).status, deployment(world).completed_at) == ("superseded", world.now_us // 1_000_000)
+
+
+def test_superseded_work_that_was_no_route_leaves_the_deployment_that_serves_alone(world: World) -> None:
+    a_running_service()
+    given(ServiceRepairRequested("d1"), a_deploy("d2", 2))
+    begun(ServiceDeployRequested)
+    given(ServiceWorkSuperseded(intent(ServiceRepairRequested)))
+    assert (deployment(world, "d1").status, deployment(world, "d2").status) == ("running", "deploying")
+
+
+def test_what_served_before_has_stopped_once_it_is_drained(world: World) -> None:
+    a_running_service()
+    given(a_deploy("d2", 2))
+    healthy()
+    routed()
+    assert (deployment(world, "d1").status, deployment(world, "d2").status) == ("running", "running")
+    drained()
+    assert (deployment(world, "d1").status, deployment(world, "d2").status) == ("stopped", "running")
+
+
+def test_a_service_of_which_one_replica_crashed_still_serves(world: World) -> None:
+    a_running_service(replicas=2)
+    given(ServiceCrashed("d1", 0, "d1-0", 1))
+    assert (service(world).status, service(world).serving) == ("running", 1)
+    assert [row.instance for row in services.instances_of(world.views.db, SERVICE)] == ["d1-1"]
+
+
+def test_an_open_circuit_outlives_the_stop_that_it_brings(world: World) -> None:
+    a_running_service()
+    given(ServiceCircuitOpened(5))
+    stopped()
+    assert (service(world).status, service(world).circuit_open, service(world).desired) == (
+        "circuit_open",
+        1,
+        "stopped",
+    )
+
+
+def test_what_came_to_serve_clears_the_last_error(world: World) -> None:
+    given(a_service(), a_deploy("d1"))
+    failed()
+    redeployed("d2", 2)
+    assert (service(world).last_error_code, service(world).last_error) == (None, None)
+
+
+def test_settings_that_are_changed_do_not_reach_a_deployment_that_was_asked_for(world: World) -> None:
+    given(a_service(), a_deploy("d1", memory_mb=256), ServiceConfigured(memory_mb=512))
+    assert (service(world).memory_mb, deployment(world).memory_mb) == (512, 256)
+
+
+def test_variables_are_kept_as_they_were_at_every_version(world: World) -> None:
+    given(a_service(), env_set("A", value=b"1"), env_set("A", "B", value=b"2"))
+    at = [env.values_at(world.views.db, SERVICE, version) for version in (1, 2, 3)]
+    assert at == [{}, {"A": b"1"}, {"A": b"2", "B": b"2"}]
+
+
+# where requests go
+
+
+def reached(world: World) -> list[str]:
+    """The instances that answer for the service's host name."""
+    return [target.instance for target in routes.targets_of(world.views.db, "web", "acme")]
+
+
+def test_requests_go_to_what_is_healthy(world: World) -> None:
+    given(a_service(), a_deploy("d1"))
+    assert reached(world) == []
+    healthy()
+    assert reached(world) == ["d1-0"]
+
+
+def test_requests_go_to_the_newest_as_soon_as_it_is_healthy(world: World) -> None:
+    a_running_service()
+    given(a_deploy("d2", 2))
+    assert reached(world) == ["d1-0"]
+    healthy()
+    assert reached(world) == ["d2-0"]
+
+
+def test_requests_do_not_go_where_a_service_was_before_it_was_stopped(world: World) -> None:
+    a_running_service()
+    stopped()
+    given(a_deploy("d2", 2))
+    assert reached(world) == []
+
+
+def test_requests_go_where_a_repair_put_it(world: World) -> None:
+    a_running_service()
+    given(ServiceRepairRequested("d1"))
+    given(ServiceRepaired(intent(ServiceRepairRequested), "d1", [Target(0, "d1-9", "h", 1)], []))
+    assert reached(world) == ["d1-9"]
+
+
+@pytest.mark.parametrize("end", [ServiceStopRequested(), ServiceDeleteRequested()], ids=["stop", "delete"])
+def test_requests_go_nowhere_once_the_end_was_asked_for(
+    world: World, end: ServiceStopRequested | ServiceDeleteRequested
+) -> None:
+    a_running_service()
+    given(end)
+    assert reached(world) == []

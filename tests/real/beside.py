@@ -1,0 +1,63 @@
+"""Docker as the tests look at it, beside the platform: what is there, images made, what is left taken away."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker
+from docker.models.containers import Container
+
+from tests.parts import docker as dockerd
+from tests.parts.cache import locked
+
+REGISTRY = "127.0.0.1:5000"
+
+
+def containers_named(sdk: docker.DockerClient, name: str) -> list[Container]:
+    return [found for found in sdk.containers.list(all=True) if found.name == name]
+
+
+def pushed(sdk: docker.DockerClient, base: str, repository: str, changes: list[str]) -> str:
+    """A new image on the local registry: `base` with some instructions of a Dockerfile applied."""
+    sdk.images.pull(base)
+    container = sdk.containers.create(base)
+    assert container.id
+    try:
+        sdk.api.commit(container.id, repository=repository, tag="1", changes=changes)
+    finally:
+        container.remove()
+    sdk.api.push(repository, tag="1")
+    return f"{repository}:1"
+
+
+def wipe(sdk: docker.DockerClient, installation: str) -> None:
+    """Removes all that carries the label of an installation, each thing by its id."""
+    for container in sdk.containers.list(all=True, filters={"label": f"ah.instance={installation}"}):
+        container.remove(force=True, v=True)
+    for network in sdk.networks.list(filters={"label": f"ah.instance={installation}"}):
+        network.remove()
+
+
+@contextmanager
+def dockerd_stopped(with_signal: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+    """No daemon inside, and none that anybody else starts meanwhile; it runs again afterwards."""
+    with locked():
+        dockerd.stop(with_signal)
+        try:
+            yield
+        finally:
+            dockerd.start()
+
+
+@contextmanager
+def dockerd_hanging() -> Iterator[None]:
+    """A daemon that is there and does not answer."""
+    with locked():
+        pid = dockerd.pid()
+        assert pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)

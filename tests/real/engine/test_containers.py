@@ -1,0 +1,103 @@
+"""What a container is: its settings as Docker shows them, gVisor, its limits, and those that cannot be given."""
+
+import json
+import urllib.error
+import urllib.request
+from contextlib import suppress
+
+import docker
+import pytest
+
+from ahplat.engines.docker import DockerEngine
+from ahplat.engines.engine import Image, Network
+from ahplat.errors import Rejected, Unavailable
+from tests.parts.parts import Parts
+from tests.real.beside import REGISTRY, pushed
+from tests.real.engine.instances import a_spec, ask, never, until_exited
+
+pytestmark = pytest.mark.real
+
+
+HARDENED = "rw,noexec,nosuid,nodev"
+
+
+async def test_inspect_shows_every_setting_of_the_table(
+    engine: DockerEngine, network: Network, hello: Image, sdk: docker.DockerClient
+) -> None:
+    spec = a_spec(network)
+    instance = await engine.find_or_start(spec, hello)
+    seen = sdk.containers.get(instance.id).attrs
+    host = seen["HostConfig"]
+    assert (host["Runtime"], seen["State"]["Status"]) == ("runsc", "running")
+    assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (128 << 20, 128 << 20, 500_000_000)
+    assert (host["PidsLimit"], host["Ulimits"]) == (256, [{"Name": "nofile", "Soft": 65_536, "Hard": 65_536}])
+    assert host["ReadonlyRootfs"] is True
+    sizes = {"/tmp": 64, "/run": 16, "/var/run": 16, "/var/tmp": 16}
+    assert host["Tmpfs"] == {path: f"{HARDENED},size={size}m" for path, size in sizes.items()}
+    assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert (host["RestartPolicy"]["Name"], host["Binds"], seen["Mounts"]) == ("no", None, [])
+    assert not host["PortBindings"]
+    assert not host["PublishAllPorts"]
+    assert host["LogConfig"] == {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}}
+    assert list(seen["NetworkSettings"]["Networks"]) == [network.name]
+    assert seen["Config"]["Labels"] == spec.identity.labels()
+    assert seen["Config"]["StopTimeout"] == 10
+    assert {"PORT=8000", "AH_SERVICE=svc", "AH_DEPLOYMENT=dep"} <= set(seen["Config"]["Env"])
+
+
+async def test_a_container_runs_in_gvisor_without_privileges(
+    engine: DockerEngine, network: Network, hello: Image
+) -> None:
+    instance = await engine.find_or_start(a_spec(network), hello)
+    assert "gVisor" in await ask(instance, "/dmesg")
+    who = json.loads(await ask(instance, "/whoami"))
+    assert {line.split()[1] for line in who["capabilities"]} == {"0" * 16}
+    assert "refused" in await ask(instance, "/write?path=/app/x")
+    assert "written" in await ask(instance, "/write?path=/tmp/x")
+
+
+async def test_a_container_that_takes_too_much_memory_says_so(
+    engine: DockerEngine, network: Network, hello: Image
+) -> None:
+    instance = await engine.find_or_start(a_spec(network), hello)
+    await ask(instance, "/healthz")
+    with suppress(OSError):
+        urllib.request.urlopen(f"http://{instance.host}:{instance.port}/allocate?mb=400", timeout=3)
+    ended = await until_exited(engine, instance.id)
+    assert ended.oom_killed
+    assert ended.exit_code not in (None, 0)
+
+
+async def test_a_volume_of_the_image_makes_no_volume_of_the_host(
+    engine: DockerEngine, network: Network, sdk: docker.DockerClient
+) -> None:
+    reference = pushed(sdk, "hello:1", f"{REGISTRY}/test/volume", ["VOLUME /data"])
+    instance = await engine.find_or_start(a_spec(network), await engine.fetch(reference, never))
+    seen = sdk.containers.get(instance.id).attrs
+    assert seen["Mounts"] == []
+    assert seen["HostConfig"]["Tmpfs"]["/data"] == f"{HARDENED},size=64m"
+
+
+async def test_more_cores_than_there_are_is_refused_in_words(
+    engine: DockerEngine, network: Network, hello: Image
+) -> None:
+    with pytest.raises(Rejected, match="spec_unusable"):
+        await engine.find_or_start(a_spec(network, cpu_milli=1_000_000), hello)
+
+
+async def test_a_service_with_egress_is_refused(engine: DockerEngine, network: Network, hello: Image) -> None:
+    with pytest.raises(Rejected, match="egress_unsupported"):
+        await engine.find_or_start(a_spec(network, egress=True), hello)
+
+
+async def test_without_its_runtime_nothing_starts(
+    running: Parts, installation: str, network: Network, hello: Image
+) -> None:
+    engine = DockerEngine(installation, base_url=running.docker_host, runtime="nosuch")
+    status = await engine.status()
+    assert (status.available, status.runtime) == (True, "")
+    assert "nosuch" in status.detail
+    with pytest.raises(Unavailable, match="engine_error"):
+        await engine.find_or_start(a_spec(network), hello)
+    await engine.close()
