@@ -167,7 +167,7 @@ class Gate:
             raise Throttled("auth_rate_limited", "too many failed bootstrap tokens from here", wait_s)
         if not token:
             return False
-        given = hashlib.sha256(token.encode()).digest()
+        given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         fits = [
             hmac.compare_digest(given, hashlib.sha256(valid.encode()).digest())
             for valid in self._app.config.bootstrap_tokens

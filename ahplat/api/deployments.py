@@ -5,12 +5,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ahplat import limits
 from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
-from ahplat.api.fields import Id, ImageName, invalid
+from ahplat.api.fields import Id, ImageName, check_image, invalid
 from ahplat.api.route import Route
 from ahplat.api.services import find, unsealed, waited
 from ahplat.commands.deployments import CancelDeployment, DeployImage, DeploymentCommand, RollBack
 from ahplat.errors import Rejected
-from ahplat.references import PLACEHOLDERS, check_reference
+from ahplat.references import PLACEHOLDERS
 from ahplat.writer import Answer
 from projections import deployments
 from projections.deployments import DeploymentRow
@@ -108,7 +108,7 @@ async def deploy(call: Call) -> Reply:
     body = call.body(Deploy)
     if body.image and body.image in PLACEHOLDERS:
         raise invalid("/image", "a placeholder cannot be deployed: name an image")
-    image = check_reference(body.image, call.tenant_id, call.app.config.allow_registries) if body.image else ""
+    image = check_image(body.image, call.tenant_id, call.app.config.allow_registries)
     command = DeployImage(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id(), image=image)
     return await _order(call, command)
 

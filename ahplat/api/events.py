@@ -144,16 +144,24 @@ async def _rest(subscriber: Subscriber, wait_s: float) -> None:
         await asyncio.sleep(0)
         return
     with suppress(TimeoutError):
-        await asyncio.wait_for(subscriber.wake.wait(), wait_s)
+        async with asyncio.timeout(wait_s):
+            await subscriber.wake.wait()
 
 
 def _frame(call: Call, event: PublicEvent, is_cloud: bool, source: str) -> bytes:
-    data = frames.cloudevent(event, source) if is_cloud else frames.encode(event)
-    return frames.frame(cursor_id(call, event.position), event.type, data)
+    if is_cloud:
+        return frames.frame(cursor_id(call, event.position), event.type, frames.cloudevent(event, source))
+    framed = call.app.hub.framed
+    if event.position not in framed:
+        if len(framed) >= limits.STREAM_QUEUE:  # somebody reads what was long ago
+            framed.clear()
+        framed[event.position] = frames.frame(cursor_id(call, event.position), event.type, frames.encode(event))
+    return framed[event.position]
 
 
 async def _send(response: web.StreamResponse, data: bytes) -> None:
-    await asyncio.wait_for(response.write(data), limits.STREAM_STALL_S)
+    async with asyncio.timeout(limits.STREAM_STALL_S):
+        await response.write(data)
 
 
 ROUTES = [

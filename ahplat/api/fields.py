@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from ahplat.errors import Rejected, Violation
 from ahplat.labels import RESERVED, label_of
+from ahplat.references import PLACEHOLDERS, check_reference
 
 _PRINTABLE = r"\A[^\x00-\x1f\x7f]*\Z"
 
@@ -44,6 +45,17 @@ def check_label(name: str, pointer: str) -> str:
     if label in RESERVED:
         raise invalid(pointer, f"{label!r} is reserved: choose another name")
     return label
+
+
+def check_image(image: str, tenant_id: str, allowed: frozenset[str]) -> str:
+    """The image with its tag, "" where it stands for a build to come. Raises Rejected with the pointer of the field."""
+    if image in PLACEHOLDERS:
+        return ""
+    try:
+        return check_reference(image, tenant_id, allowed)
+    except Rejected as rejected:
+        violation = Violation("/image", rejected.detail)
+        raise Rejected(rejected.code, f"/image: {rejected.detail}", (violation,)) from rejected
 
 
 def check_env(values: dict[str, str], at: str) -> None:

@@ -18,6 +18,7 @@ from ahplat.api.fields import (
     Replicas,
     ServiceName,
     check_env,
+    check_image,
     check_label,
     cpu_count,
     cpu_milli,
@@ -26,8 +27,7 @@ from ahplat.api.route import Route
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
 from ahplat.commands.services import BUSY, ConfigureService, CreateService, DeleteService, StopService
-from ahplat.errors import Rejected, Unreadable
-from ahplat.references import PLACEHOLDERS, check_reference
+from ahplat.errors import Rejected, Unreadable, Violation
 from ahplat.writer import Answer
 from events.services import ServiceConfigured, ServiceCreated
 from projections import env, services, tenants, todo
@@ -209,7 +209,7 @@ async def create(call: Call) -> Reply:
     created = ServiceCreated(
         name=body.name,
         label=check_label(body.name, "/name"),
-        image=_image(call, body.image),
+        image=check_image(body.image, call.tenant_id, call.app.config.allow_registries),
         port=body.port,
         memory_mb=body.memory_mb,
         cpu_milli=cpu_milli(body.cpu_count),
@@ -227,15 +227,10 @@ async def create(call: Call) -> Reply:
     return await order(call, command, service_id, 201, location=f"/v1/services/{service_id}")
 
 
-def _image(call: Call, image: str) -> str:
-    if image in PLACEHOLDERS:
-        return ""
-    return check_reference(image, call.tenant_id, call.app.config.allow_registries)
-
-
 def _check_egress(call: Call, egress: str) -> None:
     if egress == "internet" and not call.app.engine.grants_egress:
-        raise Rejected("egress_unsupported", f"the {call.app.engine.name} engine lets no service out to the internet")
+        detail = f"the {call.app.engine.name} engine lets no service out to the internet"
+        raise Rejected("egress_unsupported", detail, (Violation("/egress", detail),))
 
 
 def seal_env(call: Call, service_id: str, values: dict[str, str]) -> dict[str, bytes]:
@@ -300,7 +295,7 @@ async def patch(call: Call) -> Reply:
     changes = ServiceConfigured(
         name=_given(body.name),
         label=check_label(body.name, "/name") if body.name is not UNSET else None,
-        image=_image(call, body.image) if body.image is not UNSET else None,
+        image=_image(call, body.image),
         port=_given(body.port),
         memory_mb=_given(body.memory_mb),
         cpu_milli=cpu_milli(body.cpu_count) if body.cpu_count is not UNSET else None,
@@ -311,6 +306,10 @@ async def patch(call: Call) -> Reply:
     return await order(
         call, ConfigureService(tenant_id=call.tenant_id, service_id=service_id, changes=changes), service_id
     )
+
+
+def _image(call: Call, image: str | UnsetType) -> str | None:
+    return None if image is UNSET else check_image(image, call.tenant_id, call.app.config.allow_registries)
 
 
 def _given(value: T | UnsetType) -> T | None:

@@ -77,6 +77,7 @@ class Hub:
 
     def __init__(self, log: apsw.Connection, position: int) -> None:
         self.position = position  # of the last commit
+        self.framed: dict[int, bytes] = {}  # position → its frame, made once for all who hear of the last commit
         self._log = log
         self._subscribers: dict[str, set[Subscriber]] = {}  # by tenant
         self._positions: set[asyncio.Future[None]] = set()  # who waits for any commit
@@ -92,10 +93,13 @@ class Hub:
     def committed(self, facts: list[Fact]) -> None:
         """Pushes to live subscribers, wakes waiters, ends the streams of keys that died."""
         self.position = facts[-1][0].position
+        self.framed.clear()
         for at, event in facts:
+            shown: PublicEvent | None = None
             for subscriber in self._subscribers.get(at.tenant, ()):
                 if subscriber.live and subscriber.wanted.wants(at, event):
-                    subscriber.give(frames.public(at, event))
+                    shown = shown or frames.public(at, event)
+                    subscriber.give(shown)
             self._end_streams(at, event)
             _wake(self._subjects.get(getattr(event, "subject", at.stream), ()))
         _wake(self._positions)

@@ -46,10 +46,11 @@ class Wanted(Struct, frozen=True):
     placed: list[InstanceRow]
 
 
-def diff(wanted: Wanted, actual: list[Instance], epoch: int) -> list[Finding]:
+def diff(wanted: Wanted, actual: list[Instance], epoch: int, watched: bool = True) -> list[Finding]:
     """What is not as it should be, of one service without open work. Empty when all is well.
 
-    `actual` is everything of the service that the engine has.
+    `actual` is everything of the service that the engine has. An end that nobody watched is no crash: the engine, or the
+    whole machine, may have ended with it.
     """
     by_id = {instance.id: instance for instance in actual}
     placed = {row.replica: row for row in wanted.placed}
@@ -63,7 +64,8 @@ def diff(wanted: Wanted, actual: list[Instance], epoch: int) -> list[Finding]:
         elif found.identity.epoch != epoch:
             findings.append(ServiceDrifted(row.deployment_id, "foreign_epoch", replica, row.instance))
         elif found.state == "exited":
-            findings.append(Crash(found))
+            drifted = ServiceDrifted(row.deployment_id, "exited", replica, row.instance)
+            findings.append(Crash(found) if watched else drifted)
         elif found.state != "running":
             findings.append(ServiceDrifted(row.deployment_id, found.state, replica, row.instance))
         elif (found.host, found.port) != (row.host, row.port):
@@ -85,6 +87,7 @@ class Reconciler:
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._everything = False
+        self._watched = False  # all the time since everything was looked at
         self._hinted: dict[str, None] = {}  # services to be looked at, in order
         self._put_off: set[str] = set()  # services that had open work when they were to be looked at
         self._nobodys: frozenset[str] = frozenset()  # instances of no service that there is
@@ -139,6 +142,7 @@ class Reconciler:
                 logger.exception("the engine's events ended")
             finally:
                 soon.cancel()
+                self._watched = False
             await asyncio.sleep(limits.ENGINE_PROBE_S)
             await self.runner.engine_back()
 
@@ -177,6 +181,7 @@ class Reconciler:
             actual.setdefault(instance.identity.service, []).append(instance)
         for wanted in seen:
             await self._compare(wanted, actual.pop(wanted.service.service_id, []))
+        self._watched = True
         self._tell_of(actual)
 
     async def _guard(self) -> None:
@@ -210,7 +215,7 @@ class Reconciler:
         service = wanted.service
         if self._is_busy(service.service_id):
             return
-        findings = diff(wanted, actual, self.platform.epoch)
+        findings = diff(wanted, actual, self.platform.epoch, self._watched)
         if not findings:
             return
         self.drifts += 1

@@ -8,7 +8,7 @@ is imported from outside, and only when this engine was chosen: the SDK is a lar
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 from docker import APIClient
 
@@ -93,12 +93,16 @@ class DockerEngine:
     async def inspect(self, instance_id: str) -> Instance | None:
         """See `Engine`."""
         found = await self._dockerd.call(lambda client: lifecycle.ours(client, instance_id, self._installation))
-        return container.instance_of(found) if found is not None else None
+        instance = container.instance_of(found) if found is not None else None
+        await self._confirm_ends([instance] if instance is not None else [])
+        return instance
 
     async def list(self, service: str | None = None) -> list[Instance]:
         """See `Engine`."""
         listed = await self._dockerd.call(lambda client: lifecycle.listed(client, self._installation, service))
-        return [instance for found in listed if (instance := container.instance_of(found)) is not None]
+        instances = [instance for found in listed if (instance := container.instance_of(found)) is not None]
+        await self._confirm_ends(instances)
+        return instances
 
     async def stop(self, instance_id: str, grace_s: int) -> None:
         """See `Engine`. Keeps no thread waiting during the grace, and can be cancelled in it."""
@@ -142,6 +146,11 @@ class DockerEngine:
         for stream in self._streams:
             stream.cut()
         self._dockerd.close()
+
+    async def _confirm_ends(self, seen: Iterable[Instance]) -> None:
+        """Raises EngineAway where ends that were seen may be the daemon's own doing: see `Dockerd.confirm`."""
+        if any(instance.state == "exited" for instance in seen):
+            await self._dockerd.confirm()
 
     async def _until_it_ended(self, instance_id: str) -> None:
         pause_s = limits.STOP_POLL_S

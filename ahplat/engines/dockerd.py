@@ -94,6 +94,14 @@ class Dockerd:
         """The same for what changes nothing, so that nobody has to wait for its end."""
         return self._submit(self._calls, work)
 
+    async def confirm(self) -> None:
+        """Raises EngineAway when the daemon takes no new connection.
+
+        A dockerd that shuts down closes its door, then ends the containers, and all the while answers over the connections
+        that it has: what it says of an end is worth believing only while the door is open.
+        """
+        await self.call(self._knock)
+
     def begin_pull(self, work: Callable[[APIClient], T]) -> Future[T]:
         """The same for a pull, which the caller watches and cuts by itself."""
         return self._submit(self._pulls, work)
@@ -127,10 +135,20 @@ class Dockerd:
         daemon that hangs makes each of them wait."""
         client = self._client
         if client is None:
-            client = APIClient(self._base_url, version="auto", timeout=limits.ENGINE_TIMEOUT_S)
-            client.trust_env = False  # no proxy, no .netrc between us and the daemon
-            self._client = client
+            client = self._client = self._connect("auto")
         return client
+
+    def _connect(self, version: str) -> APIClient:
+        client = APIClient(self._base_url, version=version, timeout=limits.ENGINE_TIMEOUT_S)
+        client.trust_env = False  # no proxy, no .netrc between us and the daemon
+        return client
+
+    def _knock(self, client: APIClient) -> None:
+        visitor = self._connect(client.api_version)
+        try:
+            visitor.ping()
+        finally:
+            visitor.close()
 
 
 async def _to_its_end(work: Future[T]) -> T:

@@ -251,18 +251,12 @@ class Site:
         """Returns once no effect is open that could end by itself."""
         await self.app.hub.until_committed(lambda: not _open(self.app), 5)
 
-    async def raw(self, sent: bytes, *, close: bool = True) -> bytes:
-        """Bytes as they are, to the server's port; all that comes back until it closes, or to the end of one answer."""
+    async def raw(self, sent: bytes) -> bytes:
+        """Bytes as they are, to the server's port; all that comes back until it closes the connection."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.app.port)
         try:
             writer.write(sent)
-            if close:
-                return await asyncio.wait_for(reader.read(), 10)
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-            length = int(
-                next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")).split()[1]
-            )
-            return head + await reader.readexactly(length)
+            return await asyncio.wait_for(reader.read(), 10)
         finally:
             writer.close()
 

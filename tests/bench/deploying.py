@@ -16,8 +16,8 @@ from ahplat.engines.engine import Engine, Identity, Network, Spec
 from events.database import open_reader
 from projections.views import read_checkpoint
 from tests.bench.figure import Figure
-from tests.bench.process import Served, platform, register, serving
-from tests.parts import docker, parts
+from tests.bench.process import Served, docker_is_here, platform, register, serving
+from tests.parts import docker
 
 POLL_S = 0.005  # between two looks whether the bare instance takes a connection
 HEALTHY_S = 60
@@ -39,7 +39,7 @@ class Kind(Struct, frozen=True):
 def figures(folder: Path, quick: bool) -> Iterator[Figure]:
     """Milliseconds of a deploy, on each engine that is here; ours and the bare one in turn."""
     kinds = [Kind("embedded", "ah/hello", EmbeddedEngine)]
-    if not parts.missing() and docker.answers():
+    if docker_is_here():
         pool = f"{ipaddress.ip_address(POOL + secrets.randbelow(PIECES) * 4096)}/20"
         options = ("--docker-host", docker.HOST, "--tenant-pool", pool)
         kinds.append(Kind("docker", "hello:1", lambda who, _: DockerEngine(who, base_url=docker.HOST), options))
@@ -101,7 +101,7 @@ def redeployed(server: Served, key: str, service: str) -> float:
     deploy(server, f"/v1/services/{service}/redeploy", key, {})
     took_ms = (time.perf_counter() - began) * 1e3
     deadline = time.monotonic() + DRAINED_S
-    while [one["status"] for one in server.ask("GET", f"/v1/services/{service}/deployments?limit=2", key)][1] != "stopped":
+    while server.ask("GET", f"/v1/services/{service}/deployments?limit=2", key)[1]["status"] != "stopped":
         assert time.monotonic() < deadline, "what served before still runs"
         time.sleep(0.05)
     return took_ms

@@ -31,7 +31,7 @@ from events.tenants import TenantRegistered
 INSTALLATION = "018f0000000070008000000000000bec"
 BATCH = 2_000
 SERVICES = 5  # of each tenant
-ROUNDS = 12  # of each service: variables, a deploy, now and then a crash
+ROUNDS = 24  # of each service: variables, a deploy, now and then a crash; so 1M events are of fewer than 1,000 tenants
 SEALED = bytes(range(60))
 DIGEST = "sha256:" + "ab" * 32
 _BY_TENANT = Meta("key:018f0000000070008000000000000001", "DeployImage", 0, "018f0000000070008000000000000002", "", "b")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,7 +31,8 @@ loopback and in a temporary folder; what is started is ended.
   bin/bench --only append     one group; repeatable
   bin/bench --json            the figures as JSON on stdout, one line
 
-A group whose parts are missing here says so and is left out. The exit code is 0 when every aim is met, 1 when not.
+What needs Docker is left out, and says so, where bin/parts has not put it here. The exit code is 0 when every aim
+is met, 1 when not.
 """
 
 GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
@@ -53,6 +55,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="shorter and rougher")
     parser.add_argument("--json", action="store_true", help="JSON on stdout instead of the table")
     given = parser.parse_args()
+    say(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: where others work too, look at the ratios")
     try:
         figures = measured(given.only or list(GROUPS), given.quick)
     except KeyboardInterrupt:

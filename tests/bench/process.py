@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.parts import docker, parts
+
 START_S = 600  # a server that builds the views of 1M events is slow to be ready
 END_S = 30
 ANSWER_S = 60
@@ -64,7 +66,12 @@ def serving(argv: list[str], said: Path) -> Iterator[Served]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
     with said.open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, text=True
+            [sys.executable, "-P", "-m", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environ,
+            text=True,
         )
     try:
         port = _port(process, said, began + START_S)
@@ -90,6 +97,14 @@ def end(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(END_S)
+
+
+def docker_is_here() -> bool:
+    """Whether figures on Docker can be measured; says so where they cannot."""
+    lacks = "; ".join(parts.missing()) or ("" if docker.answers() else "no engine answers: bin/parts up starts it")
+    if lacks:
+        print(f"left out on Docker: {lacks}", file=sys.stderr)
+    return not lacks
 
 
 def platform(folder: Path, *options: str, engine: str = "embedded") -> list[str]:

@@ -7,8 +7,8 @@ from statistics import median
 
 from tests.bench import history
 from tests.bench.figure import Figure
-from tests.bench.process import platform, serving
-from tests.parts import docker, parts
+from tests.bench.process import docker_is_here, platform, serving
+from tests.parts import docker
 
 SHORT, LONG, QUICK_LONG = 1_000, 1_000_000, 100_000
 SETTLE_S = 2.0  # from ready until memory is read
@@ -34,7 +34,7 @@ def started_ms(data: Path) -> float:
 def memory(folder: Path, quick: bool) -> Iterator[Figure]:
     """Megabytes resident, a while after the start, with each engine that is here."""
     engines = {"embedded": platform(folder / "embedded")}
-    if not parts.missing() and docker.answers():
+    if docker_is_here():
         engines["docker"] = platform(folder / "docker", "--docker-host", docker.HOST, engine="docker")
     for engine, argv in engines.items():
         with serving(argv, folder / f"{engine}.log") as server:

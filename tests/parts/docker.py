@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.parts import gvisor, registry, versions
 from tests.parts.cache import folder, write
-from tests.parts.programs import Daemon, PartFailed, find, run
+from tests.parts.programs import Daemon, PartFailed, find, lives, run
 
 RUN = Path("/run/ahplat-parts")  # a socket's path is at most 107 characters long, and a cache folder may lie deep
 SOCKET = RUN / "docker.sock"
@@ -40,6 +40,7 @@ def start() -> bool:
         daemon.stop()
     if daemon.pid() is None:
         _refuse_beside_a_stranger()
+        _forget_the_dead()
         _make_bridge()
     return daemon.start()
 
@@ -111,6 +112,13 @@ def _refuse_beside_a_stranger() -> None:
                 raise PartFailed(
                     f"another dockerd (pid {comm.parent.name}) has the firewall that ours needs: stop it first"
                 )
+
+
+def _forget_the_dead() -> None:
+    """Pid files that a killed dockerd left: the next one would take them at their word."""
+    for left in (RUN / "docker.pid", RUN / "exec/containerd/containerd.pid"):
+        if left.exists() and not lives(int(left.read_text())):
+            left.unlink()
 
 
 def _network_of(process: Path) -> Path:

@@ -110,7 +110,7 @@ class Daemon:
                 raise PartFailed(f"{self.name} (pid {pid}) still runs {STOP_TIMEOUT_S} s after {with_signal.name}")
             time.sleep(0.05)
         with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+            os.waitpid(pid, 0)  # its other threads may outlive it by a moment
         self.pid_file.unlink(missing_ok=True)
         return True
 
@@ -130,6 +130,11 @@ class Daemon:
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return lines[-1] if lines else "it said nothing"
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; not when only its exit code is left."""
+    return _began(pid) is not None
 
 
 def _began(pid: int) -> str | None:

@@ -195,7 +195,7 @@ def test_a_death_while_views_are_built_leaves_the_old_ones(
 ) -> None:
     before = made.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(Views, "apply", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(Views, "apply_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             rebuild(made, world.log.db, INSTALLATION, lambda done, of: None)
     assert made.read_bytes() == before

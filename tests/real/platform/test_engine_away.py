@@ -16,19 +16,20 @@ def test_commands_wait_for_a_daemon_that_is_away_and_are_done_when_it_is_back(
     tenant: Tenant, sdk: docker.DockerClient
 ) -> None:
     server = tenant.server
-    web, gone, halted = (tenant.run(name) for name in ("web", "gone", "halted"))
-    for service in (web, gone, halted):
+    web, gone, halted, still = (tenant.run(name) for name in ("web", "gone", "halted", "still"))
+    for service in (web, gone, halted, still):
         service.settled()
+    before = still.events()[-1]["position"]
     with dockerd_stopped():
         ready = eventually(lambda: answer if (answer := server.ask("GET", "/v1/system/ready")).status != 200 else None)
-        assert (ready.status, ready.json["status"], ready.json["log"]) == (503, "unavailable", "ok")
-        assert ready.json["engine"].startswith("Docker does not answer")
+        assert (ready.status, ready.json["code"]) == (503, "not_ready")
+        assert ready.json["detail"].startswith("engine: Docker does not answer")
         health = tenant.call("GET", "/v1/system/health/detailed")
         assert (health["status"], health["docker"]["available"]) == ("degraded", False)
         assert health["engine"] == {"name": "docker", "available": False, "isolated": True}
         assert server.ask("GET", "/v1/system/health").status == 200
         assert web.now["image"] == "hello:1"
-        assert len(tenant.call("GET", "/v1/services")) == 3
+        assert len(tenant.call("GET", "/v1/services")) == 4
         deployed = web.deploy("hello:2")
         new = tenant.create("new")
         tenant.call("DELETE", gone.path)
@@ -46,6 +47,11 @@ def test_commands_wait_for_a_daemon_that_is_away_and_are_done_when_it_is_back(
     assert web.get().text.startswith("hello 2")
     assert new.get().text.startswith("hello 1")
     eventually(lambda: not gone.containers(sdk) + halted.containers(sdk))
+    eventually(lambda: still.get().status == 200)  # dockerd had ended it
+    told = [one for one in still.events() if one["position"] > before and one["type"].startswith("service.")]
+    assert [one["type"] for one in told] == ["service.drifted", "service.repair_requested", "service.repaired"]
+    assert told[0]["data"]["finding"] == "exited"
+    assert still.now["crash_count"] == 0
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGKILL])
