@@ -94,11 +94,7 @@ def read_master_key(path: Path, may_make: bool) -> bytes:
     if not path.exists():
         if not may_make:
             raise KeyFileBad(f"{path} is missing but there are keys wrapped with it: put the file back, mode 0600")
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(os.urandom(KEY_BYTES).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _make_master_key(path)
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise KeyFileBad(f"{path} has mode {mode:04o}, so others may read it: chmod 600 {path}")
@@ -109,6 +105,18 @@ def read_master_key(path: Path, may_make: bool) -> bytes:
     if len(key) != KEY_BYTES:
         raise KeyFileBad(f"{path} holds {len(key)} bytes, expected {KEY_BYTES}: put the right file back")
     return key
+
+
+def _make_master_key(path: Path) -> None:
+    """Written whole and synced under another name first: there is never half a key."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(os.urandom(KEY_BYTES).hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
 
 
 class Keyring:

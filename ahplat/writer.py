@@ -106,7 +106,7 @@ Result = Done | Exception
 
 
 class Writer:
-    """See the module. `submit` belongs to the loop's thread; everything with an underscore but `_resolve` to the other."""
+    """See the module. Of each method the sections below say whose thread it belongs to."""
 
     def __init__(
         self, log: EventLog, views: Views, keyring: Keyring, clock: Clock, crash: CrashPoints, build: str
@@ -122,6 +122,7 @@ class Writer:
         self._build = build
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._submitted: list[Request] = []  # in this turn of the loop, and not in the queue yet
         self._behind = False
         self._last_us = 0
         self._ended = False
@@ -150,17 +151,25 @@ class Writer:
         future: asyncio.Future[Done] = self._loop.create_future()
         if self._ended:
             future.set_exception(_stopping())
-        elif self._queue.qsize() >= limits.QUEUE:
+        elif self.waiting >= limits.QUEUE:
             future.set_exception(Unavailable("overloaded", f"{limits.QUEUE} commands are waiting"))
         else:
             meta = Meta(actor, type(command).__name__, cause, correlation, traceparent, self._build)
-            self._queue.put(Request(command, meta, expected, answer, key, future))
+            if not self._submitted:
+                self._loop.call_soon(self._hand_over)
+            self._submitted.append(Request(command, meta, expected, answer, key, future))
         return future
+
+    def _hand_over(self) -> None:
+        """Gives the thread all that one turn of the loop brought, at once: it would else begin with the first alone."""
+        for request in self._submitted:
+            self._queue.put(request)
+        self._submitted.clear()
 
     @property
     def waiting(self) -> int:
-        """Commands in the queue."""
-        return self._queue.qsize()
+        """Commands in the queue, or on their way into it."""
+        return self._queue.qsize() + len(self._submitted)
 
     @property
     def behind(self) -> bool:
@@ -169,6 +178,7 @@ class Writer:
 
     async def close(self) -> None:
         """Lets what is queued be decided, then ends the thread. The files stay open for whoever opened them."""
+        self._hand_over()
         self._ended = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -189,6 +199,7 @@ class Writer:
 
     def _turn_away(self) -> None:
         """Tells whoever still waits that the writer has stopped: none of it was decided."""
+        self._hand_over()
         while not self._queue.empty():
             request = self._queue.get_nowait()
             if request is not None and not request.future.done():

@@ -1,4 +1,8 @@
-"""Where the router is to send a service's requests. A deployment's health moves the target; the router confirms it."""
+"""Where the router is to send a service's requests. A deployment's health moves the target; the router confirms it.
+
+What was seen to be gone is no target any more, so that requests go to its replicas, or are refused at once: an address
+that nobody has keeps them waiting, and may be the next container's.
+"""
 
 import msgspec
 from apsw import Connection
@@ -6,7 +10,9 @@ from apsw import Connection
 from events.database import read_sql
 from events.event import Event, Recorded, canonical
 from events.services import (
+    ServiceCrashed,
     ServiceDeleteRequested,
+    ServiceDrifted,
     ServiceInstanceHealthy,
     ServiceRepaired,
     ServiceRouted,
@@ -30,6 +36,16 @@ def targets_of(db: Connection, service_label: str, tenant_label: str) -> list[Ta
     return []
 
 
+def is_routed(db: Connection, service_label: str, tenant_label: str) -> bool:
+    """Whether the name is a service's that is to answer, though nothing of it may at the moment."""
+    found = db.execute(
+        "SELECT 1 FROM tenant JOIN service USING (tenant_id) JOIN route USING (service_id)"
+        " WHERE tenant.label = ? AND service.label = ? AND service.desired = 'running'",
+        (tenant_label, service_label),
+    )
+    return found.fetchone() is not None
+
+
 def moved(db: Connection, at: Recorded, event: ServiceInstanceHealthy | ServiceRepaired) -> None:
     if event.targets:
         db.execute(
@@ -44,6 +60,14 @@ def confirmed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
     )
 
 
+def lost(db: Connection, at: Recorded, event: ServiceCrashed | ServiceDrifted) -> None:
+    if isinstance(event, ServiceDrifted) and event.finding == "foreign_epoch":  # it answers until it is replaced
+        return
+    for (targets,) in list(db.execute("SELECT targets FROM route WHERE service_id = ?", (at.subject,))):
+        left = [target for target in _TARGETS.decode(targets) if target.instance != event.instance]
+        db.execute("UPDATE route SET targets = ? WHERE service_id = ?", (canonical(left), at.subject))
+
+
 def removed(db: Connection, at: Recorded, _: Event) -> None:
     db.execute("DELETE FROM route WHERE service_id = ?", (at.subject,))
 
@@ -52,6 +76,8 @@ APPLY = {
     ServiceInstanceHealthy: moved,
     ServiceRepaired: moved,
     ServiceRouted: confirmed,
+    ServiceCrashed: lost,
+    ServiceDrifted: lost,
     ServiceStopped: removed,  # not before: a deploy that takes over from the stop may fail, and leave what served
     ServiceDeleteRequested: removed,
 }

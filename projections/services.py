@@ -35,7 +35,7 @@ from events.services import (
     ServiceWorkSuperseded,
     Target,
 )
-from events.tenants import TenantResumed, TenantSuspended
+from events.tenants import TenantResumed
 
 TABLES = read_sql(__file__)
 
@@ -74,7 +74,7 @@ class ServiceRow(Struct, frozen=True):
 
 
 class HeldRow(Struct, frozen=True):
-    """What a service takes of what its tenant may have."""
+    """What a service takes of what its tenant may have, all replicas: by its settings or as it serves, if that is more."""
 
     service_id: str
     name: str
@@ -82,7 +82,6 @@ class HeldRow(Struct, frozen=True):
     desired: str
     memory_mb: int
     cpu_milli: int
-    replicas: int
 
 
 class InstanceRow(Struct, frozen=True):
@@ -118,8 +117,11 @@ def list_of(
 def held_by(db: Connection, tenant_id: str) -> list[HeldRow]:
     """What a tenant's services that are not deleted take of its quotas and names."""
     rows = db.execute(
-        "SELECT service_id, name, label, desired, memory_mb, cpu_milli, replicas FROM service"
-        " WHERE tenant_id = ? AND desired <> 'deleted'",
+        "SELECT s.service_id, s.name, s.label, s.desired,"
+        " max(s.memory_mb * s.replicas, coalesce(d.memory_mb * d.replicas, 0)),"
+        " max(s.cpu_milli * s.replicas, coalesce(d.cpu_milli * d.replicas, 0))"
+        " FROM service s LEFT JOIN deployment d ON s.serving AND d.deployment_id = s.deployment_id"
+        " WHERE s.tenant_id = ? AND s.desired <> 'deleted'",
         (tenant_id,),
     )
     return [HeldRow(*row) for row in rows]
@@ -212,7 +214,15 @@ def instance_healthy(db: Connection, at: Recorded, event: ServiceInstanceHealthy
 
 
 def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
-    _update(db, at, ", status = 'running', serving = 1, last_error_code = NULL, last_error = NULL, observed_at = ?2")
+    """It serves; a newer deployment that is on its way already keeps the service `deploying`."""
+    _update(
+        db,
+        at,
+        ", serving = 1, last_error_code = NULL, last_error = NULL, observed_at = ?2, status ="
+        " CASE WHEN status = 'deploying' AND deployments > (SELECT number FROM deployment WHERE deployment_id = ?4)"
+        " THEN status ELSE 'running' END",
+        event.deployment_id,
+    )
 
 
 def deploy_failed(db: Connection, at: Recorded, event: ServiceDeployFailed) -> None:
@@ -230,6 +240,11 @@ def deploy_called_off(db: Connection, at: Recorded, _: Event) -> None:
 
 
 def stop_requested(db: Connection, at: Recorded, _: Event) -> None:
+    """What is stopped while its tenant is suspended is to run again once that is over."""
+    db.execute(
+        "INSERT OR IGNORE INTO paused SELECT tenant_id, ? FROM tenant WHERE tenant_id = ? AND status = 'suspended'",
+        (at.subject, at.tenant),
+    )
     _update(db, at, ", desired = 'stopped'")
 
 
@@ -270,7 +285,13 @@ def crashed(db: Connection, at: Recorded, event: ServiceCrashed) -> None:
 def repair_failed(db: Connection, at: Recorded, event: ServiceRepairFailed) -> None:
     db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
     _count_crash(db, at)
-    _update(db, at, ", last_error_code = ?4, last_error = ?5, last_crashed_at = ?2", event.code, event.detail)
+    _update(
+        db,
+        at,
+        ", crash_count = crash_count + 1, last_error_code = ?4, last_error = ?5, last_crashed_at = ?2",
+        event.code,
+        event.detail,
+    )
     _fall(db, at)
 
 
@@ -318,16 +339,11 @@ def circuit_reset(db: Connection, at: Recorded, _: Event) -> None:
     _update(db, at, ", circuit_open = 0, crash_count = 0")
 
 
-def tenant_suspended(db: Connection, at: Recorded, _: TenantSuspended) -> None:
-    db.execute(
-        "INSERT OR IGNORE INTO paused SELECT tenant_id, service_id FROM service"
-        " WHERE tenant_id = ? AND desired = 'running'",
-        (at.tenant,),
+def tenant_resumed(db: Connection, at: Recorded, event: TenantResumed) -> None:
+    db.executemany(
+        "DELETE FROM paused WHERE tenant_id = ? AND service_id = ?",
+        [(at.tenant, service) for service in event.services],
     )
-
-
-def tenant_resumed(db: Connection, at: Recorded, _: TenantResumed) -> None:
-    db.execute("DELETE FROM paused WHERE tenant_id = ?", (at.tenant,))
 
 
 def touched(db: Connection, at: Recorded, _: Event) -> None:
@@ -359,6 +375,5 @@ APPLY = {
     ServiceWorkSuperseded: touched,
     ServiceCircuitOpened: circuit_opened,
     ServiceCircuitReset: circuit_reset,
-    TenantSuspended: tenant_suspended,
     TenantResumed: tenant_resumed,
 }

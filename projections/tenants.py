@@ -44,6 +44,11 @@ def find(db: Connection, tenant_id: str) -> TenantRow | None:
     return None
 
 
+def status_of(db: Connection, tenant_id: str) -> str:
+    """active, suspended, erased; "" when there never was one."""
+    return str(db.execute("SELECT status FROM tenant WHERE tenant_id = ?", (tenant_id,)).get or "")
+
+
 def find_by_email(db: Connection, email_index: bytes) -> TenantRow | None:
     """The tenant that has this address."""
     for row in db.execute("SELECT * FROM tenant WHERE email_index = ?", (email_index,)):

@@ -30,11 +30,17 @@ class TodoRow(Struct, frozen=True):
     opened_us: int
     due_us: int
     attempt: int
+    forgiven: int
     first_attempt_us: int | None
     away_since_us: int | None
     away_us: int
     code: str | None
     parked: int
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count: those since an operator last looked."""
+        return self.attempt - self.forgiven
 
 
 def find(db: Connection, intent: int) -> TodoRow | None:
@@ -57,7 +63,7 @@ def open_of_all(db: Connection) -> list[TodoRow]:
 def opened(db: Connection, at: Recorded, event: Intent) -> None:
     due_us = event.due_us if isinstance(event, ServiceRepairRequested) else 0
     db.execute(
-        "INSERT INTO todo VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL, 0, NULL, 0)",
+        "INSERT INTO todo VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, 0, NULL, 0)",
         (at.position, at.type, at.stream, at.tenant, getattr(event, "deployment_id", ""), at.at_us, due_us),
     )
 
@@ -93,7 +99,7 @@ def parked(db: Connection, _: Recorded, event: EffectParked) -> None:
 
 def unparked(db: Connection, at: Recorded, event: EffectUnparked) -> None:
     db.execute(
-        "UPDATE todo SET parked = 0, attempt = 0, first_attempt_us = NULL, away_us = 0, due_us = ? WHERE intent = ?",
+        "UPDATE todo SET parked = 0, forgiven = attempt, first_attempt_us = NULL, away_us = 0, due_us = ? WHERE intent = ?",
         (at.at_us, event.intent),
     )
 

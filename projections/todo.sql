@@ -7,6 +7,7 @@ CREATE TABLE todo (                        -- intents without an outcome: the on
     opened_us        INTEGER NOT NULL,
     due_us           INTEGER NOT NULL,     -- not to be attempted before
     attempt          INTEGER NOT NULL,     -- the last one that began, 0 for none
+    forgiven         INTEGER NOT NULL,     -- attempts before an operator looked: they are not held against it
     first_attempt_us INTEGER,              -- deadlines count from here
     away_since_us    INTEGER,              -- since when the engine has been away
     away_us          INTEGER NOT NULL,     -- how long it was in all: deadlines rest meanwhile

@@ -7,6 +7,7 @@ checkpoint and of nothing else.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -187,9 +188,19 @@ def rebuild(path: Path, log: apsw.Connection, installation: str, progress: Progr
     views.db.execute("INSERT INTO checkpoint VALUES (0, x'', ?, ?)", (installation, fingerprint()))
     views.commit(*_fold(views, log, 0, progress))
     views.close()
+    _sync(fresh)
     _remove(path)
     fresh.rename(path)
+    _sync(path.parent)
     _condemned(path).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def condemn(path: Path) -> None:

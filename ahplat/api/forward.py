@@ -14,6 +14,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from functools import lru_cache
+from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
 
@@ -36,8 +37,9 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from ahplat import limits
-from ahplat.api.problems import CONTENT_TYPE, problem
+from ahplat.api.problems import CONTENT_TYPE, PROBLEMS, problem
 
+_AGAIN_S = 1  # until a service of which nothing runs is worth another request
 _LABEL = r"([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)"
 
 HOP_BY_HOP = frozenset(
@@ -386,8 +388,11 @@ def request_headers(request: web.BaseRequest, peer: str, proto: str) -> CIMultiD
 
 def refusal(code: str, detail: str, request_id: str) -> web.Response:
     """A problem as an answer of its own, where no handler of the API is at work."""
-    status, body = problem(code, detail, request_id=request_id)
+    retry_after_s = _AGAIN_S if PROBLEMS[code].status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    status, body = problem(code, detail, request_id=request_id, retry_after_s=retry_after_s)
     fields = {hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Content-Type-Options": "nosniff"}
+    if retry_after_s:
+        fields[hdrs.RETRY_AFTER] = str(retry_after_s)
     if request_id:
         fields["X-Request-Id"] = request_id
     return web.Response(status=status, body=body, headers=fields)

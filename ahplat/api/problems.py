@@ -219,6 +219,13 @@ PROBLEMS: dict[str, Problem] = {
     "no_route": _problem(
         404, "No service answers under this name", "look at the service's url and status", "GET /v1/services"
     ),
+    "no_instance": _problem(
+        503,
+        "Nothing of the service runs at the moment",
+        "it is being repaired: ask again, or look at its status and last_error",
+        "GET /v1/services",
+        retryable=True,
+    ),
     "bad_gateway": _problem(
         502,
         "The service did not answer as HTTP has it",

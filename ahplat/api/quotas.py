@@ -46,9 +46,9 @@ def usage_of(views: Connection, tenant_id: str) -> TenantUsage:
         databases=Usage(0, quotas["max_databases"]),
         api_keys=Usage(keys.count_of(views, tenant_id), limits.KEYS_PER_TENANT),
         memory_mb=quotas["max_memory_mb"],
-        used_memory_mb=sum(row.memory_mb * row.replicas for row in running),
+        used_memory_mb=sum(row.memory_mb for row in running),
         cpu_cores=quotas["max_cpu_cores"],
-        used_cpu_cores=cpu_count(sum(row.cpu_milli * row.replicas for row in running)),
+        used_cpu_cores=cpu_count(sum(row.cpu_milli for row in running)),
         disk_gb=quotas["max_disk_gb"],
         used_disk_gb=0,  # services keep nothing; databases will
         rate_limit=quotas["api_rate_limit"],

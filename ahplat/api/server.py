@@ -309,7 +309,8 @@ class Edge:
         assert labels, "asked before"
         targets = routing.targets_of(app.views, *labels) if app.ready.is_set() else []
         if not targets:
-            return refusal("no_route", f"no service answers under {'.'.join(labels)}.{app.config.domain}", request_id)
+            code = "no_instance" if app.ready.is_set() and routing.is_routed(app.views, *labels) else "no_route"
+            return refusal(code, f"no service answers under {'.'.join(labels)}.{app.config.domain}", request_id)
         self._turn += 1
         target = targets[self._turn % len(targets)]
         proto = "https" if peer.is_secure else "http"

@@ -9,6 +9,7 @@ from ahplat.commands.services import (
     STREAM,
     ServiceCommand,
     ServiceState,
+    check_active,
     check_resources,
     load_service,
     superseded,
@@ -42,10 +43,11 @@ def request(
     if not image:
         raise Rejected("nothing_to_deploy", "the service waits for its first build, and no image was named")
     source: ServiceRow | DeploymentRow = like or state.service
+    check_active(state.holdings)
     check_resources(source.memory_mb, source.cpu_milli, source.replicas, state.holdings)
     events = [*superseded(state, everything=False), *before]
     if like:
-        events.append(ServiceEnvRestored(like.env_version))
+        events += [*settings_back(state.service, like), ServiceEnvRestored(like.env_version)]
     events.append(
         ServiceDeployRequested(
             deployment_id=deployment_id,
@@ -62,6 +64,13 @@ def request(
         )
     )
     return events
+
+
+def settings_back(service: ServiceRow, earlier: DeploymentRow) -> list[Event]:
+    """An earlier deployment's limits become the service's own: the next restart keeps them, and quotas count them."""
+    names = ("port", "memory_mb", "cpu_milli", "health_path", "egress", "replicas")
+    changed = {name: getattr(earlier, name) for name in names if getattr(earlier, name) != getattr(service, name)}
+    return [ServiceConfigured(**changed)] if changed else []
 
 
 def refuse_open_circuit(state: ServiceState) -> None:

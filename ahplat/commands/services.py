@@ -47,6 +47,7 @@ class Holdings(Struct, frozen=True):
     cpu_milli: int
     names: frozenset[str]
     labels: frozenset[str]
+    suspended: bool  # nothing of the tenant is to begin
 
 
 class ServiceState(Struct, frozen=True):
@@ -71,10 +72,11 @@ def load_holdings(views: Connection, tenant_id: str, without: str) -> Holdings:
     return Holdings(
         quotas=load_quotas(views, tenant_id),
         services=len(rows),
-        memory_mb=sum(row.memory_mb * row.replicas for row in running),
-        cpu_milli=sum(row.cpu_milli * row.replicas for row in running),
+        memory_mb=sum(row.memory_mb for row in running),
+        cpu_milli=sum(row.cpu_milli for row in running),
         names=frozenset(row.name for row in rows),
         labels=frozenset(row.label for row in rows),
+        suspended=tenants.status_of(views, tenant_id) in ("suspended", "erased"),
     )
 
 
@@ -106,6 +108,12 @@ def check_quota(name: str, used: float, quotas: dict[str, int], unit: str) -> No
     """Raises Rejected `quota_exceeded` when `used` is more than the tenant may have."""
     if used > quotas[name]:
         raise Rejected("quota_exceeded", f"{used:g} {unit} wanted, {quotas[name]} allowed ({name})")
+
+
+def check_active(holdings: Holdings) -> None:
+    """A command that was on its way when its tenant was suspended comes too late."""
+    if holdings.suspended:
+        raise Rejected("tenant_suspended", "the tenant is suspended: nothing new is to run")
 
 
 def check_resources(memory_mb: int, cpu_milli: int, replicas: int, holdings: Holdings) -> None:
@@ -154,6 +162,7 @@ def load_creation(views: Connection, command: CreateService) -> Holdings:
 
 def create(state: Holdings, command: CreateService) -> list[Event]:
     wanted = command.created
+    check_active(state)
     check_name(wanted.name, wanted.label, state)
     check_quota("max_services", state.services + 1, state.quotas, "services")
     check_quota("max_env_vars_per_service", len(command.env), state.quotas, "variables")

@@ -52,6 +52,9 @@ async def _wait_one(task: Task[Any], instance: Instance, check: Check) -> Instan
 
 
 async def _crashed(task: Task[Any], seen: Instance) -> Failed:
+    """Why it ended. Raises Unavailable where that may be the engine's own end: then it is started again."""
+    if task.interrupted:
+        raise Unavailable("engine_interrupted", "the engine was away, and the instance ended, maybe with it")
     tail = await _tail(task, seen)
     if seen.oom_killed:
         return Failed("out_of_memory", "the instance was killed for using more memory than memory_mb allows", tail)

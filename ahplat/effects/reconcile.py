@@ -143,6 +143,7 @@ class Reconciler:
             finally:
                 soon.cancel()
                 self._watched = False
+                self.runner.interrupted()
             await asyncio.sleep(limits.ENGINE_PROBE_S)
             await self.runner.engine_back()
 

@@ -89,6 +89,11 @@ class Runner:
         """Whether the engine is known to be away: then nothing begins."""
         return self._probing is not None
 
+    def interrupted(self) -> None:
+        """The engine was away, however briefly: what ended meanwhile may have ended with it."""
+        for task in self._tasks.values():
+            task.interrupted = True
+
     async def is_engine_away(self) -> bool:
         """Asks the engine, after a call of it failed. While it is away, nothing begins."""
         if not self.engine_away and not (await self.platform.engine.status()).available:
@@ -210,7 +215,7 @@ class Runner:
         """Whether it was tried often enough, and long enough where it cannot fail."""
         now_us = self.platform.clock.now_us()
         is_old = now_us - (work.first_attempt_us or now_us) > limits.PARK_AFTER_S * 1_000_000
-        return work.attempt >= (limits.ATTEMPTS if effect.fail or is_old else limits.ATTEMPTS_AT_MOST)
+        return work.tries >= (limits.ATTEMPTS if effect.fail or is_old else limits.ATTEMPTS_AT_MOST)
 
     async def _give_up(self, task: Task[Any], effect: Effect) -> None:
         work = task.work
@@ -241,7 +246,7 @@ class Runner:
         try:
             await self._clean_up(task, effect)
         except Unavailable as unavailable:
-            if task.work.attempt < limits.ATTEMPTS or await self.is_engine_away():
+            if task.work.tries < limits.ATTEMPTS or await self.is_engine_away():
                 return await self._again(task, unavailable)
             logger.warning("%s: failed, and not all is cleaned up: %s", task.work.subject, unavailable)
         failed = error if isinstance(error, Failed) else Failed(error.code, error.detail)

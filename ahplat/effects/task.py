@@ -70,6 +70,7 @@ class Task(Generic[I]):
         self.deadline_us = deadline_us
         self.correlation = correlation
         self.called_off = asyncio.Event()
+        self.interrupted = False  # the engine was away since it began, however briefly
 
     @property
     def subject(self) -> str:

@@ -25,6 +25,7 @@ LOOKED_AT = (
     "/v1/services/{service_id}/stop",
 )  # one with a body, one without; the others with more time
 FIELDS = bodies.fields()
+STRUCTS = [route for route in bodies.WITH_BODY if any(field.route == route for field in FIELDS)]
 CREATE = next(route for route in bodies.WITH_BODY if route.path == "/v1/services")
 KNOWN = {"invalid_json", "validation_failed", "duplicate_key", "unknown_field", "image_invalid", "image_forbidden"}
 
@@ -95,10 +96,15 @@ async def none_is_taken(target: Target, field: Field, texts: list[str]) -> None:
     assert not target.ordered_since(before)
 
 
-@pytest.mark.parametrize("number", range(len(FIELDS)), ids=lambda number: FIELDS[number].where)
-async def test_a_field_that_is_not_of_its_type_is_pointed_at(target: Target, number: int) -> None:
+OF_ROUTES = pytest.mark.parametrize("route", STRUCTS, ids=lambda route: f"{route.method} {route.path}")
+
+
+@OF_ROUTES
+async def test_a_field_that_is_not_of_its_type_is_pointed_at(target: Target, route: Route) -> None:
     """Every sixth of the values, another sixth for the next field; all of them are tried with the embedded tests."""
-    await none_is_taken(target, FIELDS[number], list(bodies.wrong(FIELDS[number].type))[number % 6 :: 6])
+    for number, field in enumerate(FIELDS):
+        if field.route == route:
+            await none_is_taken(target, field, list(bodies.wrong(field.type))[number % 6 :: 6])
 
 
 @pytest.mark.embedded
@@ -128,10 +134,14 @@ async def test_a_field_that_is_there_twice_is_pointed_at(target: Target) -> None
         assert (answer.code, answer.pointers) == ("duplicate_key", [f"/{field.name}"])
 
 
-@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.where)
-async def test_a_field_at_its_limits_is_taken(target: Target, field: Field) -> None:
-    if field.name in ("confirm", "deployment_id") or field.route.path.endswith("/data"):
-        return  # which want one value only
+@OF_ROUTES
+async def test_fields_at_their_limits_are_taken(target: Target, route: Route) -> None:
+    for field in FIELDS:
+        if field.route == route and field.name != "deployment_id" and not route.path.endswith("/data"):
+            await limits_are_taken(target, field)
+
+
+async def limits_are_taken(target: Target, field: Field) -> None:
     for number, value in enumerate(bodies.TEXTS.get(field.name) or bodies.right(field.type)):
         if value == "pending" and field.route.path.endswith("/deploy"):
             continue

@@ -222,21 +222,16 @@ async def test_no_query_of_many_brings_about_anything_but_an_answer(curious: Ten
         "Content-Encoding: \udcff",
     ],
 )
-@pytest.mark.parametrize("path", ["/v1/services", "/v1/events", "/v1/system/bootstrap-token/validate"])
-async def test_no_header_field_breaks_anything_or_becomes_another(
-    site: Site, curious: Tenant, path: str, field: str
-) -> None:
-    method = "POST" if path.endswith("validate") else "HEAD" if path.endswith("events") else "GET"
-    text = (
-        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {curious.key}\r\nConnection: close\r\n"
-    )
-    answer = await site.raw(f"{text}{field}\r\n\r\n".encode("utf-8", "surrogateescape"))
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status = int(head.split()[1])
-    assert status < 500, answer
-    assert b"\r\nevil:" not in head.lower() and b"\nevil" not in head.lower()
-    if status >= 400 and body:
-        assert json.loads(body)["status"] == status
+async def test_no_header_field_breaks_anything_or_becomes_another(site: Site, curious: Tenant, field: str) -> None:
+    for line in ("GET /v1/services", "HEAD /v1/events", "POST /v1/system/bootstrap-token/validate"):
+        text = f"{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {curious.key}\r\nConnection: close\r\n"
+        answer = await site.raw(f"{text}{field}\r\n\r\n".encode("utf-8", "surrogateescape"))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status = int(head.split()[1])
+        assert status < 500, answer
+        assert b"\r\nevil:" not in head.lower() and b"\nevil" not in head.lower()
+        if status >= 400 and body:
+            assert json.loads(body)["status"] == status
     assert await is_well(site)
 
 

@@ -103,25 +103,17 @@ async def test_a_list_has_100_rows_unless_more_are_wanted_and_activity_50(site: 
     assert len((await acme.get("/v1/activity?limit=200")).json) > 120
 
 
-@pytest.mark.parametrize("junk", ["0", "201", "-1", "1.5", "x", "", "1e2", "9" * 30, "%00", "+1"])
-@pytest.mark.parametrize("path", ["/v1/services", "/v1/auth/keys", "/v1/activity", "/v1/events?after=0"])
-async def test_a_limit_is_a_number_from_1_to_200(site: Site, path: str, junk: str) -> None:
-    acme = await first_tenant(site)
-    answer = await acme.get(f"{path}{'&' if '?' in path else '?'}limit={junk}", Accept="application/json")
-    assert (answer.status, answer.code, answer.pointers) == (400, "validation_failed", ["/query/limit"])
+@pytest.mark.parametrize("path", ["/v1/services?", "/v1/auth/keys?", "/v1/activity?", "/v1/events?after=0&"])
+async def test_a_limit_is_a_number_from_1_to_200(site: Site, acme: Tenant, path: str) -> None:
+    for junk in ("0", "201", "-1", "1.5", "x", "", "1e2", "9" * 30, "%00", "+1"):
+        answer = await acme.get(f"{path}limit={junk}", Accept="application/json")
+        assert (answer.status, answer.code, answer.pointers) == (400, "validation_failed", ["/query/limit"])
 
 
-async def first_tenant(site: Site) -> Tenant:
-    """The same for all that only ask nonsense."""
-    kept = site.__dict__.setdefault("first_tenant", None) or await site.register()
-    site.__dict__["first_tenant"] = kept
-    return kept
-
-
-@pytest.mark.parametrize("junk", ["-1", "x", "1.5", "9" * 30, ""])
-async def test_an_offset_is_a_number(site: Site, junk: str) -> None:
-    answer = await (await first_tenant(site)).get(f"/v1/services?offset={junk}")
-    assert (answer.status, answer.pointers) == (400, ["/query/offset"])
+async def test_an_offset_is_a_number(site: Site, acme: Tenant) -> None:
+    for junk in ("-1", "x", "1.5", "9" * 30, ""):
+        answer = await acme.get(f"/v1/services?offset={junk}")
+        assert (answer.status, answer.pointers) == (400, ["/query/offset"])
 
 
 async def test_a_cursor_is_of_its_list_and_its_tenant_only(site: Site, acme: Tenant) -> None:
@@ -155,16 +147,10 @@ async def test_filters_take_only_what_there_is(site: Site, acme: Tenant) -> None
     assert len((await acme.get("/v1/activity?resource_type=service")).json) == 1
 
 
-@pytest.mark.parametrize("since", ["0", "1700000000", "2023-11-14T22:13:20Z", "2023-11-14T22:13:20%2B01:00"])
-async def test_since_is_unix_seconds_or_rfc_3339(site: Site, since: str) -> None:
-    acme = await first_tenant(site)
-    assert (await acme.get(f"/v1/activity?since={since}")).json
-    assert (await acme.get(f"/v1/activity?since={since.replace('%2B', '+')}")).json
-
-
-@pytest.mark.parametrize(
-    "junk", ["x", "-1", "2023-11-14", "2023-11-14T22:13:20", "9" * 20, "9999-12-31T23:59:59-23:59x"]
-)
-async def test_any_other_since_is_refused(site: Site, junk: str) -> None:
-    answer = await (await first_tenant(site)).get(f"/v1/activity?since={junk}")
-    assert (answer.status, answer.code, answer.pointers) == (400, "validation_failed", ["/query/since"])
+async def test_since_is_unix_seconds_or_rfc_3339(site: Site, acme: Tenant) -> None:
+    moments = ["0", "1700000000", "2023-11-14T22:13:20Z", "2023-11-14T22:13:20%2B01:00", "2023-11-14T22:13:20+01:00"]
+    for since in moments:
+        assert (await acme.get(f"/v1/activity?since={since}")).json, since
+    for junk in ("x", "-1", "2023-11-14", "2023-11-14T22:13:20", "9" * 20, "9999-12-31T23:59:59-23:59x"):
+        answer = await acme.get(f"/v1/activity?since={junk}")
+        assert (answer.status, answer.code, answer.pointers) == (400, "validation_failed", ["/query/since"]), junk

@@ -1,6 +1,5 @@
 """How often one may ask: per tenant and in all, with wrong keys, and to register."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -114,7 +113,8 @@ async def test_open_streams_are_no_requests(limited: Site) -> None:
 
 
 async def test_limits_can_be_turned_off(site: Site, acme: Tenant) -> None:
-    answers = await asyncio.gather(*(acme.get("/v1/tenant") for _ in range(250)))
+    await site.operator.patch(f"/v1/tenants/{acme.id}/quotas", {"api_rate_limit": 1})
+    answers = [await acme.get("/v1/tenant") for _ in range(5)]
     assert {answer.status for answer in answers} == {200}
     assert "RateLimit" not in answers[0].headers
     assert "limits_left" not in (await acme.get("/v1/whoami")).json

@@ -29,6 +29,7 @@ from tests.commands.given import (
     MINE,
     OTHER_SERVICE,
     SERVICE,
+    TENANT,
     given,
     of,
     then,
@@ -43,8 +44,9 @@ def roll_back(to: str = "", deployment_id: str = "new") -> RollBack:
     return RollBack(**MINE, deployment_id=deployment_id, to=to)
 
 
-def then_back_to(image: str) -> ServiceDeployRequested:
-    _, event = then_accepted(ServiceEnvRestored, ServiceDeployRequested)
+def then_back_to(image: str, changed: tuple[type[Event], ...] = ()) -> ServiceDeployRequested:
+    *_, event = then_accepted(*changed, ServiceEnvRestored, ServiceDeployRequested)
+    assert isinstance(event, ServiceDeployRequested)
     assert event.image == image
     return event
 
@@ -144,8 +146,25 @@ def test_a_rollback_brings_the_limits_back() -> None:
     given(ServiceConfigured(port=9, memory_mb=99, cpu_milli=99, health_path="/99", egress="internet", replicas=1))
     redeployed("d2", 2)
     when(roll_back())
-    found = then_back_to("web@sha256:d1")
+    found = then_back_to("web@sha256:d1", (ServiceConfigured,))
     assert {name: getattr(found, name) for name in settings} == settings
+
+
+def test_limits_that_came_back_are_the_services_own_and_count() -> None:
+    a_running_service(memory_mb=4000)
+    given(ServiceConfigured(memory_mb=100))
+    redeployed("d2", 2, memory_mb=100)
+    when(roll_back())
+    then_back_to("web@sha256:d1", (ServiceConfigured,))
+    assert [row.memory_mb for row in services.held_by(world().views.db, TENANT)] == [4000]
+
+
+def test_what_serves_counts_until_smaller_settings_are_deployed() -> None:
+    a_running_service(memory_mb=4000)
+    given(ServiceConfigured(memory_mb=100))
+    assert [row.memory_mb for row in services.held_by(world().views.db, TENANT)] == [4000]
+    redeployed("d2", 2, memory_mb=100)
+    assert [row.memory_mb for row in services.held_by(world().views.db, TENANT)] == [100]
 
 
 def test_the_limits_that_come_back_fit_the_quotas_of_today() -> None:

@@ -253,7 +253,7 @@ class World:
 
     async def settled(self) -> None:
         """Waits until nothing is open, and nothing is being done."""
-        await self.until(lambda: not self.work and not self.runner.busy)
+        await self.until(lambda: not self.work and not self.runner.busy, every_s=0.1)
 
     async def later(self, seconds: float) -> None:
         """Time goes by."""

@@ -69,5 +69,6 @@ def tell() -> None:
     given(TenantSuspended())
     given(TenantQuieted(world().log.position, []), TenantReactivated())
     given(TenantResumed(world().log.position, []), TenantSuspended())
+    given(ServiceStopRequested())
     given(of(TenantErasureRequested(), tenant=OTHER_TENANT))
     given(of(TenantErased(world().log.position), tenant=OTHER_TENANT))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from events.event import Event
 from events.services import (
     ServiceCircuitOpened,
     ServiceConfigured,
@@ -13,6 +14,7 @@ from events.services import (
     ServiceDeployFailed,
     ServiceDeployRequested,
     ServiceDeploySuperseded,
+    ServiceDrifted,
     ServiceInstanceHealthy,
     ServiceRepaired,
     ServiceRepairRequested,
@@ -196,6 +198,20 @@ def test_variables_are_kept_as_they_were_at_every_version(world: World) -> None:
 def reached(world: World) -> list[str]:
     """The instances that answer for the service's host name."""
     return [target.instance for target in routes.targets_of(world.views.db, "web", "acme")]
+
+
+@pytest.mark.parametrize("gone", [ServiceCrashed("d1", 0, "d1-0", 1), ServiceDrifted("d1", "missing", 0, "d1-0")])
+def test_no_request_goes_to_what_was_seen_to_be_gone(world: World, gone: Event) -> None:
+    a_running_service(replicas=2)
+    given(gone)
+    assert reached(world) == ["d1-1"]
+
+
+def test_a_service_of_which_nothing_runs_keeps_its_name(world: World) -> None:
+    a_running_service()
+    given(ServiceCrashed("d1", 0, "d1-0", 1))
+    assert reached(world) == []
+    assert routes.is_routed(world.views.db, "web", "acme")
 
 
 def test_requests_go_to_what_is_healthy(world: World) -> None:
