@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ahplat.writer import COMMIT_BOUNDS_S
+from ahplat.statistics import COMMIT_BOUNDS_S
 from events.log import head
 from projections import todo
 from projections.views import read_checkpoint

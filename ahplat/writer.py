@@ -23,7 +23,6 @@ The invariant: a future that was resolved with a result belongs to events that a
 import asyncio
 import queue
 import threading
-from bisect import bisect_left
 from collections.abc import Callable
 
 import apsw
@@ -37,6 +36,7 @@ from ahplat.commands.command import Command
 from ahplat.crashpoints import CrashPoints
 from ahplat.errors import AhError, Broken, PreconditionFailed, Rejected, Unavailable, Unknown
 from ahplat.sealing import Keyring
+from ahplat.statistics import Statistics
 from events.event import Event, Meta, Recorded
 from events.log import EventLog, Expected, VersionConflict, read_command, read_command_secret
 from projections.views import DAMAGE, Views, catch_up
@@ -72,22 +72,6 @@ class Done(Struct, frozen=True):
     answer: Answer
     replayed: bool = False
     secret_expired: bool = False
-
-
-COMMIT_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
-
-
-class Statistics(Struct):
-    """What the writer counts; metrics read this and nothing else."""
-
-    batches: int = 0
-    commands: int = 0
-    events: int = 0
-    rejected: int = 0
-    largest_batch: int = 0
-    replayed: int = 0  # commands answered from an idempotency key
-    commit_s: float = 0.0  # in all
-    commits_within: list[int] = msgspec.field(default_factory=lambda: [0] * (len(COMMIT_BOUNDS_S) + 1))
 
 
 class Request(Struct, frozen=True):
@@ -268,7 +252,9 @@ class Writer:
         if facts:
             self._crash.reached("between-commits")
         self._commit_views()
-        self._count(results, facts)
+        replayed = sum(isinstance(result, Done) and result.replayed for result in results)
+        refused = sum(isinstance(result, Exception) for result in results)
+        self.statistics.decided(len(results), refused, replayed, len(facts))
         return results, facts
 
     def _begin(self) -> None:
@@ -352,8 +338,7 @@ class Writer:
         except apsw.Error as error:
             raise Unknown("outcome_unknown", f"COMMIT of the log failed: {error}") from error
         took_s = self._clock.monotonic() - started
-        self.statistics.commit_s += took_s
-        self.statistics.commits_within[bisect_left(COMMIT_BOUNDS_S, took_s)] += 1
+        self.statistics.committed(took_s)
 
     def _commit_views(self) -> None:
         try:
@@ -367,15 +352,6 @@ class Writer:
     def _rollback(self) -> None:
         self.views.rollback()
         self.log.rollback()
-
-    def _count(self, results: list[Result], facts: list[Fact]) -> None:
-        statistics = self.statistics
-        statistics.batches += 1
-        statistics.commands += len(results)
-        statistics.events += len(facts)
-        statistics.rejected += sum(isinstance(result, Exception) for result in results)
-        statistics.replayed += sum(isinstance(result, Done) and result.replayed for result in results)
-        statistics.largest_batch = max(statistics.largest_batch, len(results))
 
 
 def _stopping() -> Unavailable:

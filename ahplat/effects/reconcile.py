@@ -149,14 +149,14 @@ class Reconciler:
 
     async def _look(self) -> None:
         """Looks at what was hinted at, and at everything when that has its time; soon, where a look broke off."""
-        clock = asyncio.get_running_loop().time
-        due = clock()
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         while True:
             self._wake.clear()
             try:
-                if self._everything or clock() >= due:
+                if self._everything or loop.time() >= due:
                     self._everything = False
-                    due = clock() + self.every_s * random.uniform(0.8, 1.2)  # noqa: S311 — no secret
+                    due = loop.time() + self.every_s * random.uniform(0.8, 1.2)  # noqa: S311 — no secret
                     await self.look_at_all()
                 while self._hinted:
                     self._hinted.pop(service_id := next(iter(self._hinted)))
@@ -164,7 +164,7 @@ class Reconciler:
             except Unavailable as error:
                 logger.info("not looked at: %s", error)
                 await self.runner.engine_back()
-                due = clock() + limits.ENGINE_PROBE_S
+                due = loop.time() + limits.ENGINE_PROBE_S
             except Exception:
                 logger.exception("a look broke off")
             with suppress(TimeoutError):

@@ -66,13 +66,16 @@ def _work_elsewhere(task: Task[TenantErasureRequested]) -> bool:
     return any(work.tenant_id == task.subject and work.subject != task.work.subject for work in open_work)
 
 
+REFUSALS = ("service_not_found", "circuit_open", "nothing_to_deploy", "quota_exceeded", "tenant_suspended")
+
+
 async def _order(task: Task[Intent], command: Command) -> bool:
     """A command on behalf of the intent. False where it is refused: what is done, gone or forbidden by now stays so."""
     task.check()
     try:
         await task.platform.writer.submit(command, actor="system", cause=task.work.intent, correlation=task.correlation)
     except Rejected as rejected:
-        if rejected.code not in ("service_not_found", "circuit_open", "nothing_to_deploy", "quota_exceeded"):
+        if rejected.code not in REFUSALS:
             raise
         return False
     return True

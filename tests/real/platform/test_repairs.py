@@ -36,8 +36,9 @@ def position(service: Service) -> int:
 def test_a_container_that_was_killed_runs_again(service: Service, sdk: docker.DockerClient) -> None:
     before = position(service)
     service.container(sdk).kill()
-    eventually(lambda: service.get().status == 503)
-    assert service.get().json["code"] == "no_instance"
+    eventually(lambda: position(service) > before)
+    meanwhile = service.get()
+    assert (meanwhile.status, meanwhile.json["code"]) == (503, "no_instance")
     crashed, *_ = repaired(service, before)
     assert crashed["type"] == "service.crashed"
     assert (crashed["data"]["exit_code"], crashed["data"]["crash_count"]) == (137, 1)
