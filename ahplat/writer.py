@@ -1,10 +1,11 @@
 """The writer: the one thread that decides, appends and projects. Group commit without a timer.
 
-Theory of operation. Requests wait in a queue. The thread takes one, drains what else is there (bounded), opens one
-transaction in the log and one in the views, and for each request in turn: looks whether its idempotency key was answered
-before, loads the state through its own views connection (which sees what the requests before it did), decides, appends,
-projects, and has the answer rendered from the views. Then COMMIT of the log, then COMMIT of the views: that order and
-never the other, for views can be made from the log. Then one call into the loop resolves everybody.
+Theory of operation. Requests wait in a queue; those of one turn of the loop come into it together, so that the thread
+does not begin with the first alone. The thread takes one, drains what else is there (bounded), opens one transaction in
+the log and one in the views, and for each request in turn: looks whether its idempotency key was answered before, loads
+the state through its own views connection (which sees what the requests before it did), decides, appends, projects, and
+has the answer rendered from the views. Then COMMIT of the log, then COMMIT of the views: that order and never the other,
+for views can be made from the log. Then one call into the loop resolves everybody.
 
 What may go wrong, and what then:
 

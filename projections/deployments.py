@@ -13,7 +13,6 @@ from events.services import (
     ServiceDeployFailed,
     ServiceDeployRequested,
     ServiceDeploySuperseded,
-    ServiceDrained,
     ServiceInstanceHealthy,
     ServiceRepaired,
     ServiceRouted,
@@ -111,6 +110,11 @@ def healthy(db: Connection, _: Recorded, event: ServiceInstanceHealthy) -> None:
 
 
 def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
+    """What served before serves no longer, whether or not anybody comes to drain it."""
+    db.execute(
+        "UPDATE deployment SET status = 'stopped' WHERE service_id = ? AND status IN ('running', 'crashed')",
+        (at.subject,),
+    )
     db.execute(
         "UPDATE deployment SET status = 'running', completed_at = ? WHERE deployment_id = ?",
         (at.at_s, event.deployment_id),
@@ -162,15 +166,6 @@ def repaired(db: Connection, _: Recorded, event: ServiceRepaired) -> None:
         )
 
 
-def drained(db: Connection, at: Recorded, event: ServiceDrained) -> None:
-    """What served before has ended."""
-    db.execute(
-        "UPDATE deployment SET status = 'stopped' WHERE service_id = ? AND deployment_id <> ?"
-        " AND status IN ('running', 'crashed')",
-        (at.subject, event.deployment_id),
-    )
-
-
 def all_ended(db: Connection, at: Recorded, _: Event) -> None:
     db.execute(
         "UPDATE deployment SET status = 'stopped' WHERE service_id = ? AND status IN ('running', 'crashed')",
@@ -189,7 +184,6 @@ APPLY = {
     ServiceDeployCancelled: cancelled,
     ServiceCrashed: crashed,
     ServiceRepaired: repaired,
-    ServiceDrained: drained,
     ServiceStopped: all_ended,
     ServiceDeleteRequested: all_ended,
 }

@@ -35,7 +35,7 @@ from events.services import (
     ServiceWorkSuperseded,
     Target,
 )
-from events.tenants import TenantResumed
+from events.tenants import TenantResumed, TenantSuspended
 
 TABLES = read_sql(__file__)
 
@@ -339,6 +339,15 @@ def circuit_reset(db: Connection, at: Recorded, _: Event) -> None:
     _update(db, at, ", circuit_open = 0, crash_count = 0")
 
 
+def tenant_suspended(db: Connection, at: Recorded, _: TenantSuspended) -> None:
+    """What is to run by then, whatever becomes of it before it is stopped."""
+    db.execute(
+        "INSERT OR IGNORE INTO paused SELECT tenant_id, service_id FROM service"
+        " WHERE tenant_id = ? AND desired = 'running'",
+        (at.tenant,),
+    )
+
+
 def tenant_resumed(db: Connection, at: Recorded, event: TenantResumed) -> None:
     db.executemany(
         "DELETE FROM paused WHERE tenant_id = ? AND service_id = ?",
@@ -375,5 +384,6 @@ APPLY = {
     ServiceWorkSuperseded: touched,
     ServiceCircuitOpened: circuit_opened,
     ServiceCircuitReset: circuit_reset,
+    TenantSuspended: tenant_suspended,
     TenantResumed: tenant_resumed,
 }

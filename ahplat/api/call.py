@@ -205,9 +205,7 @@ class Call:
 
         The writer looks first of all, but a handler may find that what the command was about is gone by now.
         """
-        if self.principal.kind == "anonymous" or self.request.method in ("GET", "HEAD"):
-            return None
-        key = self._key(keeps_secret=True)
+        key = None if self.request.method in ("GET", "HEAD") else self._key(keeps_secret=True)
         found = answered(self.app.log, self.app.keyring, key, self.app.clock.now_us()) if key else None
         if isinstance(found, Rejected):
             raise found

@@ -21,7 +21,7 @@ from ahplat.api import headers, problems
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
 from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply
-from ahplat.api.forward import Forwarder, refusal, target_host, tell_to_go_on
+from ahplat.api.forward import Forwarder, abort, refusal, target_host, tell_to_go_on
 from ahplat.api.peer import peer_of
 from ahplat.api.rates import Rates
 from ahplat.api.route import Route, Tree
@@ -93,6 +93,9 @@ class Edge:
             if isinstance(error, DAMAGE):
                 self._app.broken(error)
             logger.exception("request %s: %s %s broke", request_id, request.method, path)
+            if request.writer.output_size:
+                abort(request)
+                raise ConnectionError("an answer had begun") from error
             reply = self._problem(call, route, AhError("internal", "something broke on our side"))
         finally:
             self.in_flight -= counted

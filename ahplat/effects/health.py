@@ -35,9 +35,11 @@ class Check(Struct, frozen=True):
 
 async def _wait_one(task: Task[Any], instance: Instance, check: Check) -> Instance:
     poll_s, slowest_s = limits.HEALTH_POLL_S
-    why = "it was not looked at yet"
+    why, is_late = "", False
     clock, timeout_s = task.platform.clock, task.platform.deploy_timeout_s
-    while clock.now_us() < check.since_us + timeout_s * 1e6:
+    limit_us = check.since_us + timeout_s * 1e6
+    while not is_late:  # the last look comes when the time is over: what ended meanwhile has crashed
+        is_late = clock.now_us() >= limit_us
         seen = await task.step(task.engine.inspect, instance.id)
         if seen is None:
             raise Failed("vanished", "the instance was removed from the engine while it was becoming healthy")
@@ -46,7 +48,7 @@ async def _wait_one(task: Task[Any], instance: Instance, check: Check) -> Instan
         why = await task.unless_called_off(unhealthy(seen, check, (clock.now_us() - check.since_us) / 1e6))
         if not why:
             return seen
-        await task.pause(poll_s)
+        await task.pause(min(poll_s, max(0.0, limit_us - clock.now_us()) / 1e6))
         poll_s = min(slowest_s, poll_s * 1.5)
     raise Failed("unhealthy", f"not healthy within {timeout_s:g} s: {why}", await _tail(task, instance))
 

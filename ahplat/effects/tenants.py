@@ -21,7 +21,9 @@ from projections import services, tenants, todo
 
 
 async def quiet(task: Task[TenantSuspended]) -> list[Event]:
-    """Stops all that runs of a suspended tenant."""
+    """Stops all that runs of a suspended tenant; nothing, where it is back before that."""
+    if tenants.status_of(task.platform.views, task.subject) == "active":
+        return [TenantQuieted(task.work.intent, [])]
     stopped = [
         row.service_id
         for row in services.list_of(task.platform.views, task.subject)

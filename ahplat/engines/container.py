@@ -63,7 +63,7 @@ def host_config(spec: Spec, volumes: Iterable[str], runtime: str) -> dict[str, o
         "Tmpfs": tmpfs(volumes),
         "Privileged": False,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true"],
+        "SecurityOpt": ["no-new-privileges=true"],
         "RestartPolicy": {"Name": "no"},
         "PublishAllPorts": False,
         "NetworkMode": spec.network.name,

@@ -140,6 +140,7 @@ async def test_a_key_that_is_revoked_is_refused_at_once(site: Site, acme: Tenant
 
 async def test_a_key_that_dies_while_its_body_is_on_the_way_does_nothing(site: Site, acme: Tenant) -> None:
     other = await site.another_key(acme)
+    assert (await other.get("/v1/tenant")).status == 200
     arrived = asyncio.Event()
 
     async def slowly():  # type: ignore[no-untyped-def]

@@ -157,6 +157,8 @@ async def test_another_path_method_or_tenant_makes_it_another_command(site: Site
     service = await acme.post("/v1/services", {"name": "web"}, **KEY)
     assert (await other.post("/v1/services", {"name": "web"}, **KEY)).json["id"] != service.json["id"]
     path = f"/v1/services/{service.json['id']}"
+    assert (await acme.post("/v1/services?x=1", {"name": "web"}, **KEY)).code == "name_taken"
+    assert (await acme.post("/v1/services?", {"name": "web"}, **KEY)).json == service.json
     for answer in (
         await acme.post(f"{path}/env", {"name": "web"}, **KEY),
         await acme.patch(path, {"name": "web"}, **KEY),

@@ -221,6 +221,17 @@ async def test_the_list_is_newest_first_without_a_cursor_and_oldest_first_after_
     assert await log_of(acme, everything[1]["position"]) == everything[2:]
 
 
+async def test_what_is_on_the_disk_is_listed_only_once_its_commit_was_told_of(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its position would be a cursor past the end, for as long as the views take to commit."""
+    await write(acme, await acme.service(image=""), 2)
+    everything = await log_of(acme)
+    monkeypatch.setattr(site.app.hub, "position", site.position - 1)
+    assert await log_of(acme) == everything[:-1]
+    assert (await acme.get("/v1/events", Accept="application/json")).json == everything[-2::-1]
+
+
 async def test_nothing_secret_is_in_it(site: Site, acme: Tenant) -> None:
     await acme.service("vault", env={"TOKEN": "hunter2-in-the-event"})
     text = (await acme.get("/v1/events?after=0&limit=200", Accept="application/json")).body
@@ -277,6 +288,20 @@ async def test_who_takes_nothing_is_let_go(site: Site, acme: Tenant, monkeypatch
             taken = (taken + piece)[-5:]
     assert taken != b"0\r\n\r\n"  # so nobody takes it for the whole
     deaf.close()
+
+
+async def test_a_stream_that_breaks_is_cut_and_not_ended(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await acme.service(image="")
+    async with acme.stream() as stream:
+        await frame(stream)
+        monkeypatch.setattr(site.app.hub, "take", lambda _: 1 / 0)
+        with caplog.at_level("CRITICAL"):
+            await write(acme, service, 1)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await ends(stream)
+    assert open_streams(acme) == 0
 
 
 async def test_a_client_that_goes_is_forgotten(site: Site, acme: Tenant) -> None:

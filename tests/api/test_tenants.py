@@ -119,7 +119,7 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
         for fixed in ({}, {"service_id": mine["id"]} if "{service_id}/" in route.path else {}):
             known = await acme.ask(route.method, route.path.format(**ids | fixed), body)
             unknown = await acme.ask(route.method, route.path.format(**dict.fromkeys(ids, NOBODY) | fixed), body)
-            if known.status < 400:  # a command on a service of one's own
+            if fixed and known.status < 400:  # a command on a service of one's own
                 continue
             assert known.status in (404, 409), (route.path, known.body)
             assert blurred(known, ids) == blurred(unknown, ids), route.path

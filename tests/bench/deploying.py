@@ -65,8 +65,9 @@ def compared(kind: Kind, folder: Path, rounds: int) -> Figure:
 
 def installation_of(data: Path) -> str:
     """What instances of the server whose data is there are labelled with."""
-    with open_reader(data / "views.db") as views:
-        checkpoint = read_checkpoint(views)
+    views = open_reader(data / "views.db")
+    checkpoint = read_checkpoint(views)
+    views.close()
     assert checkpoint
     return checkpoint.installation
 

@@ -24,18 +24,22 @@ def figures(folder: Path, quick: bool) -> Iterator[Figure]:
 
 def read_and_decode(path: Path) -> float:
     """Seconds."""
-    with open_reader(path) as log:
-        began, position = time.perf_counter(), 0
-        while chunk := read_all(log, position, CHUNK):
-            for at in chunk:
-                decode(at.type, at.data)
-            position = chunk[-1].position
-        return time.perf_counter() - began
+    log = open_reader(path)
+    began, position = time.perf_counter(), 0
+    while chunk := read_all(log, position, CHUNK):
+        for at in chunk:
+            decode(at.type, at.data)
+        position = chunk[-1].position
+    took_s = time.perf_counter() - began
+    log.close()
+    return took_s
 
 
 def rebuilt(folder: Path) -> float:
     """Seconds."""
-    with open_reader(folder / "events.db") as log:
-        began = time.perf_counter()
-        rebuild(folder / "views.db", log, history.INSTALLATION, lambda done, total: None)
-        return time.perf_counter() - began
+    log = open_reader(folder / "events.db")
+    began = time.perf_counter()
+    rebuild(folder / "views.db", log, history.INSTALLATION, lambda done, total: None)
+    took_s = time.perf_counter() - began
+    log.close()
+    return took_s

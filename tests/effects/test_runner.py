@@ -67,7 +67,7 @@ async def test_one_attempt_at_a_time_for_one_service(world: World) -> None:
     world.engine.lag_s["list"] = 1
     await world.create(replicas=2)
     for n in range(30):
-        await (world.deploy("web:1"), world.stop(), world.start())[n % 3]
+        await (world.stop, world.start, world.deploy)[n % 3]()
         await world.later(n % 4)
     await world.settled()
     assert counting.clashes == []
@@ -169,6 +169,7 @@ async def test_a_fault_of_ours_where_the_outcome_is_recorded_is_tried_again_with
 
 
 async def test_work_waits_while_the_engine_is_away(world: World) -> None:
+    await world.later(5)
     world.engine.away = True
     await world.create()
     await world.later(3_000)

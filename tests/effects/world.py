@@ -11,6 +11,7 @@ successor over the same host. Two images: `web:1` answers, `dead:1` never listen
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from projections.todo import TodoRow
 from projections.views import digests, open_views
 from tests.effects.virtual import START_US, LoopClock, VirtualLoop
 from tests.engines.simulated import Behaviour, SimulatedEngine, SimulatedHost
+from tests.folders import memory_folder
 
 TENANT = "a" * 32
 INSTALLATION = "f" * 32
@@ -87,6 +89,8 @@ class World:
         self.deploy_timeout_s = 60.0
         self.crash = CrashPoints()
         self._changed = asyncio.Event()
+        for name, content in _new_files().items():
+            (folder / name).write_bytes(content)
         self.open()
 
     # the server
@@ -192,8 +196,8 @@ class World:
             "egress": "none",
             "replicas": 1,
         }
-        created = ServiceCreated(name=name, label=name, image=image, **(wanted | settings))
         tenant_id = settings.pop("tenant_id", TENANT)
+        created = ServiceCreated(name=name, label=name, image=image, **(wanted | settings))
         seal = self.keyring.seal
         sealed = {
             key: seal(tenant_id, f"service-{service_id}", f"env.{key}", value.encode())
@@ -342,6 +346,20 @@ class World:
             elif (intent := getattr(event, "intent", None)) is not None:
                 assert intent not in ended, f"a second outcome of {intent} at {at.position}"
                 ended.add(intent)
+
+
+@cache
+def _new_files() -> dict[str, bytes]:
+    """A new log with its keys and views, made once."""
+    with memory_folder() as made:
+        log = EventLog(made / "events.db", INSTALLATION, START_US)
+        for file in (
+            open_views(made / "views.db", log.db, INSTALLATION, lambda done, of: None),
+            Keyring(made / "keys.db", bytes(32)),
+            log,
+        ):
+            file.close()
+        return {path.name: path.read_bytes() for path in made.iterdir()}
 
 
 def listen_by(world: World, monkeypatch: Any) -> None:

@@ -63,7 +63,7 @@ def test_a_container_is_made_with_exactly_these_arguments() -> None:
             },
             "Privileged": False,
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges:true"],
+            "SecurityOpt": ["no-new-privileges=true"],
             "RestartPolicy": {"Name": "no"},
             "PublishAllPorts": False,
             "NetworkMode": "ah-tenant-ten",

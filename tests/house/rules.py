@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "ahplat": {"events", "projections", "ahplat"},
 }
 MAX_MODULE_LINES = 400
+MAX_TEST_LINES = 500
 MAX_FUNCTION_LINES = 60
 
 # Programs of their own: they run outside our process and before or without our environment, so they do these things
@@ -132,9 +133,10 @@ def init_holds_a_docstring(source: Source) -> list[str]:
 
 
 def modules_are_short(source: Source) -> list[str]:
-    """A module is comfortable under 200 lines, and ends at 400."""
+    """A module is comfortable under 200 lines, and ends at 400; one of tests, which is a list, at 500."""
     lines = len(source.text.splitlines())
-    return [f"{source.path} has {lines} lines, {MAX_MODULE_LINES} allowed"] if lines > MAX_MODULE_LINES else []
+    allowed = MAX_TEST_LINES if source.path.startswith("tests/") else MAX_MODULE_LINES
+    return [f"{source.path} has {lines} lines, {allowed} allowed"] if lines > allowed else []
 
 
 def functions_are_short(source: Source) -> list[str]:

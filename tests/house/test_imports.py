@@ -41,7 +41,8 @@ BAD = [
     ("__init__.py holds a docstring", "events/__init__.py", ""),
     ("__init__.py holds a docstring", "events/__init__.py", "from events.log import EventLog"),
     ("__init__.py holds a docstring", "tests/x/__init__.py", '"""What happened."""\nX = 1'),
-    ("modules are short", "tests/a.py", "x = 1\n" * 401),
+    ("modules are short", "ahplat/a.py", "x = 1\n" * 401),
+    ("modules are short", "tests/a.py", "x = 1\n" * 501),
     ("functions are short", "ahplat/a.py", LONG_FUNCTION),
     ("functions are short", "ahplat/a.py", "class A:\n    async " + LONG_FUNCTION.replace("\n", "\n    ") + "..."),
 ]

@@ -35,7 +35,7 @@ async def test_inspect_shows_every_setting_of_the_table(
     sizes = {"/tmp": 64, "/run": 16, "/var/run": 16, "/var/tmp": 16}
     assert host["Tmpfs"] == {path: f"{HARDENED},size={size}m" for path, size in sizes.items()}
     assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["SecurityOpt"] == ["no-new-privileges=true"]
     assert (host["RestartPolicy"]["Name"], host["Binds"], seen["Mounts"]) == ("no", None, [])
     assert not host["PortBindings"]
     assert not host["PublishAllPorts"]

@@ -18,20 +18,6 @@ from tests.real.engine.instances import a_network, a_spec, ask
 pytestmark = pytest.mark.real
 
 
-async def test_two_tenants_do_not_reach_each_other_and_one_tenant_does(
-    engine: DockerEngine, installation: str, network: Network, hello: Image
-) -> None:
-    other = a_network(installation, 2)
-    await engine.ensure_network(other)
-    one = await engine.find_or_start(a_spec(network), hello)
-    friend = await engine.find_or_start(a_spec(network, "friend"), hello)
-    stranger = await engine.find_or_start(a_spec(other), hello)
-    await asyncio.gather(ask(one, "/healthz"), ask(friend, "/healthz"), ask(stranger, "/healthz"))
-    assert (await ask(one, f"/connect?host={friend.host}&port=8000")) == "open\n"
-    assert (await ask(one, f"/connect?host={stranger.host}&port=8000")).startswith("closed")
-    assert (await ask(stranger, f"/connect?host={one.host}&port=8000")).startswith("closed")
-
-
 async def test_a_container_reaches_the_host_only_while_the_guard_is_gone(
     engine: DockerEngine, network: Network, hello: Image
 ) -> None:

@@ -24,10 +24,11 @@ def make_server(running: Parts, tmp_path_factory: pytest.TempPathFactory) -> Ite
         return made[-1]
 
     yield make
-    sdk = docker.DockerClient(base_url=running.docker_host)
     for server in made:
         server.end()
         print(server.log.read_text())
+    sdk = docker.DockerClient(base_url=running.docker_host)
+    for server in made:
         if Path(server.folder / "events.db").exists():
             wipe(sdk, server.installation)
     sdk.close()

@@ -40,7 +40,7 @@ def test_docker_shows_the_container_that_was_asked_for(tenant: Tenant, sdk: dock
     sizes = {"/tmp": 64, "/run": 16, "/var/run": 16, "/var/tmp": 16}
     assert host["Tmpfs"] == {path: f"{HARDENED},size={size}m" for path, size in sizes.items()}
     assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["SecurityOpt"] == ["no-new-privileges=true"]
     assert (host["Binds"], container.attrs["Mounts"], host["PortBindings"] or {}) == (None, [], {})
     assert host["RestartPolicy"]["Name"] == "no"
     assert container.attrs["Config"]["Image"] == f"hello@{told['image_digest']}"

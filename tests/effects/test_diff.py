@@ -1,0 +1,181 @@
+"""`diff`, a function of values: what should be, what is, and the difference in words of the log."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ahplat.effects.reconcile import Crash, Finding, Wanted, diff
+from ahplat.engines.engine import Identity, Instance
+from events.services import ServiceDrifted
+from projections.services import InstanceRow, ServiceRow
+
+EPOCH = 3
+FAST = settings(max_examples=60, deadline=None)
+
+
+def a_service(deployment_id: str | None = "d1") -> ServiceRow:
+    fields: dict[str, Any] = dict.fromkeys(ServiceRow.__struct_fields__)
+    return ServiceRow(**(fields | {"service_id": "s", "tenant_id": "t", "deployment_id": deployment_id}))
+
+
+def an_instance(replica: int, **changes: Any) -> Instance:
+    """Replica `replica` of d1 as it should be."""
+    of_identity = {key: changes.pop(key) for key in ("epoch", "deployment") if key in changes}
+    identity = Identity("i", EPOCH, "t", "s", "d1", 1, replica, 7, "spec", 1)
+    identity = msgspec.structs.replace(identity, **of_identity)
+    as_it_should = Instance(f"n{replica}.1", f"n{replica}", identity, "running", f"10.0.0.{replica}", 8000)
+    return msgspec.structs.replace(as_it_should, **changes)
+
+
+def a_row(replica: int) -> InstanceRow:
+    return InstanceRow("s", replica, "d1", f"n{replica}.1", f"10.0.0.{replica}", 8000)
+
+
+def wanted(replicas: int) -> Wanted:
+    return Wanted(a_service(), replicas, [a_row(n) for n in range(1, replicas + 1)])
+
+
+def found(*instances: Instance, replicas: int = 1, watched: bool = True) -> list[Finding]:
+    return diff(wanted(replicas), [*instances], EPOCH, watched)
+
+
+def drifted(finding: str, replica: int = 1, deployment: str = "d1", instance: str | None = None) -> ServiceDrifted:
+    return ServiceDrifted(deployment, finding, replica, f"n{replica}.1" if instance is None else instance)
+
+
+def test_when_all_is_well_nothing_is_said() -> None:
+    assert found(an_instance(1)) == []
+    assert found(an_instance(2), an_instance(1), replicas=2) == []
+    assert found(replicas=0) == []
+
+
+def test_what_ended_by_itself_has_crashed() -> None:
+    ended = an_instance(1, state="exited", host="", port=0, exit_code=3)
+    assert found(ended) == [Crash(ended)]
+
+
+def test_an_end_that_nobody_watched_is_no_crash() -> None:
+    assert found(an_instance(1, state="exited"), watched=False) == [drifted("exited")]
+
+
+def test_what_is_not_there_is_missing() -> None:
+    assert found() == [drifted("missing")]
+
+
+def test_a_replica_that_has_no_place_is_missing_too() -> None:
+    """Its repair was superseded by a deployment that failed: nothing else would ever bring it back."""
+    lacks = Wanted(a_service(), 2, [a_row(1)])
+    assert diff(lacks, [an_instance(1)], EPOCH) == [drifted("missing", 2, instance="")]
+
+
+def test_what_nobody_asked_for_is_a_stray() -> None:
+    stray = an_instance(1, id="other", deployment="d0")
+    assert found(an_instance(1), stray) == [drifted("stray", 1, "d0", "other")]
+    assert found(stray, replicas=0) == [drifted("stray", 1, "d0", "other")]
+
+
+def test_what_does_not_run_is_named_by_its_state() -> None:
+    assert found(an_instance(1, state="paused")) == [drifted("paused")]
+    assert found(an_instance(1, state="created")) == [drifted("created")]
+
+
+def test_what_answers_elsewhere_has_moved() -> None:
+    assert found(an_instance(1, host="10.0.0.99")) == [drifted("moved")]
+    assert found(an_instance(1, port=8001)) == [drifted("moved")]
+
+
+def test_what_an_earlier_life_of_the_log_made_is_told() -> None:
+    assert found(an_instance(1, epoch=EPOCH - 1)) == [drifted("foreign_epoch")]
+
+
+def test_a_service_that_never_came_to_run_wants_nothing() -> None:
+    nothing = Wanted(a_service(None), 0, [])
+    assert diff(nothing, [], EPOCH) == []
+
+
+# of any world
+
+STATES = st.sampled_from(["created", "running", "paused", "exited"])
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Wanted, list[Instance]]:
+    """What should be and what is, as they may come to differ."""
+    replicas = draw(st.integers(0, 4))
+    placed = [a_row(n) for n in range(1, replicas + 1) if draw(st.integers(0, 5))]
+    actual = []
+    for replica in range(1, 6):
+        if draw(st.booleans()):
+            changes: dict[str, Any] = {"state": draw(STATES)}
+            if draw(st.integers(0, 4)) == 0:
+                changes["epoch"] = draw(st.integers(1, 3))
+            if draw(st.integers(0, 4)) == 0:
+                changes["host"] = "10.9.9.9"
+            if draw(st.integers(0, 4)) == 0:
+                changes |= {"id": f"n{replica}.2", "deployment": draw(st.sampled_from(["d0", "d1", "d2"]))}
+            actual.append(an_instance(replica, **changes))
+    return Wanted(a_service(), replicas, placed), draw(st.permutations(actual))
+
+
+@given(worlds(), st.booleans())
+@FAST
+def test_looking_twice_says_the_same(world: tuple[Wanted, list[Instance]], watched: bool) -> None:
+    assert diff(*world, EPOCH, watched) == diff(*world, EPOCH, watched)
+
+
+@given(worlds())
+@FAST
+def test_the_order_in_which_an_engine_lists_does_not_matter(world: tuple[Wanted, list[Instance]]) -> None:
+    asked, actual = world
+
+    def words(findings: list[Finding]) -> set[str]:
+        return {str(finding) for finding in findings}
+
+    assert words(diff(asked, actual, EPOCH)) == words(diff(asked, actual[::-1], EPOCH))
+
+
+@given(worlds())
+@FAST
+def test_nothing_is_named_that_neither_the_log_nor_the_engine_knows(world: tuple[Wanted, list[Instance]]) -> None:
+    asked, actual = world
+    known = {row.instance for row in asked.placed} | {one.id for one in actual} | {""}
+    for finding in diff(asked, actual, EPOCH):
+        named = finding.instance.id if isinstance(finding, Crash) else finding.instance
+        assert named in known
+        assert isinstance(finding, Crash) or finding.deployment_id
+
+
+@given(worlds(), st.booleans())
+@FAST
+def test_each_instance_and_each_replica_is_named_at_most_once(
+    world: tuple[Wanted, list[Instance]], watched: bool
+) -> None:
+    findings = diff(*world, EPOCH, watched)
+    named = [finding.instance.id if isinstance(finding, Crash) else finding.instance for finding in findings]
+    assert len([name for name in named if name]) == len({name for name in named if name})
+
+
+@given(worlds())
+@FAST
+def test_a_repair_leaves_nothing_to_find(world: tuple[Wanted, list[Instance]]) -> None:
+    """What the repair does: every replica runs, what else there is goes, and the places are what the engine says."""
+    asked, actual = world
+    kept = {one.id: one for one in actual}
+    after = []
+    for replica in range(1, asked.replicas + 1):
+        before = kept.get(f"n{replica}.1")
+        after.append(an_instance(replica, host=before.host if before else "10.0.0.200"))
+    rows = [InstanceRow("s", one.identity.replica, "d1", one.id, one.host, one.port) for one in after]
+    assert diff(Wanted(asked.service, asked.replicas, rows), after, EPOCH) == []
+
+
+@given(worlds())
+@FAST
+def test_where_something_differs_something_is_said(world: tuple[Wanted, list[Instance]]) -> None:
+    asked, actual = world
+    should = {(row.instance, row.replica, row.host, row.port, "running", EPOCH) for row in asked.placed}
+    missing = asked.replicas - len(asked.placed)
+    is_ = {(one.id, one.identity.replica, one.host, one.port, one.state, one.identity.epoch) for one in actual}
+    assert bool(diff(asked, actual, EPOCH)) == (should != is_ or missing > 0)
