@@ -6,10 +6,11 @@ changes neither index nor signature. A sealed field is bound to tenant, stream a
 not open. The invariant: a tenant's key is on the disk before the tenant's first event is.
 """
 
+import contextlib
 import hmac
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -17,7 +18,7 @@ from msgspec import Struct
 from nacl import bindings, exceptions
 
 from ahplat import limits
-from ahplat.errors import Unreadable
+from ahplat.errors import Unavailable, Unreadable
 from events.database import open_database, read_sql, run_script
 
 KEY_BYTES = 32
@@ -119,14 +120,27 @@ def _make_master_key(path: Path) -> None:
     fresh.rename(path)
 
 
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    """Says in the platform's words that the disk is full."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise Unavailable("disk_full", "the disk is full: nothing was changed", 30) from error
+
+
 class Keyring:
     """`keys.db` and what is unwrapped of it. Safe for threads."""
 
     def __init__(self, path: Path, master: bytes) -> None:
+        """Opens the file, or makes it. Raises KeyFileBad."""
         self._lock = threading.Lock()
-        self._db = open_database(path, "FULL")
-        self._db.pragma("secure_delete", True)
-        run_script(self._db, read_sql(__file__))
+        try:
+            self._db = open_database(path, "FULL")
+            self._db.pragma("secure_delete", True)
+            run_script(self._db, read_sql(__file__))
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise KeyFileBad(f"{path} is damaged ({error}): restore it from a backup") from error
         self._cipher = best_cipher()
         self._wrap_tenant = hkdf(master, "ahplat wrap tenant keys")
         self._wrap_platform = hkdf(master, "ahplat wrap platform keys")
@@ -147,16 +161,22 @@ class Keyring:
         return key
 
     def create(self, tenant_id: str) -> None:
-        """Makes the tenant's key; it is on the disk when this returns. Takes an fsync: not for the loop's thread."""
+        """Makes the tenant's key; it is on the disk when this returns. Takes an fsync: not for the loop's thread.
+
+        Raises Unavailable where there is no room for it.
+        """
         key = os.urandom(KEY_BYTES)
         wrapped = seal(self._cipher, self._wrap_tenant, key, f"tenant {tenant_id}")
-        with self._lock:
+        with self._lock, _room():
             self._db.execute("INSERT INTO tenant_key VALUES (?, ?)", (tenant_id, wrapped))
             self._tenants[tenant_id] = key
 
     def destroy(self, tenant_id: str) -> None:
-        """Forgets the tenant's key for good: in memory, in the file, in its WAL. Nothing happens where it is gone."""
-        with self._lock:
+        """Forgets the tenant's key for good: in memory, in the file, in its WAL. Nothing happens where it is gone.
+
+        Raises Unavailable where there is no room to write that down.
+        """
+        with self._lock, _room():
             self._tenants.pop(tenant_id, None)
             self._db.execute("DELETE FROM tenant_key WHERE tenant_id = ?", (tenant_id,))
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
