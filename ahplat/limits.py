@@ -101,6 +101,7 @@ WEBSOCKET_CLOSE_S = 2.0  # that either side has to answer a close
 
 # the API
 BODY_BYTES = 1024 * 1024
+BODY_S = 30.0  # until all of a body is here
 URI_CHARS = 8_000  # path and query
 REQUEST_LINE_BYTES = 8_190  # what a longer one begins with is not even read
 HEADER_BYTES = 16_384  # of one header field

@@ -10,21 +10,23 @@ import fcntl
 import logging
 import platform
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+import apsw
 from aiohttp import web
 from apsw import Connection
 
 from ahplat import limits
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate
+from ahplat.api.connection import Server
 from ahplat.api.forward import Forwarder
 from ahplat.api.rates import Rates
 from ahplat.api.routes import ROUTES
-from ahplat.api.server import Edge, Server
+from ahplat.api.server import Edge
 from ahplat.api.stream import Hub
 from ahplat.clock import Clock, SystemClock, new_id
 from ahplat.config import Config
@@ -78,9 +80,14 @@ async def start(config: Config, engine_of: EngineOf = choose_engine, clock: Cloc
 
     Tests bring an engine and a clock of their own.
     """
+    with _usable(config.data_dir):
+        return await _start(config, engine_of, clock or SystemClock())
+
+
+async def _start(config: Config, engine_of: EngineOf, clock: Clock) -> Running:
     async with AsyncExitStack() as stack:
         stack.callback(lock_folder(config.data_dir).close)
-        app, log = _open(config, clock or SystemClock(), stack)
+        app, log = _open(config, clock, stack)
         app.engine = await engine_of(config, app.installation)
         stack.push_async_callback(app.engine.close)
         log_reader = open_reader(log.path)
@@ -95,6 +102,17 @@ async def start(config: Config, engine_of: EngineOf = choose_engine, clock: Cloc
         stack.callback(app.hub.close)  # first of all, streams let go
         running._stack = stack.pop_all()
     return running
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """Says in one line that the files cannot be read or written, whatever it is about them. Raises CannotStart."""
+    try:
+        yield
+    except (OSError, apsw.IOError, apsw.FullError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        raise CannotStart(
+            f"{folder} cannot be used ({error}): make room on its disk, and see that its files are this user's"
+        ) from error
 
 
 def lock_folder(folder: Path) -> IO[str]:

@@ -42,7 +42,7 @@ def peer_of(request: web.BaseRequest, proxies: frozenset[str]) -> Peer:
     proto, client = _last(request, "X-Forwarded-Proto"), _last(request, "X-Forwarded-For")
     is_secure = proto.lower() == "https"
     if client:
-        return Peer(throttle.network(client[: limits.ADDRESS_CHARS]), is_secure)
+        return Peer(throttle.network(without_port(client)[: limits.ADDRESS_CHARS]), is_secure)
     return Peer(address, is_secure, is_local=is_loopback)
 
 
@@ -50,6 +50,17 @@ def _last(request: web.BaseRequest, name: str) -> str:
     """What the nearest proxy added: the last element of the last field, for those before it are the client's to choose."""
     values = request.headers.getall(name, ())
     return values[-1].rpartition(",")[2].strip() if values else ""
+
+
+def without_port(address: str) -> str:
+    """An address as some proxies give it, with the port that it came from.
+
+    >>> without_port("192.0.2.7:4711"), without_port("[2001:db8::7]:4711"), without_port("2001:db8::7")
+    ('192.0.2.7', '2001:db8::7', '2001:db8::7')
+    """
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 @lru_cache(limits.ADDRESSES_CACHED)

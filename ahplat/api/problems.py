@@ -55,6 +55,7 @@ PROBLEMS: dict[str, Problem] = {
         "take it out, or leave out `Prefer: handling=strict` to have it ignored",
     ),
     "method_not_allowed": _problem(405, "The path does not have this method", "`Allow` lists the methods"),
+    "body_timeout": _problem(408, "The body did not come in time", "send the request again", retryable=True),
     "payload_too_large": _problem(413, "The body is too large", "send at most 1 MiB"),
     "uri_too_long": _problem(414, "The request line is too long", "shorten the query"),
     "encoding_unsupported": _problem(415, "The body is compressed", "send it as it is, without Content-Encoding"),

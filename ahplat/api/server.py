@@ -1,8 +1,9 @@
 """The edge: every request comes in here, and every answer goes out from here, problems included.
 
 In order: whose host is it (a service's is forwarded), which route, is the caller allowed to speak at all (https), does it
-ask too often, who is it, what may it do, is there a body of sane size, then the handler. The invariant: whatever happens,
-the caller gets one answer, every non-2xx of ours is application/problem+json, and no secret and no stack trace is in it.
+ask too often, who is it, what may it do, is there a body of sane size, are the views where a read wants them, then the
+handler. The invariant: whatever happens, the caller gets one answer, every non-2xx of ours is application/problem+json,
+and no secret and no stack trace is in it.
 """
 
 import asyncio
@@ -12,7 +13,6 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.web_protocol import RequestHandler
 from msgspec import Struct
 
 from ahplat import limits
@@ -196,7 +196,11 @@ class Edge:
             raise Rejected("encoding_unsupported", f"Content-Encoding is {encoding[:64]}, expected none")
         await tell_to_go_on(request)
         try:
-            return await request.read()
+            if request.content.is_eof():
+                return await request.read()
+            return await asyncio.wait_for(request.read(), limits.BODY_S)
+        except TimeoutError as error:
+            raise Rejected("body_timeout", f"the body did not come within {limits.BODY_S:g} s") from error
         except web.HTTPRequestEntityTooLarge as error:
             raise Rejected("payload_too_large", f"more than {limits.BODY_BYTES} bytes") from error
         except (web.HTTPException, BadHttpMessage, ValueError) as error:
@@ -336,43 +340,3 @@ class MethodNotAllowed(Rejected):
     def __init__(self, method: str, methods: list[str]) -> None:
         super().__init__("method_not_allowed", f"{method[:20]} is not one of {', '.join(methods)}")
         self.methods = methods
-
-
-class Protocol(RequestHandler):
-    """aiohttp's connection, but what is not even HTTP gets a problem too."""
-
-    __slots__ = ("_edge",)
-
-    def __init__(self, edge: Edge, manager: "Server", **options: Any) -> None:
-        super().__init__(manager, **options)
-        self._edge = edge
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if request.writer is not None and request.writer.output_size > 0:
-            raise ConnectionError("an answer had begun")
-        response = self._edge.refuse(status, exc)
-        response.force_close()
-        return response
-
-
-class Server(web.Server):
-    """aiohttp's low-level server with our Protocol: no router, no middlewares, one handler."""
-
-    def __init__(self, edge: Edge) -> None:
-        super().__init__(
-            edge.handle,
-            access_log=None,
-            auto_decompress=False,
-            max_line_size=limits.REQUEST_LINE_BYTES,
-            max_field_size=limits.HEADER_BYTES,
-        )
-        self._edge = edge
-
-    def __call__(self) -> RequestHandler:
-        return Protocol(self._edge, self, loop=self._loop, **self._kwargs)

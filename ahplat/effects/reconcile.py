@@ -174,7 +174,7 @@ class Reconciler:
     # the look
 
     async def look_at_all(self) -> None:
-        """Looks at every service, and at what protects the host. Raises Unavailable; then nothing was changed."""
+        """Looks at every service, and at what protects the host. Raises Unavailable, also where the writer is."""
         await self._guard()
         seen = [self._wanted(row) for row in services.list_all(self.platform.views)]
         actual: dict[str, list[Instance]] = {}
@@ -225,8 +225,6 @@ class Reconciler:
             await self.platform.writer.submit(report, actor="system", expected=service.version)
         except Rejected as refused:  # the world moved between the look and the report: the next look tells
             logger.info("service-%s: %s", service.service_id, refused.detail)
-        except Unavailable as error:
-            logger.warning("service-%s: %s", service.service_id, error)
 
     def _tell_of(self, actual: dict[str, list[Instance]]) -> None:
         """Instances of ours whose service is deleted or was never heard of: reported once, and left alone."""

@@ -26,6 +26,7 @@ LOOKED_AT = (
 )  # one with a body, one without; the others with more time
 FIELDS = bodies.fields()
 STRUCTS = [route for route in bodies.WITH_BODY if any(field.route == route for field in FIELDS)]
+SET_ENV = next(route for route in bodies.WITH_BODY if route.path.endswith("/env"))
 CREATE = next(route for route in bodies.WITH_BODY if route.path == "/v1/services")
 KNOWN = {"invalid_json", "validation_failed", "duplicate_key", "unknown_field", "image_invalid", "image_forbidden"}
 
@@ -154,6 +155,34 @@ async def limits_are_taken(target: Target, field: Field) -> None:
             await target.drop(answer.json["id"])
 
 
+@pytest.mark.parametrize(
+    ("values", "pointer"),
+    [
+        ({}, ""),
+        ([], ""),
+        ({f"A{n}": "" for n in range(101)}, ""),
+        ({"A": 1}, "/A"),
+        ({"A": None}, "/A"),
+        ({"OK": "1", "A-B": "1"}, "/A-B"),
+        ({"": "1"}, "/"),
+        ({"a/b~c": "1"}, "/a~1b~0c"),
+        ({"A" * 129: "1"}, f"/{'A' * 129}"),
+        ({"A": "x" * 32_769}, "/A"),
+        ({"A": "\u00e4" * 16_385}, "/A"),
+        ({"A": "a\0b"}, "/A"),
+        ({"Path": "1"}, "/Path"),
+        ({"ld_preload": "1"}, "/ld_preload"),
+        ({"LD_LIBRARY_PATH": ""}, "/LD_LIBRARY_PATH"),
+    ],
+)
+async def test_variables_that_cannot_be_set_are_pointed_at(target: Target, values: Any, pointer: str) -> None:
+    before = target.site.position
+    answer = await target.ask(SET_ENV, json.dumps(values))
+    assert (answer.status, answer.code, answer.pointers) == (400, "validation_failed", [pointer])
+    assert not target.ordered_since(before)
+    refused(await target.ask(CREATE, bodies.body(CREATE, env=json.dumps(values or 1))), f"/env{pointer}", values)
+
+
 async def test_numbers_that_a_reader_might_take_for_whole_are_not(target: Target) -> None:
     """512.0 is not 512 here: an integer stays one on its way through every client."""
     refused(await target.ask(CREATE, bodies.body(CREATE, memory_mb="512.0")), "/memory_mb", "512.0")
@@ -248,13 +277,12 @@ async def test_a_body_that_is_no_object_is_refused_by_every_command(target: Targ
 
 
 async def test_a_body_of_exactly_one_mib_is_taken_and_one_byte_more_is_not(target: Target) -> None:
-    route = next(route for route in bodies.WITH_BODY if route.path == "/v1/services/{service_id}/env")
     small = b'{"A":"1"}'
     whole = small + b" " * (limits.BODY_BYTES - len(small))
-    assert (await target.ask(route, whole)).status == 200
-    assert (await target.ask(route, whole + b" ")).code == "payload_too_large"
+    assert (await target.ask(SET_ENV, whole)).status == 200
+    assert (await target.ask(SET_ENV, whole + b" ")).code == "payload_too_large"
     for sent, status in ((whole, 200), (whole + b" ", 413)):
-        assert (await target.ask(route, in_pieces(sent))).status == status
+        assert (await target.ask(SET_ENV, in_pieces(sent))).status == status
 
 
 async def in_pieces(whole: bytes):  # type: ignore[no-untyped-def]

@@ -270,6 +270,52 @@ async def test_a_body_in_a_broken_frame_is_refused(site: Site, curious: Tenant, 
     assert await is_well(site)
 
 
+async def half_a_body(site: Site, client: Tenant, rest: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A request whose handler waits for the rest of the body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.app.port)
+    writer.write(POST.format(client.key).encode().replace(b"Connection: close\r\n", b"") + rest)
+    async with asyncio.timeout(5):
+        while not site.app.edge.in_flight:
+            await asyncio.sleep(0)
+    return reader, writer
+
+
+@pytest.mark.parametrize("late", [b"ZZ\r\n", b"1\r\n}}}", b"\x00"])
+async def test_a_frame_that_breaks_while_the_body_is_read_is_refused_too(
+    site: Site, curious: Tenant, late: bytes
+) -> None:
+    reader, writer = await half_a_body(site, curious, b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+    writer.write(late + b"\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ") and b'"bad_request"' in answer, answer
+    assert answer.count(b"HTTP/1.1 400 ") == 1
+
+
+async def test_garbage_after_a_request_does_not_spoil_it(site: Site, curious: Tenant) -> None:
+    fresh = await site.another_key(curious)  # that bcrypt has to look at: there is time for the garbage to arrive
+    text = f"POST /v1/auth/keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {fresh.key}\r\nContent-Length: 2\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.app.port)
+    writer.write(text.encode() + b"{}")
+    async with asyncio.timeout(5):
+        while not site.app.edge.in_flight:
+            await asyncio.sleep(0)
+    writer.write(b"garbage\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 201 ") and b" 400 Bad Request\r\n" in answer
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(
+    site: Site, curious: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BODY_S", 0.01)
+    reader, writer = await half_a_body(site, curious, b"Content-Length: 100\r\n\r\n{")
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert head.startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
 async def test_a_client_that_goes_before_its_body_is_there_does_no_harm(site: Site, curious: Tenant) -> None:
     before = site.position
     for _ in range(3):

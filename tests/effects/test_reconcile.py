@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from ahplat import limits
+from ahplat.commands.instances import ReportCrash
 from ahplat.errors import Unavailable
 from events.services import (
     ServiceCircuitOpened,
@@ -271,6 +272,15 @@ async def test_when_the_engine_errs_nothing_is_changed(running: World) -> None:
     assert len(running.instances) == 1
 
 
+async def test_a_finding_that_cannot_be_recorded_is_found_again_soon(running: World) -> None:
+    running.writer.refuse(ReportCrash, *[Unavailable("disk_full", "the disk is full", 30)] * 3)
+    running.host.crash(running.instances[0].id, 1)
+    await running.later(6)
+    await running.settled()
+    assert len(running.facts(ServiceCrashed)) == 1
+    assert running.service.status == "running"
+
+
 async def test_an_engine_that_is_away_has_nothing_missing(running: World) -> None:
     told = running.story()
     running.engine.away = True
@@ -297,7 +307,8 @@ async def test_what_ended_with_the_engine_is_no_crash(running: World) -> None:
 
 
 async def test_what_ended_while_the_server_was_down_is_no_crash_either(running: World) -> None:
-    await running.close()
+    await running.end()
+    running.close()
     running.host.crash(running.instances[0].id, 137)
     running.open()
     running.begin()

@@ -124,6 +124,22 @@ def test_a_container_without_a_port_is_reached_nowhere(env: list[str] | None) ->
     assert container.address_of(found) == ("", 0)
 
 
+@pytest.mark.parametrize(
+    ("status", "networks", "is_off"),
+    [
+        ("running", {"ah-tenant-ten": {"IPAddress": "10.128.0.66"}}, False),
+        ("running", {"ah-tenant-ten": {"IPAddress": ""}}, True),
+        ("paused", {"another": {"IPAddress": "10.128.0.66"}}, True),
+        ("exited", {"ah-tenant-ten": {"IPAddress": ""}}, False),
+    ],
+)
+def test_what_runs_without_an_address_is_off_its_network(
+    status: str, networks: dict[str, dict[str, str]], is_off: bool
+) -> None:
+    found = container.inspected(answer(State={"Status": status}, NetworkSettings={"Networks": networks}))
+    assert container.off_its_network(found) == is_off
+
+
 def test_a_container_fits_whichever_attempt_made_it() -> None:
     found = container.inspected(answer(Config={"Labels": {**LABELS, "ah.attempt": "9"}}))
     assert container.fit(found, IDENTITY) == "same"
