@@ -1,123 +1,75 @@
-"""SIGKILL of the server at every named point of one deploy, while other clients are at work; then the next start.
+"""SIGKILL at every named point of a deploy's effects, while agents go on asking: nothing is lost, nothing comes twice."""
 
-Whatever was acknowledged holds, once; a repeat with the same key gets the first answer; the service comes to run by
-itself, in one instance; and the views are what the log alone gives.
-"""
-
-import http.client
-import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import signal
+from contextlib import suppress
 
 import pytest
 
-from events.database import open_reader
-from projections.views import digests, rebuild
-from tests.real.platform.server import OPEN, Answer, Server, Tenant, eventually
+from events.services import ServiceDeployRequested
+from tests.faults.agents import Agent, check_acknowledged
+from tests.faults.harness import Server
 
 pytestmark = pytest.mark.embedded
 
-CLIENTS, REQUESTS = 3, 40
-KILLED = -9
-PLACES = [
-    *(
-        f"{point}:{nth}"
-        for point in ("after-intent", "after-attempt", "after-effect", "after-outcome")
-        for nth in (1, 3)
-    ),
-    *(f"between-commits:{nth}" for nth in (1, 2, 5, 9)),
+# 1 deploy, 2 route, 3 drain of the first deployment; 4 to 6 the same of the second, where there is something to drain
+CASES = [
+    f"{point}:{n}" for point in ("after-intent", "after-attempt", "after-effect", "after-outcome") for n in (1, 2, 3)
 ]
-WEB = {"name": "web", "image": "ah/hello"}
+CASES += ["after-attempt:4", "after-effect:4", "after-effect:6", "after-outcome:6"]
+CASES += [f"between-commits:{n}" for n in (1, 2, 5, 12)]
+NOISE = 2
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path / "ah", *OPEN, "--engine", "embedded", "--drain-s", "0", "--no-rate-limits")
-    yield made
-    made.end()
+def deploys(agent: Agent) -> None:
+    """A service, and once it runs the same again."""
+    service = agent.order("POST", "/v1/services", {"name": "web", "image": "ah/hello", "env": {"A": "1"}})
+    path = f"/v1/services/{service['id']}"
+    while agent.look(f"{path}?wait=running&timeout=5")["status"] != "running":
+        pass
+    deployment = agent.order("POST", f"{path}/deploy", {"image": "ah/hello"})
+    while agent.look(f"{path}/deployments/{deployment['id']}?wait=running&timeout=5")["status"] != "running":
+        pass
 
 
-def ask(tenant: Tenant, body: dict[str, Any], key: str) -> Answer | None:
-    """A service asked for; None where the answer was lost."""
-    try:
-        return tenant.ask("POST", "/v1/services", body, Idempotency_Key=key)
-    except (OSError, http.client.HTTPException):
-        return None
-
-
-def clients(tenant: Tenant, answered: dict[str, Answer]) -> list[threading.Thread]:
-    """Callers that ask for services which wait for a build, until the server is gone, and keep what they were told."""
-
-    def work(name: str) -> None:
-        for number in range(REQUESTS):
-            key = f"{name}-{number}"
-            answer = ask(tenant, {"name": key}, key)
-            if answer is None:
+def sets_variables(agent: Agent) -> None:
+    """Commands without effects, one after the other, until somebody says that it is enough."""
+    service = agent.order("POST", "/v1/services", {"name": agent.name})
+    with suppress(AssertionError):
+        for n in range(100):
+            if agent.give_up.wait(0.005):
                 return
-            answered[key] = answer
-
-    threads = [threading.Thread(target=work, args=(f"client{number}",)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    return threads
+            agent.order("POST", f"/v1/services/{service['id']}/env", {f"V{n % 20}": str(n)})
 
 
-def instances(folder: Path) -> list[Path]:
-    """Shims that lead an instance of this server now."""
-    run = str(folder / "run")
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            argv = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if any(word.endswith("shim.py") for word in argv) and any(word.startswith(run) for word in argv):
-            found.append(process)
-    return found
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_whatever_dies_there_nothing_is_lost_and_nothing_is_done_twice(server: Server, place: str) -> None:
-    tenant = server.start().register()
-    wide = {"max_services": 1_000, "max_memory_mb": 1_000_000, "max_cpu_cores": 1_000}
-    assert server.operate("PATCH", f"/v1/tenants/{tenant.id}/quotas", wide).status == 200
-    server.end()
-    server.env = {"AH_CRASH_AT": place}
+@pytest.mark.parametrize("crash_at", CASES)
+def test_a_server_that_is_killed_there_is_followed_by_one_that_goes_on(
+    server: Server, api_key: str, crash_at: str
+) -> None:
+    server.start(crash_at)
+    deployer = Agent(server, "deployer", api_key).begin(deploys)
+    others = [Agent(server, f"noise{n}", api_key).begin(sets_variables) for n in range(NOISE)]
+    assert server.wait() == -signal.SIGKILL, "it never came to the crash point"
     server.start()
-    answered: dict[str, Answer] = {}
-    threads = clients(tenant, answered)
-    first = ask(tenant, WEB, "web")
-    assert server.wait() == KILLED
-    for thread in threads:
-        thread.join()
-
-    server.env = {}
-    server.start()
-    if first:
-        answered["web"] = first
-    for key, before in answered.items():
-        again = ask(tenant, WEB if key == "web" else {"name": key}, key)
-        assert again and again.status == before.status == 201 and again.text == before.text, key
-        assert again.headers["event-position"] == before.headers["event-position"]
-        assert again.headers["idempotency-replayed"] == "true"
-    told = ask(tenant, WEB, "web")
-    assert told and told.status == 201
-    web = next(row for row in tenant.call("GET", "/v1/services?limit=200") if row["name"] == "web")
-    assert web["id"] == told.json["id"]
-    assert tenant.call("GET", f"/v1/services/{web['id']}?wait=running&timeout=60")["status"] == "running"
-    names = [row["name"] for row in tenant.call("GET", "/v1/services?limit=200")]
-    assert len(names) == len(set(names)) and set(answered) <= set(names)
-    assert len(eventually(lambda: instances(server.folder))) == 1
-
-    tenant.call("DELETE", f"/v1/services/{web['id']}")
-    eventually(lambda: not instances(server.folder))
-    server.end()
-    views_follow_from_the_log(server)
+    deployer.join()
+    for agent in others:
+        agent.give_up.set()
+        agent.join()
+    server.settled(api_key)
+    check_acknowledged(server, [deployer, *others])
+    check_one_instance(server, deployer)
+    assert server.end() == 0
+    server.check_files()
 
 
-def views_follow_from_the_log(server: Server) -> None:
-    with open_reader(server.folder / "events.db") as log:
-        rebuild(server.folder / "again.db", log, server.installation, lambda done, total: None)
-    with open_reader(server.folder / "views.db") as views, open_reader(server.folder / "again.db") as again:
-        assert digests(views) == digests(again)
+def check_one_instance(server: Server, deployer: Agent) -> None:
+    """Exactly one instance runs: the second deployment's, with one shim and one program."""
+    asked = [event for _, event in server.events if isinstance(event, ServiceDeployRequested)]
+    assert [event.number for event in asked] == [1, 2]
+    (name,) = server.instances
+    assert name.endswith("-2-1")
+    assert len(server.processes) == 2, server.processes
+    (web,) = (row for row in deployer.look("/v1/services") if row["name"] == "web")
+    assert web["status"] == "running"
+    answer = server.ask("GET", "/", Host=web["url"].removeprefix("http://"))
+    assert answer.status == 200
+    assert web["deployment_id"] in answer.body.decode()
