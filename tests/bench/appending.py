@@ -32,14 +32,18 @@ ENV = ServiceEnvSet({"GREETING": b"\1" + bytes(range(48))})
 
 
 def figures(folder: Path, quick: bool) -> Iterator[Figure]:
-    """Ours and the bare inserts, one after the other at each number of callers."""
-    seconds = 1.0 if quick else 3.0
+    """Ours and the bare inserts in turn; the best round of each, for what else the machine does only ever lowers it."""
+    rounds, seconds = (2, 1.0) if quick else (5, 1.5)
     for callers in CALLERS:
         named = f"{callers:,} caller{'s' if callers > 1 else ''}"
-        bare = bare_inserts(folder / f"bare-{callers}.db", callers, seconds)
-        alone = uvloop.run(append(folder / f"alone-{callers}.db", callers, seconds))
+        bare, alone, decided = 0.0, 0.0, 0.0
+        for turn in range(rounds):
+            own = folder / f"{callers}-{turn}"
+            own.mkdir()
+            bare = max(bare, bare_inserts(own / "bare.db", callers, seconds))
+            alone = max(alone, uvloop.run(append(own / "alone.db", callers, seconds)))
+            decided = max(decided, uvloop.run(command(own / "commands", callers, seconds)))
         yield Figure(f"append, {named}", "/s", alone, bare)
-        decided = uvloop.run(command(folder / f"commands-{callers}", callers, seconds))
         yield Figure(f"commands, {named}", "/s", decided, bare)
 
 
