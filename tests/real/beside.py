@@ -15,7 +15,7 @@ REGISTRY = "127.0.0.1:5000"
 
 
 def containers_named(sdk: docker.DockerClient, name: str) -> list[Container]:
-    return [found for found in sdk.containers.list(all=True) if found.name == name]
+    return [found for found in sdk.containers.list(all=True, ignore_removed=True) if found.name == name]
 
 
 def pushed(sdk: docker.DockerClient, base: str, repository: str, changes: list[str]) -> str:
@@ -33,7 +33,9 @@ def pushed(sdk: docker.DockerClient, base: str, repository: str, changes: list[s
 
 def wipe(sdk: docker.DockerClient, installation: str) -> None:
     """Removes all that carries the label of an installation, each thing by its id."""
-    for container in sdk.containers.list(all=True, filters={"label": f"ah.instance={installation}"}):
+    for container in sdk.containers.list(
+        all=True, filters={"label": f"ah.instance={installation}"}, ignore_removed=True
+    ):
         container.remove(force=True, v=True)
     for network in sdk.networks.list(filters={"label": f"ah.instance={installation}"}):
         network.remove()

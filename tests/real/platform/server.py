@@ -2,10 +2,11 @@
 
 import http.client
 import ipaddress
+import itertools
 import json
 import os
+import random
 import re
-import secrets
 import signal
 import socket
 import subprocess
@@ -33,9 +34,12 @@ OPEN = ("--dev", "--open-registration")
 _SERVES_ON = re.compile(r"serving on http://[\d.]+:(\d+),")
 
 
+_pools = itertools.cycle(random.SystemRandom().sample(range(512), 512))
+
+
 def a_pool() -> str:
-    """A range for 16 tenants that no other server of this machine is likely to use."""
-    return f"{ipaddress.ip_address('10.132.0.0') + secrets.randbelow(512) * 1024}/22"
+    """A range for 16 tenants: no other server of this run has it, and one of another run hardly ever."""
+    return f"{ipaddress.ip_address('10.132.0.0') + next(_pools) * 1024}/22"
 
 
 def eventually(probe: Callable[[], T], within_s: float = PATIENCE_S) -> T:
@@ -257,13 +261,14 @@ class Service:
         url = urlsplit(self.now["url"])
         return fetch("127.0.0.1", self.tenant.server.port, "GET", path, timeout_s=timeout_s, Host=url.netloc)
 
-    def containers(self, docker: DockerClient) -> list[Container]:
+    def containers(self, sdk: DockerClient) -> list[Container]:
         """What Docker has of it, in any state."""
-        return docker.containers.list(all=True, filters={"label": f"ah.service={self.id}"})
+        label = f"ah.service={self.id}"
+        return sdk.containers.list(all=True, filters={"label": label}, ignore_removed=True)
 
-    def container(self, docker: DockerClient) -> Container:
+    def container(self, sdk: DockerClient) -> Container:
         """Its only container."""
-        (found,) = self.containers(docker)
+        (found,) = self.containers(sdk)
         return found
 
 

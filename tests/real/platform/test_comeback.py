@@ -48,7 +48,7 @@ def test_wherever_in_a_deployment_the_server_dies_the_next_one_brings_it_to_its_
     tenant = server.register()
     service = tenant.run("web")
     service.settled()
-    server.end()
+    assert server.end() == 0
     server.env = {"AH_CRASH_AT": point}
     server.start()
     key = {"Idempotency-Key": secrets.token_hex(8)}
