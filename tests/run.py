@@ -21,6 +21,7 @@ TEARDOWN_S = 30  # what tests have to end what they started, after Ctrl-C
 PARTS_LIMIT_S = 3600
 GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600}
 MARKS = {"fast": "not embedded and not real", "embedded": "embedded", "real": "real"}
+PARALLEL = {"fast": ("-n", "auto", "--dist", "loadfile")}  # the others share what runs beside them
 NOTHING_RAN = 5  # pytest's exit code
 INTERRUPTED = 130
 TEACHES = """\
@@ -150,7 +151,7 @@ def pytest(group: str, args: tuple[str, ...]) -> Outcome:
     """The tests of one group, counted from the report that pytest writes."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        options = ["-m", MARKS[group], "-rfEsx", f"--junitxml={report}"]
+        options = ["-m", MARKS[group], "-rfEsx", f"--junitxml={report}", *PARALLEL.get(group, ())]
         code = run([sys.executable, "-m", "pytest", *options, *args], GROUP_LIMIT_S[group])
         return judge(code, report.read_text() if report.exists() else "", narrowed=bool(args))
 
@@ -208,8 +209,7 @@ def run(argv: list[str], limit_s: int) -> int:
 
     It has a process group of its own, so that Ctrl-C reaches it once, through us, however it reached us.
     """
-    environ = {**os.environ, "PYTHONPATH": str(TREE)}
-    child = subprocess.Popen(argv, cwd=TREE, env=environ, stdin=subprocess.DEVNULL, process_group=0)
+    child = subprocess.Popen(argv, cwd=TREE, env=environment(), stdin=subprocess.DEVNULL, process_group=0)
     try:
         return child.wait(limit_s)
     except subprocess.TimeoutExpired:
@@ -218,6 +218,12 @@ def run(argv: list[str], limit_s: int) -> int:
     except KeyboardInterrupt:
         end(child)
         raise
+
+
+def environment() -> dict[str, str]:
+    """Ours, with the tree to import from, and bytecode kept beside the environment: most of a test's start is compiling."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(TREE), "PYTHONPYCACHEPREFIX": str(TREE / ".venv/pycache")}
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

@@ -29,5 +29,6 @@ async def world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     await made.register()
     made.begin()
     yield made
+    await made.end()
     made.check()
-    await made.close()
+    made.close()

@@ -266,7 +266,8 @@ async def test_a_deadline_that_passes_while_the_server_is_down_is_noticed_by_the
     world.engine.lag_s["fetch"] = 50
     await world.create()
     await world.called("fetch")
-    await world.close()
+    await world.end()
+    world.close()
     await world.later(limits.DEPLOY_DEADLINE_S)
     world.open()
     world.begin()

@@ -1,7 +1,7 @@
 """Everything at once: random orders over an engine that lags, errs, loses replies and is away, and servers that die.
 
 Each seed is one history, on virtual time. When the faults end, the platform comes to rest by itself, and what runs is
-what should run. `AH_SEED=7 pytest tests/effects/test_simulation.py` runs one history alone.
+what should run. `AH_SEED=7 bin/test --fast -k comes_to_rest` runs one history; the embedded group runs `AH_SEEDS` of them.
 """
 
 import os
@@ -20,7 +20,11 @@ from ahplat.errors import EngineAway, Rejected, Unavailable
 from projections import services
 from tests.effects.world import TENANT, World, listen_by
 
-SEEDS = [int(os.environ["AH_SEED"])] if "AH_SEED" in os.environ else range(int(os.environ.get("AH_SEEDS", "20")))
+FEW, MANY = 6, int(os.environ.get("AH_SEEDS", "40"))
+SEEDS = [
+    *(range(FEW) if "AH_SEED" not in os.environ else [int(os.environ["AH_SEED"])]),
+    *(pytest.param(seed, marks=pytest.mark.embedded) for seed in range(FEW, MANY)),
+]
 STEPS = 40
 SERVICES = 3
 METHODS = ("fetch", "ensure_network", "find_or_start", "inspect", "list", "stop", "remove", "tail", "guard")
@@ -179,8 +183,10 @@ async def test_whatever_happens_the_platform_comes_to_rest(
     try:
         await history.run()
         check_at_rest(world)
+        await world.end()
         world.check()
     except (AssertionError, TimeoutError) as error:
         raise AssertionError(f"seed {seed}: {history.did}\nopen: {world.work}") from error
     finally:
-        await world.close()
+        await world.end()
+        world.close()

@@ -20,15 +20,14 @@ class _Selector(selectors.DefaultSelector):
     loop: "VirtualLoop"
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and not self.loop.elsewhere:  # nobody but this thread does anything
+            self.loop.now += max(0.0, timeout)
+            return []
         ready = super().select(0)
-        if ready or (timeout is not None and timeout <= 0):
-            return ready
-        if self.loop.elsewhere or timeout is None:
+        if not ready and (timeout is None or timeout > 0):
             ready = super().select(PATIENCE_S)
             assert ready, "nothing is scheduled, and no thread comes back: the test would wait for ever"
-            return ready
-        self.loop.now += timeout
-        return []
+        return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

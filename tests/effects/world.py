@@ -124,19 +124,30 @@ class World:
         """Work begins."""
         self.runner.begin()
         self.reconciler.begin()
+        freed = self.runner.on_free
+
+        def on_free(subject: str) -> None:
+            freed(subject)
+            self._changed.set()
+
+        self.runner.on_free = on_free
         return self
 
-    async def close(self) -> None:
+    async def end(self) -> None:
+        """All that was at work has ended; the files are still open, to be looked at."""
         await self.reconciler.close()
         await self.runner.close()
         await self.writer.close()
         await self.engine.close()
+
+    def close(self) -> None:
         for file in (self.views, self.reader, self._write_views, self.log, self.keyring):
             file.close()
 
     async def restart(self) -> None:
         """The server dies wherever it is, and another one starts over what it left."""
-        await self.close()
+        await self.end()
+        self.close()
         self.open()
         self.begin()
 
@@ -238,8 +249,8 @@ class World:
 
     # waiting
 
-    async def until(self, probe: Callable[[], object], every_s: float = 1.0) -> None:
-        """Waits until it holds: looked at after every commit, and now and then."""
+    async def until(self, probe: Callable[[], object], every_s: float = 60.0) -> None:
+        """Waits until it holds: looked at after every commit and the end of every attempt, and now and then."""
 
         async def waiting() -> None:
             while not probe():
@@ -257,7 +268,7 @@ class World:
 
     async def settled(self) -> None:
         """Waits until nothing is open, and nothing is being done."""
-        await self.until(lambda: not self.work and not self.runner.busy, every_s=0.1)
+        await self.until(lambda: not self.work and not self.runner.busy)
 
     async def later(self, seconds: float) -> None:
         """Time goes by."""
@@ -330,7 +341,7 @@ class World:
         return self.keyring.unseal(TENANT, f"service-{self.service_id}", field, sealed).decode()
 
     def check(self) -> None:
-        """What holds at any time: views are what the log gives, attempts are numbered, no outcome comes twice."""
+        """What holds when nothing is being written: views are what the log gives, attempts are numbered, no outcome twice."""
         again = self.folder / "again.db"
         again.unlink(missing_ok=True)
         fresh = open_views(again, self.reader, INSTALLATION, lambda done, of: None)

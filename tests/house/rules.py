@@ -141,7 +141,7 @@ def modules_are_short(source: Source) -> list[str]:
 
 def functions_are_short(source: Source) -> list[str]:
     """A function fits on a screen."""
-    functions = [node for node in ast.walk(parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node for node in nodes(source) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     lengths = [(node, (node.end_lineno or node.lineno) - node.lineno + 1) for node in functions]
     return [
         f"{at(source, node.lineno)} {node.name} has {lines} lines, {MAX_FUNCTION_LINES} allowed"
@@ -181,10 +181,16 @@ def parse(source: Source) -> ast.Module:
 
 
 @cache
+def nodes(source: Source) -> list[ast.AST]:
+    """Every node of that tree."""
+    return list(ast.walk(parse(source)))
+
+
+@cache
 def imports(source: Source) -> list[tuple[str, int]]:
     """What a module imports, with its line: "a.b" for `import a.b`, "a" and "a.b" for `from a import b`, also relatively."""
     found = []
-    for node in ast.walk(parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -197,14 +203,14 @@ def imports(source: Source) -> list[tuple[str, int]]:
 @cache
 def uses(source: Source) -> list[tuple[str, int]]:
     """Every imported name that is used, in full and with its line; a call's ends with "()"."""
-    names = dict(bindings(parse(source)))
-    nodes = (node for node in ast.walk(parse(source)) if isinstance(node, ast.Name | ast.Attribute | ast.Call))
-    return [(name, node.lineno) for node in nodes if (name := dotted(node, names))]
+    names = dict(bindings(source))
+    used = (node for node in nodes(source) if isinstance(node, ast.Name | ast.Attribute | ast.Call))
+    return [(name, node.lineno) for node in used if (name := dotted(node, names))]
 
 
-def bindings(tree: ast.Module) -> Iterator[tuple[str, str]]:
+def bindings(source: Source) -> Iterator[tuple[str, str]]:
     """What each imported name stands for: local name → full name."""
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
