@@ -35,6 +35,7 @@ TENANT_KEYS_CACHED = 10_000
 # writer
 QUEUE = 8_192  # commands waiting to be decided; more are answered 503
 BATCH = 1_024  # commands decided under one commit
+CATCH_UP_S = 1.0  # between two tries to bring views in step that could not be committed
 BUSY_S = 30.0  # how long a batch waits for somebody else's lock on the log
 SECRET_ANSWER_S = 24 * 3600  # how long a new key is given again on a repeat
 

@@ -227,6 +227,7 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     stack.push_async_callback(app.writer.close)
     app.hub = Hub(app.log, log.position)
     app.writer.on_commit += [app.forget, app.gate.forget, app.rates.committed, app.hub.committed]
+    app.writer.on_caught_up += [app.listed.clear, app.hub.caught_up]
     platform_ = Platform(
         writer=app.writer,
         views=app.views,

@@ -14,7 +14,8 @@ What may go wrong, and what then:
     SQLITE_FULL               rolled back, the last position is unchanged: 503, go on
     SQLITE_BUSY at BEGIN      somebody else holds the lock (a replicator): tried again for BUSY_S
     another error in COMMIT   the outcome is unknown: everybody is told so, the process ends, recovery decides
-    an error in the views     the log holds the batch, so it counts; the views catch up before the next batch
+    an error in the views     the log holds the batch, so it counts; the views catch up before the next batch, or as
+                              soon as they can where none comes
 
 When the writer ends, whoever still waits is turned away: nobody waits for a thread that is gone.
 
@@ -100,6 +101,7 @@ class Writer:
         self.views = views
         self.statistics = Statistics()
         self.on_commit: list[Callable[[list[Fact]], None]] = []  # called on the loop, in order, before futures resolve
+        self.on_caught_up: list[Callable[[], None]] = []  # called on the loop, once views that lagged are in step again
         self.on_broken: Callable[[Exception], None] = lambda error: None
         self._keyring = keyring
         self._clock = clock
@@ -108,7 +110,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._submitted: list[Request] = []  # in this turn of the loop, and not in the queue yet
-        self._behind = False
+        self.behind = False  # whether the views lack what was committed already: there was no room for it
         self._last_us = 0
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -156,11 +158,6 @@ class Writer:
         """Commands in the queue, or on their way into it."""
         return self._queue.qsize() + len(self._submitted)
 
-    @property
-    def behind(self) -> bool:
-        """Whether the views lack what was committed already: there was no room for it."""
-        return self._behind
-
     async def close(self) -> None:
         """Lets what is queued be decided, then ends the thread. The files stay open for whoever opened them."""
         self._hand_over()
@@ -193,7 +190,7 @@ class Writer:
     # the writer's side
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while (first := self._next()) is not None:
             batch = [first]
             closing = False
             while len(batch) < limits.BATCH and not closing:
@@ -212,6 +209,30 @@ class Writer:
                 return
             if closing:
                 return
+
+    def _next(self) -> Request | None:
+        """The next request, None at the end. While the views lag, who only reads does not wait for it in vain."""
+        while self.behind:
+            try:
+                return self._queue.get(timeout=limits.CATCH_UP_S)
+            except queue.Empty:
+                try:
+                    self._catch_up()
+                except (apsw.FullError, apsw.BusyError):
+                    self._rollback()
+                except Exception as error:
+                    self._stop([], error)
+                    return None
+        return self._queue.get()
+
+    def _catch_up(self) -> None:
+        catch_up(self.views, self.log.db, lambda done, of: None)
+        self.behind = False
+        self._loop.call_soon_threadsafe(self._tell_caught_up)
+
+    def _tell_caught_up(self) -> None:
+        for listener in self.on_caught_up:
+            listener()
 
     def _stop(self, batch: list[Request], error: Exception) -> None:
         self._ended = True
@@ -262,9 +283,8 @@ class Writer:
         deadline = self._clock.monotonic() + limits.BUSY_S
         while True:
             try:
-                if self._behind:
-                    catch_up(self.views, self.log.db, lambda done, of: None)
-                    self._behind = False
+                if self.behind:
+                    self._catch_up()
                 self.log.begin()
                 self.views.begin()
                 return
@@ -348,7 +368,7 @@ class Writer:
             raise
         except apsw.Error:
             self.views.rollback()
-            self._behind = True
+            self.behind = True
 
     def _rollback(self) -> None:
         self.views.rollback()

@@ -104,6 +104,11 @@ class Hub:
             _wake(self._subjects.get(getattr(event, "subject", at.stream), ()))
         _wake(self._positions)
 
+    def caught_up(self) -> None:
+        """The views lagged and are in step: who waits for what they say looks again."""
+        for waiters in (self._positions, *self._subjects.values()):
+            _wake(waiters)
+
     def _end_streams(self, at: Recorded, event: Event) -> None:
         if isinstance(event, KeyRevoked | TenantSuspended | TenantErasureRequested):
             for subscriber in self._subscribers.get(at.tenant, ()):
@@ -151,8 +156,7 @@ class Hub:
         for mine in self._subscribers.values():
             for subscriber in mine:
                 subscriber.close()
-        for waiters in (self._positions, *self._subjects.values()):
-            _wake(waiters)
+        self.caught_up()
 
     # waiters
 

@@ -95,6 +95,7 @@ class Reconciler:
     def begin(self) -> None:
         """Starts to watch and to look."""
         self.platform.writer.on_commit.append(self._committed)
+        self.platform.writer.on_caught_up.append(self.hint_at_all)
         self.runner.on_free = self._freed
         self._loops = [
             asyncio.create_task(self._watch(), name="engine events"),

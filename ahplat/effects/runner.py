@@ -64,6 +64,7 @@ class Runner:
     def begin(self) -> None:
         """Starts to look at the list, now and whenever something changes."""
         self.platform.writer.on_commit.append(self._committed)
+        self.platform.writer.on_caught_up.append(self._wake.set)
         self._looking = asyncio.create_task(self._look(), name="effects")
 
     async def close(self) -> None:

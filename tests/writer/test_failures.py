@@ -1,5 +1,6 @@
 """What may go wrong, and that afterwards everybody knows what is true."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from ahplat.commands.tenants import ChangeProfile
 from ahplat.errors import Broken, Unavailable, Unknown
 from ahplat.writer import Done
 from tests.commands.given import TENANT
-from tests.writer.harness import Bench, a_key_for, outcomes
+from tests.writer.harness import PATIENCE_S, Bench, a_key_for, outcomes
 
 Database = Callable[[Bench], apsw.Connection]
 LARGE = b"x" * 200_000
@@ -143,6 +144,32 @@ async def test_nothing_is_decided_on_views_that_lag_behind_the_log(bench: Bench)
     on_commit(bench.views.db, None)
     await bench.set(3)
     assert bench.values(before) == [1, 3]
+
+
+async def test_views_that_lag_catch_up_by_themselves_and_say_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CATCH_UP_S", 0.01)
+    caught_up = asyncio.Event()
+    bench.writer.on_caught_up.append(caught_up.set)
+    on_commit(bench.views.db, apsw.FullError("full"))
+    await bench.set(1)
+    assert bench.writer.behind
+    assert bench.value() == 0
+    on_commit(bench.views.db, None)
+    await asyncio.wait_for(caught_up.wait(), PATIENCE_S)
+    assert bench.value() == 1
+    assert not bench.writer.behind
+    await in_step(bench)
+
+
+async def test_a_damaged_page_that_is_found_while_views_catch_up_stops_the_writer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CATCH_UP_S", 0.01)
+    on_commit(bench.views.db, apsw.FullError("full"))
+    await bench.set(1)
+    on_commit(bench.views.db, apsw.CorruptError("a page is not what was written"))
+    assert await bench.why_broken() is apsw.CorruptError
+    on_commit(bench.views.db, None)
 
 
 async def test_views_that_lag_catch_up_at_the_next_start(bench: Bench) -> None:
