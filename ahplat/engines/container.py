@@ -5,6 +5,8 @@ image or the tenant says, a container runs under gVisor, within its limits, with
 with our labels on it.
 """
 
+import posixpath
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -28,6 +30,8 @@ STATES: dict[str, State] = {
     "dead": "exited",
 }
 RUNS = ("running", "paused", "restarting")  # Docker's own words
+
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")  # the name that Docker gives to a volume without one
 
 Fit = Literal["same", "other", "stranger"]
 Health = Literal["healthy", "unhealthy", "starting"]
@@ -77,8 +81,17 @@ def tmpfs(volumes: Iterable[str]) -> dict[str, str]:
     >>> tmpfs(["/data"])["/data"]
     'rw,noexec,nosuid,nodev,size=64m'
     """
-    sizes = dict.fromkeys(volumes, VOLUME_TMPFS_MB) | TMPFS_MB
+    sizes = dict.fromkeys(map(cleaned, volumes), VOLUME_TMPFS_MB) | TMPFS_MB
     return {path: f"{TMPFS_OPTIONS},size={size}m" for path, size in sizes.items()}
+
+
+def cleaned(path: str) -> str:
+    """A VOLUME's path as Docker takes it: by its letters alone, whatever links the image has there.
+
+    >>> cleaned("/link/../srv"), cleaned("//data/"), cleaned("data")
+    ('/srv', '/data', '/data')
+    """
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 class _Health(Struct, rename="pascal"):
@@ -109,6 +122,12 @@ class _NetworkSettings(Struct, rename="pascal"):
     networks: dict[str, _Endpoint] | None = None
 
 
+class _Mount(Struct, rename="pascal"):
+    type: str = ""
+    name: str = ""
+    destination: str = ""
+
+
 class Inspected(Struct, rename="pascal"):
     """The part of Docker's `GET /containers/{id}/json` that is read."""
 
@@ -118,6 +137,7 @@ class Inspected(Struct, rename="pascal"):
     config: _Config
     host_config: _HostConfig
     network_settings: _NetworkSettings
+    mounts: list[_Mount] | None = None
 
     @property
     def labels(self) -> dict[str, str]:
@@ -161,6 +181,12 @@ def instance_of(found: Inspected) -> Instance | None:
         oom_killed=found.state.oom_killed,
         health=HEALTHS.get(found.state.health.status) if found.state.health else None,
     )
+
+
+def anonymous_volumes(found: Inspected) -> list[str]:
+    """Where the image got a writable disk of the host that nobody asked for: there is to be none."""
+    mounts = found.mounts or []
+    return [one.destination for one in mounts if one.type == "volume" and _ANONYMOUS.fullmatch(one.name)]
 
 
 def off_its_network(found: Inspected) -> bool:

@@ -54,6 +54,8 @@ def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[]
         if found is not None and found.status == "running":
             return found
         container_id = found.id if found is not None else create(client, spec.name, image, config())
+        if found is None and container_id is not None:
+            refuse_volumes(client, container_id, image)
         if container_id is not None:
             try:
                 start(client, container_id, image, paused=found is not None and found.status == "paused")
@@ -72,7 +74,8 @@ def usable(found: Inspected, spec: Spec) -> bool:
     fits = container.fit(found, spec.identity)
     if fits == "stranger":
         raise Rejected("name_taken", f"a container {spec.name} that is not ours exists already")
-    return fits == "same" and found.status not in ("removing", "dead") and not container.off_its_network(found)
+    is_whole = not container.off_its_network(found) and not container.anonymous_volumes(found)
+    return fits == "same" and found.status not in ("removing", "dead") and is_whole
 
 
 def create(client: APIClient, name: str, image: str, config: Config) -> str | None:
@@ -83,6 +86,14 @@ def create(client: APIClient, name: str, image: str, config: Config) -> str | No
         if error.status_code == 409:
             return None
         raise images.create_error(image, error.status_code, error.explanation or "") from error
+
+
+def refuse_volumes(client: APIClient, container_id: str, image: str) -> None:
+    """Removes a container that was just made with a disk of the host. Raises Rejected `image_unusable`."""
+    made = look(client, container_id)
+    if made is not None and (paths := container.anonymous_volumes(made)):
+        remove(client, container_id)
+        raise Rejected("image_unusable", f"image {image} declares a VOLUME that cannot be bounded: {', '.join(paths)}")
 
 
 def start(client: APIClient, container_id: str, image: str, paused: bool) -> None:

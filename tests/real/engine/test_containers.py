@@ -1,5 +1,6 @@
 """What a container is: its settings as Docker shows them, gVisor, its limits, and those that cannot be given."""
 
+import hashlib
 import json
 import urllib.error
 import urllib.request
@@ -8,11 +9,12 @@ from contextlib import suppress
 import docker
 import pytest
 
+from ahplat.engines import container
 from ahplat.engines.docker import DockerEngine
 from ahplat.engines.engine import Image, Network
 from ahplat.errors import Rejected, Unavailable
 from tests.parts.parts import Parts
-from tests.real.beside import REGISTRY, pushed
+from tests.real.beside import REGISTRY, containers_named, pushed
 from tests.real.engine.instances import a_spec, ask, never, until_exited
 
 pytestmark = pytest.mark.real
@@ -69,14 +71,29 @@ async def test_a_container_that_takes_too_much_memory_says_so(
     assert ended.exit_code not in (None, 0)
 
 
+@pytest.mark.parametrize(
+    ("declared", "path"), [("/data", "/data"), ("/tmp/../srv", "/srv"), ("//data", "/data"), ("/data3/", "/data3")]
+)
 async def test_a_volume_of_the_image_makes_no_volume_of_the_host(
-    engine: DockerEngine, network: Network, sdk: docker.DockerClient
+    engine: DockerEngine, network: Network, sdk: docker.DockerClient, declared: str, path: str
 ) -> None:
-    reference = pushed(sdk, "hello:1", f"{REGISTRY}/test/volume", ["VOLUME /data"])
+    repository = f"{REGISTRY}/test/volume{hashlib.sha256(declared.encode()).hexdigest()[:8]}"
+    reference = pushed(sdk, "hello:1", repository, [f'VOLUME ["{declared}"]'])
     instance = await engine.find_or_start(a_spec(network), await engine.fetch(reference, never))
     seen = sdk.containers.get(instance.id).attrs
     assert seen["Mounts"] == []
-    assert seen["HostConfig"]["Tmpfs"]["/data"] == f"{HARDENED},size=64m"
+    assert seen["HostConfig"]["Tmpfs"][path] == f"{HARDENED},size=64m"
+
+
+async def test_an_image_that_gets_a_disk_of_the_host_all_the_same_does_not_start(
+    engine: DockerEngine, network: Network, sdk: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "tmpfs", lambda volumes: {"/tmp": HARDENED})
+    reference = pushed(sdk, "hello:1", f"{REGISTRY}/test/disk", ["VOLUME /data"])
+    spec = a_spec(network)
+    with pytest.raises(Rejected, match="image_unusable: .*/data"):
+        await engine.find_or_start(spec, await engine.fetch(reference, never))
+    assert containers_named(sdk, spec.name) == []
 
 
 async def test_more_cores_than_there_are_is_refused_in_words(
