@@ -89,7 +89,8 @@ THROTTLE_HEADERS = 10_000  # answers of one limiter that are kept ready
 
 # http: the built-in router
 HOSTS_CACHED = 1_024  # Host headers whose meaning is remembered
-FORWARDED = 1_024  # connections to services at once
+FORWARDED = 4_096  # connections to services at once
+FORWARDED_TO_TENANT = 512  # … of them to all services of one tenant: the next request is answered 503
 FORWARDED_TO_ONE = 256  # … of them to one instance
 FORWARD_CONNECT_S = 5.0  # until a service took the connection, a wait for a free one included
 FORWARD_ANSWER_S = 60.0  # from the request's last byte to the answer's head
@@ -102,6 +103,9 @@ WEBSOCKET_CLOSE_S = 2.0  # that either side has to answer a close
 
 # the API
 BODY_BYTES = 1024 * 1024
+OPEN_BODY_BYTES = 16 * 1024  # of a body that is read before it is known who sends it
+HEAD_S = 120.0  # until the whole head of the next request is here
+HEAD_SWEEP_S = 5.0  # between two looks for connections on which it did not come
 BODY_S = 30.0  # until all of a body is here
 URI_CHARS = 8_000  # path and query
 REQUEST_LINE_BYTES = 8_190  # what a longer one begins with is not even read
@@ -128,5 +132,7 @@ STREAM_QUEUE = 1_000  # events waiting for one stream; more, and it reads on fro
 STREAM_STALL_S = 60.0  # without write progress, then it is closed
 STREAM_PING_S = 15.0
 READY_WAIT_S = 30.0  # how long a request waits for the views while they are being built
-SHUTDOWN_S = 10.0
+SHUTDOWN_S = 9.0  # that requests in flight have to end
+SHUTDOWN_CUT_S = 0.2  # until what did not is cut off: aiohttp waits twice as long
+SHUTDOWN_POLL_S = 0.02  # between two looks whether all have ended
 RENDERED = 10_000  # service bodies kept rendered

@@ -154,15 +154,25 @@ async def _listen(app: Application, stack: AsyncExitStack) -> None:
     config = app.config
     forwarder = await stack.enter_async_context(Forwarder())
     app.edge = Edge(app, ROUTES, app.gate, app.rates, forwarder)
-    runner = web.ServerRunner(Server(app.edge), shutdown_timeout=limits.SHUTDOWN_S)
+    server = Server(app.edge)
+    runner = web.ServerRunner(server, shutdown_timeout=limits.SHUTDOWN_CUT_S)
     await runner.setup()
-    stack.push_async_callback(runner.cleanup)
+    stack.push_async_callback(_hang_up, app, runner)
+    stack.callback(asyncio.create_task(server.sweep(), name="connections").cancel)
     listener = _bind(config.host, config.port, "--port")
     app.port = listener.getsockname()[1]
     await web.SockSite(runner, listener, backlog=1024).start()
     await web.SockSite(runner, _bind_operator(config.data_dir / "operator.sock")).start()
     if config.metrics_port and not config.dev:
         await _listen_metrics(app, stack)
+
+
+async def _hang_up(app: Application, runner: web.ServerRunner) -> None:
+    """No new connections, and those that there are end with what is being answered on them."""
+    for site in list(runner.sites):
+        await site.stop()
+    await app.edge.idle(limits.SHUTDOWN_S)
+    await runner.cleanup()
 
 
 def _bind_operator(path: Path) -> socket.socket:
@@ -182,7 +192,7 @@ async def _listen_metrics(app: Application, stack: AsyncExitStack) -> None:
             return web.Response(status=404 if app.ready.is_set() else 503)
         return web.Response(body=exposition(app), headers={"Content-Type": "text/plain; version=0.0.4"})
 
-    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    runner = web.ServerRunner(web.Server(answer, access_log=None), shutdown_timeout=limits.SHUTDOWN_CUT_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     listener = _bind(app.config.metrics_host, app.config.metrics_port, "--metrics-listen")

@@ -66,6 +66,7 @@ class ServiceRow(Struct, frozen=True):
     circuit_open: int
     last_error_code: str | None
     last_error: bytes | None
+    last_error_of: str | None
     last_crashed_at: int | None
     created_at: int
     updated_at: int
@@ -150,6 +151,11 @@ def crashes_since(db: Connection, service_id: str, at_us: int) -> int:
 
 _TOUCH = "UPDATE service SET version = ?1, updated_at = ?2"
 _WHERE = " WHERE service_id = ?3"
+_NO_ERROR = ", last_error_code = NULL, last_error = NULL, last_error_of = NULL"
+_IMAGE_BEFORE = (
+    "(SELECT before.image FROM deployment failed JOIN deployment before ON before.deployment_id = service.deployment_id"
+    " WHERE failed.deployment_id = ?6 AND failed.trigger = 'deploy' AND failed.image = service.image)"
+)
 _BACK_TO = "CASE WHEN serving THEN 'running' WHEN circuit_open THEN 'circuit_open' ELSE '{}' END"
 
 
@@ -218,7 +224,7 @@ def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
     _update(
         db,
         at,
-        ", serving = 1, last_error_code = NULL, last_error = NULL, observed_at = ?2, status ="
+        f", serving = 1{_NO_ERROR}, observed_at = ?2, status ="
         " CASE WHEN status = 'deploying' AND deployments > (SELECT number FROM deployment WHERE deployment_id = ?4)"
         " THEN status ELSE 'running' END",
         event.deployment_id,
@@ -226,12 +232,15 @@ def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
 
 
 def deploy_failed(db: Connection, at: Recorded, event: ServiceDeployFailed) -> None:
+    """What serves goes on; an image that was only asked for by this deployment is not the service's after all."""
     _update(
         db,
         at,
-        f", status = {_BACK_TO.format('failed')}, last_error_code = ?4, last_error = ?5",
+        f", status = {_BACK_TO.format('failed')}, last_error_code = ?4, last_error = ?5, last_error_of = 'deployment',"
+        f" image = coalesce({_IMAGE_BEFORE}, image)",
         event.code,
         event.detail,
+        event.deployment_id,
     )
 
 
@@ -275,7 +284,7 @@ def crashed(db: Connection, at: Recorded, event: ServiceCrashed) -> None:
     _update(
         db,
         at,
-        ", crash_count = ?4, last_error_code = ?5, last_error = NULL, last_crashed_at = ?2",
+        ", crash_count = ?4, last_error_code = ?5, last_error = NULL, last_error_of = 'instance', last_crashed_at = ?2",
         event.crash_count,
         code,
     )
@@ -288,7 +297,8 @@ def repair_failed(db: Connection, at: Recorded, event: ServiceRepairFailed) -> N
     _update(
         db,
         at,
-        ", crash_count = crash_count + 1, last_error_code = ?4, last_error = ?5, last_crashed_at = ?2",
+        ", crash_count = crash_count + 1, last_error_code = ?4, last_error = ?5, last_error_of = 'instance',"
+        " last_crashed_at = ?2",
         event.code,
         event.detail,
     )
@@ -310,14 +320,17 @@ def _fall(db: Connection, at: Recorded) -> None:
 
 
 def repaired(db: Connection, at: Recorded, event: ServiceRepaired) -> None:
+    """It runs again; why a deployment failed stays to be read until one comes to serve."""
     if not event.targets:
         return _update(db, at, ", observed_at = ?2")
     _place(db, at, event.deployment_id, event.targets)
+    kept = "CASE WHEN last_error_of = 'deployment' THEN {0} END"
+    names = ("last_error_code", "last_error", "last_error_of")
     return _update(
         db,
         at,
-        ", status = 'running', serving = 1, container_id = ?4, observed_at = ?2, last_error_code = NULL,"
-        " last_error = NULL",
+        ", status = 'running', serving = 1, container_id = ?4, observed_at = ?2"
+        + "".join(f", {name} = {kept.format(name)}" for name in names),
         event.targets[0].instance,
     )
 

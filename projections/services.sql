@@ -22,6 +22,7 @@ CREATE TABLE service (
     circuit_open    INTEGER NOT NULL,
     last_error_code TEXT,
     last_error      BLOB,               -- sealed
+    last_error_of   TEXT,               -- deployment: it did not come to serve; instance: it did not go on
     last_crashed_at INTEGER,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,

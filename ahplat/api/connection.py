@@ -1,5 +1,6 @@
 """aiohttp's connections, as our edge wants them: what is not even HTTP gets a problem too, and no read waits for ever."""
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -12,11 +13,19 @@ from ahplat.api.server import Edge
 class Protocol(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_edge",)
+    __slots__ = ("_edge", "_quiet_since")
 
     def __init__(self, edge: Edge, manager: "Server", **options: Any) -> None:
         super().__init__(manager, **options)
         self._edge = edge
+        self._quiet_since = self._loop.time()
+
+    def sweep(self) -> None:
+        """Ends it when no whole head of a request has come for HEAD_S; aiohttp would wait for the rest for ever."""
+        if self._current_request is not None or self._messages:
+            self._quiet_since = self._loop.time()
+        elif self._loop.time() - self._quiet_since > limits.HEAD_S:
+            self.force_close()
 
     def data_received(self, data: bytes) -> None:
         """What ends a body's frame in the middle ends the reading of it; aiohttp would let the handler wait for ever."""
@@ -56,6 +65,14 @@ class Server(web.Server):
             max_field_size=limits.HEADER_BYTES,
         )
         self._edge = edge
+
+    async def sweep(self) -> None:
+        """Ends connections on which nothing comes, until cancelled."""
+        while True:
+            await asyncio.sleep(limits.HEAD_SWEEP_S)
+            for connection in list(self.connections):
+                if isinstance(connection, Protocol):
+                    connection.sweep()
 
     def __call__(self) -> RequestHandler:
         return Protocol(self._edge, self, loop=self._loop, **self._kwargs)

@@ -12,6 +12,7 @@ Bodies pass as they were sent only where the server that calls `forward` does no
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from functools import lru_cache
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from aiohttp import (
     ClientTimeout,
     ClientWebSocketResponse,
     ClientWSTimeout,
+    ConnectionTimeoutError,
     DummyCookieJar,
     HttpVersion11,
     TCPConnector,
@@ -67,6 +69,7 @@ _OF_THE_HANDSHAKE = frozenset(
     )
 )
 _NOT_MADE_UP = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
+_FINAL = range(200, 600)  # statuses that end an exchange (RFC 9110, 15)
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
 
 
@@ -92,6 +95,7 @@ class Forwarder:
     def __init__(self, *, answer_s: float = limits.FORWARD_ANSWER_S, gone_s: float = limits.FORWARD_GONE_S) -> None:
         self._answer_s = answer_s
         self._gone_s = gone_s
+        self._held: Counter[str] = Counter()  # requests under way, by tenant
         self._kept = _session(keep=True)
         self._fresh = _session(keep=False)  # what cannot be sent twice: nobody can just have closed these connections
 
@@ -108,34 +112,58 @@ class Forwarder:
         await self._kept.close()
         await self._fresh.close()
 
+    def held(self, tenant: str) -> int:
+        """Requests to services of a tenant that are under way."""
+        return self._held[tenant]
+
     async def forward(
         self,
         request: web.BaseRequest,
         host: str,
         port: int,
         *,
+        tenant: str = "",
         request_id: str = "",
         peer: str | None = None,
         proto: str = "http",
     ) -> web.StreamResponse:
         """Has `host:port` answer the request. `peer` and `proto`: who asks and how, where a proxy before us knows better.
 
-        Answers 502 `bad_gateway` or 504 `gateway_timeout` by itself. A client that went ends the service's work on it.
+        Answers 502 `bad_gateway` or 504 `gateway_timeout` by itself, and 503 `overloaded` where the services of `tenant`
+        hold all the connections that are theirs. A client that went ends the service's work on it.
         """
+        if self.held(tenant) >= limits.FORWARDED_TO_TENANT:
+            detail = f"{limits.FORWARDED_TO_TENANT} requests to services of this tenant are waiting for their answers"
+            return refusal("overloaded", detail, request_id)
+        self._held[tenant] += 1
+        try:
+            return await self._forward(request, host, port, request_id, peer or request.remote or "", proto)
+        finally:
+            self._held[tenant] -= 1
+            if not self._held[tenant]:
+                del self._held[tenant]
+
+    async def _forward(
+        self, request: web.BaseRequest, host: str, port: int, request_id: str, peer: str, proto: str
+    ) -> web.StreamResponse:
         target = _target(request, host, port)
         if target is None:
             return refusal("validation_failed", f"{request.method}: expected a path that begins with /", request_id)
-        headers = request_headers(request, peer or request.remote or "", proto)
+        headers = request_headers(request, peer, proto)
+        is_websocket = request.method == "GET" and request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
         try:
             async with _Patience(request, self._answer_s, self._gone_s) as patience:
-                if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+                if is_websocket:
                     return await self._tunnel(request, target, headers, patience)
                 return await self._exchange(request, target, headers, patience)
+        except ConnectionTimeoutError:
+            detail = f"the service took no connection within {limits.FORWARD_CONNECT_S:g} s"
+            return _gone(request) or refusal("gateway_timeout", detail, request_id)
         except TimeoutError:
-            detail = f"{host}:{port} gave no answer within {self._answer_s:g} s"
+            detail = f"the service gave no answer within {self._answer_s:g} s"
             return _gone(request) or refusal("gateway_timeout", detail, request_id)
         except (ClientError, ConnectionError) as error:
-            detail = f"{host}:{port}: {type(error).__name__}"
+            detail = f"the service cannot be asked, or its answer cannot be read ({type(error).__name__})"
             return _gone(request) or refusal("bad_gateway", detail, request_id)
 
     async def _exchange(
@@ -150,7 +178,10 @@ class Forwarder:
             allow_redirects=False,
         ) as answer:
             patience.answered()
-            response = _Passed(status=answer.status, reason=answer.reason, headers=end_to_end(answer.headers))
+            if answer.status not in _FINAL:
+                raise ClientError(f"status {answer.status}")
+            reason = answer.reason if (answer.reason or "").isascii() and (answer.reason or "").isprintable() else None
+            response = _Passed(status=answer.status, reason=reason, headers=end_to_end(answer.headers))
             await response.prepare(request)
             try:
                 async for piece in answer.content.iter_any():
@@ -164,7 +195,10 @@ class Forwarder:
     async def _tunnel(
         self, request: web.BaseRequest, target: URL, headers: CIMultiDict[str], patience: "_Patience"
     ) -> web.StreamResponse:
-        """Both ends speak WebSocket with us, message by message, without extensions."""
+        """Both ends speak WebSocket with us, message by message, without extensions.
+
+        A service that takes no notice of the wish to (RFC 9110, 7.8) is asked the same without it.
+        """
         offered = [name.strip() for name in request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")]
         try:
             service = await self._fresh.ws_connect(
@@ -179,7 +213,7 @@ class Forwarder:
             )
         except WSServerHandshakeError as refused:
             if refused.status < 300 or refused.headers is None:
-                raise
+                return await self._exchange(request, target, headers, patience)
             kept = end_to_end(CIMultiDictProxy(CIMultiDict(refused.headers)))
             for name in (hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING):
                 kept.popall(name, None)

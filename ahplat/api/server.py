@@ -8,6 +8,7 @@ and no secret and no stack trace is in it.
 
 import asyncio
 import logging
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -181,28 +182,32 @@ class Edge:
     async def _take_body(self, call: Call, route: Route) -> None:
         """Reads the body. Whose key died while it was on its way is not let in any more."""
         was_whole = call.request.content.is_eof()
-        call.raw = await self._read(call.request)
+        is_known = call.principal is not ANONYMOUS
+        call.raw = await self._read(call.request, limits.BODY_BYTES if is_known else limits.OPEN_BODY_BYTES)
         if call.principal.tenant_id and not was_whole:
             call.principal = await self._gate.tenant(call)
         if route.body is None and call.request.method not in _READS:
             call.body(Nothing)
 
-    async def _read(self, request: web.BaseRequest) -> bytes:
+    async def _read(self, request: web.BaseRequest, most: int) -> bytes:
+        """The whole body, of at most so many bytes. Raises Rejected."""
         length = request.content_length
-        if length is not None and length > limits.BODY_BYTES:
-            raise Rejected("payload_too_large", f"{length} bytes, {limits.BODY_BYTES} allowed")
+        if length is not None and length > most:
+            raise Rejected("payload_too_large", f"{length} bytes, {most} allowed")
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise Rejected("encoding_unsupported", f"Content-Encoding is {encoding[:64]}, expected none")
         await tell_to_go_on(request)
         try:
-            if request.content.is_eof():
-                return await request.read()
-            return await asyncio.wait_for(request.read(), limits.BODY_S)
+            async with asyncio.timeout(limits.BODY_S):
+                body = bytearray()
+                async for piece in request.content.iter_any():
+                    body += piece
+                    if len(body) > most:
+                        raise Rejected("payload_too_large", f"more than {most} bytes")
+                return bytes(body)
         except TimeoutError as error:
             raise Rejected("body_timeout", f"the body did not come within {limits.BODY_S:g} s") from error
-        except web.HTTPRequestEntityTooLarge as error:
-            raise Rejected("payload_too_large", f"more than {limits.BODY_BYTES} bytes") from error
         except (web.HTTPException, BadHttpMessage, ValueError) as error:
             raise Rejected("bad_request", f"the body cannot be read ({type(error).__name__})") from error
 
@@ -314,6 +319,10 @@ class Edge:
         request_id = headers.request_id(request.headers.get("X-Request-Id"), self._fresh_id)
         labels = target_host(request.headers["Host"], app.config.domain)
         assert labels, "asked before"
+        if not (peer.is_secure or app.config.dev):
+            return refusal("https_required", "this server is reached through its proxy, over https", request_id)
+        if app.closing:
+            return refusal("stopping", "the server is stopping", request_id)
         targets = routing.targets_of(app.views, *labels) if app.ready.is_set() else []
         if not targets:
             code = "no_instance" if app.ready.is_set() and routing.is_routed(app.views, *labels) else "no_route"
@@ -321,9 +330,27 @@ class Edge:
         self._turn += 1
         target = targets[self._turn % len(targets)]
         proto = "https" if peer.is_secure else "http"
-        return await self._forwarder.forward(
-            request, target.host, target.port, request_id=request_id, peer=peer.address, proto=proto
-        )
+        counted = "Upgrade" not in request.headers
+        self.in_flight += counted
+        try:
+            return await self._forwarder.forward(
+                request,
+                target.host,
+                target.port,
+                tenant=labels[1],
+                request_id=request_id,
+                peer=peer.address,
+                proto=proto,
+            )
+        finally:
+            self.in_flight -= counted
+
+    async def idle(self, timeout_s: float) -> None:
+        """Returns once nothing is being answered any more, streams and tunnels apart, or after `timeout_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.in_flight:
+                    await asyncio.sleep(limits.SHUTDOWN_POLL_S)
 
 
 def _origin_form(request: web.BaseRequest) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -54,7 +55,7 @@ SETTINGS: list[click.Parameter] = [
     _option("--tenant-pool", "Tenants' networks are cut from it, a /26 each.", default="10.128.0.0/12", metavar="CIDR"),
     _option(
         "--metrics-listen",
-        'Prometheus scrapes here, without a key; "" is nowhere.',
+        "Prometheus scrapes here, without a key; `off` is nowhere.",
         default="127.0.0.1:9464",
         metavar="HOST:PORT",
     ),
@@ -90,6 +91,7 @@ def serve(settings: dict[str, Any]) -> None:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    _raise_open_files()
     try:
         config = configured(settings)
         uvloop.run(_serve(config))
@@ -98,6 +100,12 @@ def serve(settings: dict[str, Any]) -> None:
         sys.exit(EXIT_CANNOT_START)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _raise_open_files() -> None:
+    """As many open files as we may have: each connection is one, and the usual limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def configured(settings: dict[str, Any]) -> Config:
@@ -139,7 +147,7 @@ def _personal_dir() -> Path:
 
 
 def _address(text: str) -> tuple[str, int]:
-    if not text:
+    if text in ("", "off"):
         return "", 0
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:

@@ -67,13 +67,19 @@ def request(
 
 
 def settings_back(service: ServiceRow, earlier: DeploymentRow) -> list[Event]:
-    """An earlier deployment's limits become the service's own: the next restart keeps them, and quotas count them."""
-    names = ("port", "memory_mb", "cpu_milli", "health_path", "egress", "replicas")
+    """An earlier deployment's image and limits become the service's own: what comes next keeps them, and quotas count them."""
+    names = ("image", "port", "memory_mb", "cpu_milli", "health_path", "egress", "replicas")
     changed = {name: getattr(earlier, name) for name in names if getattr(earlier, name) != getattr(service, name)}
     return [ServiceConfigured(**changed)] if changed else []
 
 
+def close_circuit(state: ServiceState) -> list[Event]:
+    """Another image is another try: the crashes of the one before are not held against it."""
+    return [ServiceCircuitReset()] if state.service.circuit_open else []
+
+
 def refuse_open_circuit(state: ServiceState) -> None:
+    """What would run the same once more wants somebody to look first."""
     if state.service.circuit_open:
         raise Rejected("circuit_open", f"the service crashed {state.service.crash_count} times: look at it, then reset")
 
@@ -96,8 +102,7 @@ class DeployImage(DeploymentCommand, frozen=True, kw_only=True):
 
 
 def deploy(state: ServiceState, command: DeployImage) -> list[Event]:
-    refuse_open_circuit(state)
-    changed: list[Event] = []
+    changed = close_circuit(state)
     if command.image and command.image != state.service.image:
         changed.append(ServiceConfigured(image=command.image))
     trigger = "deploy" if command.image else "redeploy"
@@ -166,8 +171,8 @@ def roll_back(state: RollBackState, command: RollBack) -> list[Event]:
         raise Rejected("deployment_not_found", f"the service has no deployment {command.to} that ever ran")
     if state.target is None or state.target.pinned is None:
         raise Rejected("nothing_to_roll_back", "no earlier deployment of this service ever ran")
-    refuse_open_circuit(state.service)
-    return request(state.service, [], command.deployment_id, "rollback", state.target.pinned, like=state.target)
+    before = close_circuit(state.service)
+    return request(state.service, before, command.deployment_id, "rollback", state.target.pinned, like=state.target)
 
 
 class CancelDeployment(ServiceCommand, frozen=True, kw_only=True):

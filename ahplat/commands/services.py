@@ -17,6 +17,7 @@ from events.services import (
     ServiceEnvUnset,
     ServiceInstanceHealthy,
     ServiceRepairRequested,
+    ServiceRouted,
     ServiceStopRequested,
     ServiceWorkSuperseded,
 )
@@ -28,6 +29,7 @@ from projections.todo import TodoRow
 STREAM = "service-{0.service_id}"
 DEPLOY = wire_name(ServiceDeployRequested)
 ROUTE = wire_name(ServiceInstanceHealthy)
+DRAIN = wire_name(ServiceRouted)
 BUSY = frozenset({DEPLOY, ROUTE, wire_name(ServiceStopRequested), wire_name(ServiceRepairRequested)})
 """Work that changes what serves; draining is not: it comes after."""
 
@@ -133,13 +135,14 @@ def check_name(name: str, label: str, holdings: Holdings) -> None:
 def superseded(state: ServiceState, everything: bool) -> list[Event]:
     """Closes the open work that a newer wish makes pointless, in the same append, so that nobody waits for it.
 
-    A route that is being moved is only called off by a stop or a delete (`everything`): a deploy lets it come to an end.
+    A route that is being moved, and the drain that follows it, are only called off by a stop or a delete (`everything`),
+    which end all there is: a deploy lets them come to their end, or what they had to remove would go on running.
     """
     closed: list[Event] = []
     for work in state.open:
         if work.type == DEPLOY:
             closed.append(ServiceDeploySuperseded(work.intent, work.deployment_id))
-        elif work.type != ROUTE or everything:
+        elif work.type not in (ROUTE, DRAIN) or everything:
             closed.append(ServiceWorkSuperseded(work.intent))
     return closed
 

@@ -316,6 +316,27 @@ async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(
     writer.close()
 
 
+@pytest.mark.parametrize("begun", [b"", b"GET /v1", b"GET /v1/system/health HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("before", [b"", b"GET /v1/system/health HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_connection_on_which_no_whole_request_comes_is_ended(
+    site: Site, monkeypatch: pytest.MonkeyPatch, before: bytes, begun: bytes
+) -> None:
+    monkeypatch.setattr(limits, "HEAD_S", 0.05)
+    monkeypatch.setattr(limits, "HEAD_SWEEP_S", 0.01)
+    await site.restart()  # which looks as often as that
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.app.port)
+    writer.write(before + begun)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.count(b"HTTP/1.1 200 ") == (1 if before else 0)
+
+
+async def test_a_large_body_of_nobody_is_not_even_read(site: Site) -> None:
+    body = b'{"name":"' + b"x" * limits.OPEN_BODY_BYTES + b'"}'
+    answer = await site.anybody.ask("POST", "/v1/tenants/register", raw=body)
+    assert (answer.status, answer.code) == (413, "payload_too_large")
+
+
 async def test_a_client_that_goes_before_its_body_is_there_does_no_harm(site: Site, curious: Tenant) -> None:
     before = site.position
     for _ in range(3):

@@ -329,6 +329,22 @@ async def test_a_service_that_refuses_a_websocket_is_heard() -> None:
     assert refused.value.headers and refused.value.headers["WWW-Authenticate"] == "Basic"
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_service_that_takes_no_notice_of_websockets_just_answers(method: str) -> None:
+    async def service(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=f"{request.method} {await request.text()}")
+
+    sent = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    body = "body" if method == "POST" else None
+    async with between(service) as ends, ends.ask(method, "/", headers=sent, data=body) as answer:
+        assert (answer.status, await answer.text()) == (200, f"{method} {body or ''}")
+
+
 async def test_any_other_upgrade_is_left_out() -> None:
     async def service(request: web.BaseRequest) -> web.StreamResponse:
         assert "Upgrade" not in request.headers

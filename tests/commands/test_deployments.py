@@ -28,7 +28,7 @@ from events.services import (
     ServiceWorkSuperseded,
 )
 from events.tenants import TenantQuotasSet
-from projections import deployments
+from projections import deployments, services
 from tests.commands.facts import (
     a_deploy,
     a_running_service,
@@ -87,12 +87,23 @@ def test_a_service_that_is_not_there_is_not_deployed(command: Any, there: str) -
     then_rejected("service_not_found")
 
 
-@pytest.mark.parametrize("command", EVERY_WAY, **BY_TYPE)
-def test_a_service_that_crashed_too_often_is_reset_first(command: Any) -> None:
+@pytest.mark.parametrize("command", EVERY_WAY[2:], **BY_TYPE)
+def test_what_crashed_too_often_does_not_run_again_before_somebody_looked(command: Any) -> None:
     a_running_service()
     crashed_too_often()
     when(command)
     then_rejected("circuit_open", "5 times")
+
+
+@pytest.mark.parametrize("command", EVERY_WAY[:2], ids=["another image", "the image pulled again"])
+def test_a_service_that_crashed_too_often_can_simply_be_deployed_again(command: Any) -> None:
+    a_running_service()
+    crashed_too_often()
+    when(command)
+    outcome = world().outcome
+    assert isinstance(outcome, list) and outcome[0] == ServiceCircuitReset()
+    row = services.find(world().views.db, MINE["service_id"])
+    assert row and (row.circuit_open, row.crash_count, row.status) == (0, 0, "deploying")
 
 
 @pytest.mark.parametrize("command", EVERY_WAY[1:], **BY_TYPE)
@@ -161,15 +172,16 @@ def opened(kind: type[Event]) -> int:
     return intent(kind)
 
 
-@pytest.mark.parametrize("kind", [ServiceRepairRequested, ServiceRouted, ServiceStopRequested])
-def test_a_deployment_supersedes_a_repair_a_draining_and_a_stop(kind: type[Event]) -> None:
+@pytest.mark.parametrize("kind", [ServiceRepairRequested, ServiceStopRequested])
+def test_a_deployment_supersedes_a_repair_and_a_stop(kind: type[Event]) -> None:
     before = opened(kind)
     when(DeployImage(**NEW))
     then(ServiceWorkSuperseded(before), a_deploy("new", 2, trigger="redeploy"))
 
 
-def test_a_deployment_lets_a_route_that_is_being_moved_come_to_its_end() -> None:
-    opened(ServiceInstanceHealthy)
+@pytest.mark.parametrize("kind", [ServiceInstanceHealthy, ServiceRouted])
+def test_a_deployment_lets_a_route_that_is_being_moved_and_its_draining_come_to_their_end(kind: type[Event]) -> None:
+    opened(kind)
     when(DeployImage(**NEW))
     then(a_deploy("new", 2, trigger="redeploy"))
 

@@ -210,12 +210,22 @@ def test_another_services_deployment_is_not_rolled_back_to() -> None:
     then_rejected("deployment_not_found", "d9")
 
 
-def test_a_service_that_crashed_too_often_is_reset_before_it_is_rolled_back() -> None:
+def test_a_service_that_crashed_too_often_can_be_rolled_back() -> None:
     a_running_service()
     redeployed("d2", 2)
     given(ServiceCircuitOpened(5))
     when(roll_back())
-    then_rejected("circuit_open")
+    row = services.find(world().views.db, SERVICE)
+    assert row and (row.circuit_open, row.status) == (0, "deploying")
+
+
+def test_a_rollback_makes_the_earlier_image_the_services_own() -> None:
+    a_running_service()
+    when(DeployImage(**MINE, deployment_id="d2", image="web:2"))
+    comes_to_serve()
+    when(roll_back())
+    row = services.find(world().views.db, SERVICE)
+    assert row and row.image == "web:1"
 
 
 def test_a_rollback_says_in_the_views_what_it_was() -> None:

@@ -41,6 +41,41 @@ def test_a_request_that_is_in_flight_is_answered_and_the_server_ends_well(server
     assert [answer.status for answer in answers] == [200]
 
 
+def test_a_body_that_is_on_its_way_is_still_taken(server: Server, api_key: str) -> None:
+    server.start()
+    service_id = running(server, api_key)
+    body = b'{"LATE":"1"}'
+    with socket.create_connection(("127.0.0.1", server.port), 10) as client:
+        head = f"POST /v1/services/{service_id}/env HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api_key}\r\n"
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:5])
+        metrics = eventually(lambda: b"ahplat_http_in_flight 2.0" in server.ask("GET", "/metrics").body)
+        assert metrics and server.process
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not listens(server.port))
+        client.sendall(body[5:])
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert server.wait() == 0
+    assert [at.type for at, _ in server.events][-1] == "service.env_set"
+
+
+def test_a_request_that_is_never_answered_does_not_hold_the_server_up(server: Server, api_key: str) -> None:
+    server.start()
+    service_id = running(server, api_key)
+    url = server.ask("GET", f"/v1/services/{service_id}", key=api_key).json["url"].removeprefix("http://")
+    with socket.create_connection(("127.0.0.1", server.port), 10) as client:
+        client.sendall(f"POST / HTTP/1.1\r\nHost: {url}\r\nContent-Length: 5\r\n\r\nhalf".encode())
+        eventually(lambda: b"ahplat_http_in_flight 2.0" in server.ask("GET", "/metrics").body)
+        began = time.monotonic()
+        assert server.end() == 0
+        assert time.monotonic() - began < SHUTDOWN_S + 1
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes a connection there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_while_it_stops_nothing_new_is_taken(server: Server, api_key: str) -> None:
     """A request in flight holds the server up; whoever comes meanwhile is turned away, and nothing of theirs is done."""
     server.start()

@@ -174,6 +174,44 @@ def test_an_open_circuit_outlives_the_stop_that_it_brings(world: World) -> None:
     )
 
 
+def test_why_a_deployment_failed_stays_to_be_read_when_something_else_is_repaired(world: World) -> None:
+    a_running_service()
+    given(a_deploy("d2", 2, image="web:2"))
+    given(ServiceDeployFailed(intent(ServiceDeployRequested), "d2", "crashed", b"why"))
+    given(ServiceRepairRequested("d1"))
+    given(ServiceRepaired(intent(ServiceRepairRequested), "d1", [Target(0, "d1-0", "10.0.0.2", 8000)], ["stray"]))
+    assert (service(world).last_error_code, service(world).last_error) == ("crashed", b"why")
+
+
+def test_a_crash_that_is_repaired_is_no_error_any_more(world: World) -> None:
+    a_running_service()
+    given(ServiceCrashed("d1", 0, "d1-0", 1, 3), ServiceRepairRequested("d1"))
+    assert service(world).last_error_code == "crashed"
+    given(ServiceRepaired(intent(ServiceRepairRequested), "d1", [Target(0, "d1-1", "10.0.0.2", 8000)], []))
+    assert service(world).last_error_code is None
+
+
+@pytest.mark.parametrize(
+    ("trigger", "meanwhile", "image"),
+    [("deploy", "", "web:1"), ("redeploy", "", "web:2"), ("deploy", "web:3", "web:3")],
+)
+def test_an_image_that_was_only_asked_for_by_a_deployment_that_failed_is_not_the_services(
+    world: World, trigger: str, meanwhile: str, image: str
+) -> None:
+    a_running_service()
+    given(ServiceConfigured(image="web:2"), a_deploy("d2", 2, image="web:2", trigger=trigger))
+    if meanwhile:
+        given(ServiceConfigured(image=meanwhile))
+    given(ServiceDeployFailed(intent(ServiceDeployRequested), "d2", "unhealthy"))
+    assert service(world).image == image
+
+
+def test_a_first_deployment_that_failed_leaves_its_image_to_be_deployed_again(world: World) -> None:
+    given(a_service(image="web:2"), a_deploy("d1", image="web:2", trigger="deploy"))
+    given(ServiceDeployFailed(intent(ServiceDeployRequested), "d1", "unhealthy"))
+    assert service(world).image == "web:2"
+
+
 def test_what_came_to_serve_clears_the_last_error(world: World) -> None:
     given(a_service(), a_deploy("d1"))
     failed()
