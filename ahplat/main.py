@@ -43,7 +43,7 @@ from ahplat.writer import Writer
 from events.catalog import UnknownEvent
 from events.database import open_reader
 from events.log import EventLog, LogDamaged
-from projections.views import DAMAGE, Views, condemn, open_views, why_rebuild
+from projections.views import DAMAGE, Views, condemn, is_whole, open_views, why_rebuild
 
 logger = logging.getLogger("ahplat")
 
@@ -61,11 +61,19 @@ class Running:
         self.failure: Exception | None = None
         self._stack = stack
 
+    def read_damage(self, error: Exception) -> None:
+        """A read met a damaged page. Of the views: end, the next start builds them anew. Of the log: go on with the rest."""
+        if is_whole(self.app.config.data_dir / "views.db"):
+            logger.critical("a page of the log is damaged, restore it from a backup: %s", error)
+        else:
+            self.broken(error)
+
     def broken(self, error: Exception) -> None:
         """An invariant broke: end, and let the next start recover; damaged views it builds anew."""
         logger.critical("stopping: %s", error)
-        if isinstance(error, DAMAGE):
-            condemn(self.app.config.data_dir / "views.db")
+        views = self.app.config.data_dir / "views.db"
+        if isinstance(error, DAMAGE) and not is_whole(views):
+            condemn(views)
         self.failure = error
         self.ended.set()
 
@@ -109,6 +117,10 @@ def _usable(folder: Path) -> Iterator[None]:
     """Says in one line that the files cannot be read or written, whatever it is about them. Raises CannotStart."""
     try:
         yield
+    except DAMAGE as error:
+        raise CannotStart(
+            f"a file in {folder} is damaged ({error}): restore events.db and keys.db from a backup"
+        ) from error
     except (OSError, apsw.IOError, apsw.FullError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
         raise CannotStart(
             f"{folder} cannot be used ({error}): make room on its disk, and see that its files are this user's"
@@ -134,9 +146,14 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
     """The keys, the log, and what handlers work with."""
     folder = config.data_dir
     try:
-        master = read_master_key(folder / "master.key", may_make=not (folder / "keys.db").exists())
-        keyring = Keyring(folder / "keys.db", master)
+        has_log = (folder / "events.db").exists()
+        master = read_master_key(folder / "master.key", may_make=not (has_log or (folder / "keys.db").exists()))
+        keyring = Keyring(folder / "keys.db", master, may_make=not has_log)
         stack.callback(keyring.close)
+        if keyring.holds_tenants() and not has_log:
+            raise LogDamaged(
+                f"{folder / 'events.db'} is missing, but there are keys of its tenants: restore it from a backup"
+            )
         log = EventLog(folder / "events.db", new_id(clock.now_us()), clock.now_us())
     except (KeyFileBad, LogDamaged, UnknownEvent) as error:
         raise CannotStart(str(error)) from error
@@ -207,7 +224,9 @@ def _bind(host: str, port: int, option: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise CannotStart(f"cannot listen on {host}:{port} ({error.strerror}): choose another {option}") from error
+        raise CannotStart(
+            f"cannot listen on {host}:{port} ({error.strerror}): choose another --host or {option}"
+        ) from error
     return listener
 
 
@@ -256,5 +275,5 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.reconciler.begin()
     stack.push_async_callback(app.runner.close)
     stack.push_async_callback(app.reconciler.close)
-    app.broken = running.broken
+    app.read_damage = running.read_damage
     app.ready.set()

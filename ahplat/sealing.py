@@ -132,13 +132,17 @@ def _room() -> Iterator[None]:
 class Keyring:
     """`keys.db` and what is unwrapped of it. Safe for threads."""
 
-    def __init__(self, path: Path, master: bytes) -> None:
-        """Opens the file, or makes it. Raises KeyFileBad."""
+    def __init__(self, path: Path, master: bytes, may_make: bool = True) -> None:
+        """Opens the file, or makes it, and the platform's keys in it, where that may be. Raises KeyFileBad."""
         self._lock = threading.Lock()
         try:
             self._db = open_database(path, "FULL")
             self._db.pragma("secure_delete", True)
             run_script(self._db, read_sql(__file__))
+            if not may_make and not self._db.execute("SELECT count(*) FROM platform_key").get:
+                raise KeyFileBad(
+                    f"{path} is missing or empty, but there is a log that it opens: restore it from a backup"
+                )
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise KeyFileBad(f"{path} is damaged ({error}): restore it from a backup") from error
         self._cipher = best_cipher()
@@ -159,6 +163,10 @@ class Keyring:
         wrapped = seal(self._cipher, self._wrap_platform, key, f"platform {purpose}")
         self._db.execute("INSERT INTO platform_key VALUES (?, ?)", (purpose, wrapped))
         return key
+
+    def holds_tenants(self) -> bool:
+        """Whether there is any tenant's key."""
+        return bool(self._db.execute("SELECT count(*) FROM tenant_key").get)
 
     def create(self, tenant_id: str) -> None:
         """Makes the tenant's key; it is on the disk when this returns. Takes an fsync: not for the loop's thread.

@@ -281,13 +281,8 @@ def crashed(db: Connection, at: Recorded, event: ServiceCrashed) -> None:
     db.execute("DELETE FROM instance WHERE service_id = ? AND replica = ?", (at.subject, event.replica))
     _count_crash(db, at)
     code = "out_of_memory" if event.oom_killed else "crashed"
-    _update(
-        db,
-        at,
-        ", crash_count = ?4, last_error_code = ?5, last_error = NULL, last_error_of = 'instance', last_crashed_at = ?2",
-        event.crash_count,
-        code,
-    )
+    error = ", last_error_code = ?5, last_error = NULL, last_error_of = 'instance', last_crashed_at = ?2"
+    _update(db, at, f", crash_count = ?4{error}", event.crash_count, code)
     _fall(db, at)
 
 

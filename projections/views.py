@@ -17,7 +17,7 @@ import apsw
 from msgspec import Struct
 
 from events.catalog import decode
-from events.database import open_database, read_sql, run_script
+from events.database import open_database, open_reader, read_sql, run_script
 from events.event import Event, Recorded
 from events.log import head, read_all
 from projections import activity, deployments, env, keys, routes, services, tenants, todo
@@ -201,6 +201,18 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether no page of the views is damaged. Reads them all."""
+    try:
+        db = open_reader(path)
+        try:
+            return bool(db.pragma("quick_check", 1) == "ok")
+        finally:
+            db.close()
+    except (*DAMAGE, apsw.IOError, apsw.CantOpenError):
+        return False
 
 
 def condemn(path: Path) -> None:

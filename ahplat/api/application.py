@@ -51,7 +51,7 @@ class Application:
         self.runner: Runner
         self.reconciler: Reconciler
         self.hub: Hub
-        self.broken: Callable[[Exception], None]  # ends the process; the next start recovers
+        self.read_damage: Callable[[Exception], None]  # told of a damaged page that a read met
         self.gate: Gate
         self.rates: Rates
         self.edge: Edge

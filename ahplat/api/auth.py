@@ -26,6 +26,7 @@ from events.event import Event, Recorded
 from events.keys import KeyCreated, KeyRevoked
 from events.tenants import TenantErasureRequested, TenantSuspended
 from projections import keys, tenants
+from projections.keys import KeyRow
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -63,6 +64,7 @@ class Gate:
     def __init__(self, app: Application) -> None:
         self._app = app
         self._known: dict[bytes, Principal] = {}
+        self._asked: dict[bytes, asyncio.Future[Principal]] = {}  # tokens that are being verified
         self._hash_key = os.urandom(32)
         self._failures = throttle.Window(limits.AUTH_FAILURES_PER_MINUTE, 60.0, limits.AUTH_CACHE)
         self._threads = ThreadPoolExecutor(limits.BCRYPT_THREADS, "bcrypt")
@@ -81,12 +83,19 @@ class Gate:
         token = headers.bearer(call.request.headers.get("Authorization"))
         if token is None:
             raise Rejected("unauthenticated", "expected Authorization: Bearer <keyID>.<secret>")
-        known = self._known.get(self._hash(token))
-        if known is None:
-            known = await self._verify(token, call.address)
+        known = self._known.get(self._hash(token)) or await self._verified(token, call.address)
         if known.expires_at and self._app.clock.now_us() >= known.expires_at * 1_000_000:
             raise Rejected("key_expired", f"the key {known.key_id} has expired")
         return known
+
+    async def _verified(self, token: str, address: str) -> Principal:
+        """What `_verify` says, asked once for all who come with the same token meanwhile."""
+        hashed = self._hash(token)
+        asked = self._asked.get(hashed)
+        if asked is None:
+            asked = self._asked[hashed] = asyncio.ensure_future(self._verify(token, address))
+            asked.add_done_callback(lambda done: (self._asked.pop(hashed) and done.cancelled()) or done.exception())
+        return await asyncio.shield(asked)
 
     def _hash(self, token: str) -> bytes:
         return hashlib.blake2b(token.encode(), digest_size=16, key=self._hash_key).digest()
@@ -98,19 +107,18 @@ class Gate:
         for counter in counted:
             if wait_s := self._failures.wait_s(counter, now):
                 raise Throttled("auth_rate_limited", "too many failed authentications from here", wait_s)
-        row = keys.find(self._app.views, key_id) if self._tagged(key_id, secret) else None
-        if row is None or not await self._matches(secret, row.digest):
-            for counter in counted:
+        try:
+            row = self._in_force(key_id) if self._tagged(key_id, secret) else None
+            if row is None or not await self._matches(secret, row.digest):
+                raise Rejected("unauthenticated", "the key is not one of ours")
+            row = self._in_force(key_id)  # as it is now: bcrypt took its time
+        except Rejected as refused:
+            is_guess = refused.code == "unauthenticated"  # a key that died was a key: its tag says so
+            for counter in counted if is_guess else counted[1:]:
                 self._failures.hit(counter, now)
-            raise Rejected("unauthenticated", "the key is not one of ours")
-        row = keys.find(self._app.views, key_id)  # as it is now: bcrypt took its time
-        tenant = tenants.find(self._app.views, row.tenant_id) if row else None
-        if row is None or tenant is None:
-            raise Rejected("unauthenticated", "the key is not one of ours")
-        if tenant.status != "active":
-            raise Rejected("tenant_suspended", f"the tenant is {tenant.status}")
-        if row.revoked_at is not None:
-            raise Rejected("key_revoked", f"the key {key_id} was revoked")
+            raise
+        tenant = tenants.find(self._app.views, row.tenant_id)
+        assert tenant, f"key {key_id} is nobody's"
         who = Principal(
             "tenant",
             f"key:{key_id}",
@@ -124,6 +132,18 @@ class Gate:
             self._known.clear()
         self._known[self._hash(token)] = who
         return who
+
+    def _in_force(self, key_id: str) -> KeyRow:
+        """The key's row. Raises Rejected where the key opens nothing any more; before bcrypt is asked, which takes long."""
+        row = keys.find(self._app.views, key_id)
+        status = tenants.status_of(self._app.views, row.tenant_id) if row else ""
+        if row is None or not status:
+            raise Rejected("unauthenticated", "the key is not one of ours")
+        if status != "active":
+            raise Rejected("tenant_suspended", f"the tenant is {status}")
+        if row.revoked_at is not None:
+            raise Rejected("key_revoked", f"the key {key_id} was revoked")
+        return row
 
     async def _matches(self, secret: str, digest: bytes) -> bool:
         return await self._in_thread(bcrypt.checkpw, secret.encode(), digest)

@@ -7,7 +7,8 @@ from ahplat import limits
 from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
 from ahplat.api.fields import Id, ImageName, check_image, invalid
 from ahplat.api.route import Route
-from ahplat.api.services import find, unsealed, waited
+from ahplat.api.services import find, unsealed
+from ahplat.api.waiting import waited
 from ahplat.commands.deployments import CancelDeployment, DeployImage, DeploymentCommand, RollBack
 from ahplat.errors import Rejected
 from ahplat.references import PLACEHOLDERS
@@ -135,7 +136,7 @@ async def _order(call: Call, command: DeploymentCommand) -> Reply:
         return answer(render(call, row), 202, location)
 
     reply = call.reply(await call.submit(command, rendered))
-    if await waited(call, command.service_id, reply):
+    if await waited(call, f"service-{command.service_id}", reply):
         row = deployments.find(call.app.views, command.deployment_id)
         if row is not None:  # a replayed answer is about the first request's deployment, and stays as it was
             reply.body = json_reply(render(call, row)).body

@@ -39,26 +39,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from ahplat import limits
+from ahplat.api import hop
 from ahplat.api.problems import CONTENT_TYPE, PROBLEMS, problem
 
 _AGAIN_S = 1  # until a service of which nothing runs is worth another request
 _LABEL = r"([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)"
 
-HOP_BY_HOP = frozenset(
-    (
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
-WHERE_FROM = frozenset(("forwarded", "x-real-ip"))  # and all X-Forwarded-*: a client may not say it itself
-_OF_THE_REQUEST = HOP_BY_HOP | WHERE_FROM | {"expect"}  # 100 Continue was our own server's to send
 _OF_THE_HANDSHAKE = frozenset(
     (
         "sec-websocket-key",
@@ -146,10 +132,10 @@ class Forwarder:
     async def _forward(
         self, request: web.BaseRequest, host: str, port: int, request_id: str, peer: str, proto: str
     ) -> web.StreamResponse:
-        target = _target(request, host, port)
+        target = hop.target(request, host, port)
         if target is None:
             return refusal("validation_failed", f"{request.method}: expected a path that begins with /", request_id)
-        headers = request_headers(request, peer, proto)
+        headers = hop.request_headers(request, peer, proto)
         is_websocket = request.method == "GET" and request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
         try:
             async with _Patience(request, self._answer_s, self._gone_s) as patience:
@@ -181,7 +167,7 @@ class Forwarder:
             if answer.status not in _FINAL:
                 raise ClientError(f"status {answer.status}")
             reason = answer.reason if (answer.reason or "").isascii() and (answer.reason or "").isprintable() else None
-            response = _Passed(status=answer.status, reason=reason, headers=end_to_end(answer.headers))
+            response = _Passed(status=answer.status, reason=reason, headers=hop.end_to_end(answer.headers))
             await response.prepare(request)
             try:
                 async for piece in answer.content.iter_any():
@@ -214,7 +200,7 @@ class Forwarder:
         except WSServerHandshakeError as refused:
             if refused.status < 300 or refused.headers is None:
                 return await self._exchange(request, target, headers, patience)
-            kept = end_to_end(CIMultiDictProxy(CIMultiDict(refused.headers)))
+            kept = hop.end_to_end(CIMultiDictProxy(CIMultiDict(refused.headers)))
             for name in (hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING):
                 kept.popall(name, None)
             return web.Response(status=refused.status, headers=kept)
@@ -372,52 +358,6 @@ async def _carry(source: _End, sink: _End) -> None:
             return
         else:
             return
-
-
-# pure
-
-
-def _target(request: web.BaseRequest, host: str, port: int) -> URL | None:
-    """The URL to ask: path and query exactly as the client sent them. None for `*` and authority forms."""
-    path = request.raw_path
-    if not path.startswith("/"):
-        path = request.rel_url.raw_path_qs if path.lower().startswith(("http://", "https://")) else ""
-    at = f"[{host}]" if ":" in host else host
-    return URL(f"http://{at}:{port}{path}", encoded=True) if path else None
-
-
-def end_to_end(headers: CIMultiDictProxy[str], but: frozenset[str] = HOP_BY_HOP) -> CIMultiDict[str]:
-    """The fields that pass: all but `but`, and those that Connection names. Duplicates and their order stay.
-
-    Duplicates get the spelling of the first of them: aiohttp's client keeps only one where they are spelt differently.
-    """
-    dropped = but | {name.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for name in value.split(",")}
-    passed: CIMultiDict[str] = CIMultiDict()
-    spelt: dict[str, str] = {}
-    for name, value in headers.items():
-        if (lower := name.lower()) not in dropped:
-            passed.add(spelt.setdefault(lower, name), value if value.isascii() else _in_utf8(value))
-    return passed
-
-
-def _in_utf8(value: str) -> str:
-    """A value whose bytes were not UTF-8, taken for Latin-1: aiohttp would leave out what it cannot encode."""
-    found = value.encode("utf-8", "surrogateescape")
-    try:
-        return found.decode()
-    except UnicodeDecodeError:
-        return found.decode("latin-1")
-
-
-def request_headers(request: web.BaseRequest, peer: str, proto: str) -> CIMultiDict[str]:
-    """The fields of the request that pass, and ours about where it comes from."""
-    passed = end_to_end(request.headers, _OF_THE_REQUEST)
-    for name in [name for name in passed if name.lower().startswith("x-forwarded-")]:
-        passed.popall(name, None)
-    passed["X-Forwarded-For"] = peer
-    passed["X-Forwarded-Proto"] = proto
-    passed["X-Forwarded-Host"] = request.headers.get(hdrs.HOST, "")
-    return passed
 
 
 def refusal(code: str, detail: str, request_id: str) -> web.Response:

@@ -92,7 +92,7 @@ class Edge:
             raise
         except Exception as error:
             if isinstance(error, DAMAGE):
-                self._app.broken(error)
+                self._app.read_damage(error)
             logger.exception("request %s: %s %s broke", request_id, request.method, path)
             if request.writer.output_size:
                 abort(request)
@@ -349,7 +349,7 @@ class Edge:
         """Returns once nothing is being answered any more, streams and tunnels apart, or after `timeout_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.in_flight:
+                while self.in_flight:  # noqa: ASYNC110 — requests should not pay for an event that is wanted once
                     await asyncio.sleep(limits.SHUTDOWN_POLL_S)
 
 

@@ -24,13 +24,14 @@ from ahplat.api.fields import (
     cpu_milli,
 )
 from ahplat.api.route import Route
+from ahplat.api.waiting import waited
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
-from ahplat.commands.services import BUSY, ConfigureService, CreateService, DeleteService, StopService
+from ahplat.commands.services import ConfigureService, CreateService, DeleteService, StopService
 from ahplat.errors import Rejected, Unreadable, Violation
 from ahplat.writer import Answer
 from events.services import ServiceConfigured, ServiceCreated
-from projections import env, services, tenants, todo
+from projections import env, services, tenants
 from projections.services import ServiceRow
 
 T = TypeVar("T")
@@ -113,10 +114,11 @@ def _service(call: Call, views: Connection, row: ServiceRow) -> Service:
 
 
 def url_of(call: Call, views: Connection, row: ServiceRow) -> str:
-    """`http://<service>.<tenant>.<domain>`, with the API's port where its own router forwards."""
+    """`https://<service>.<tenant>.<domain>`, as the proxy in front has it; with --dev our own port, over plain http."""
     tenant = tenants.find(views, row.tenant_id)
     assert tenant
-    return f"http://{row.label}.{tenant.label}.{call.app.config.domain}:{call.app.port}"
+    host = f"{row.label}.{tenant.label}.{call.app.config.domain}"
+    return f"http://{host}:{call.app.port}" if call.app.config.dev else f"https://{host}"
 
 
 def _last_error(call: Call, row: ServiceRow) -> str | UnsetType:
@@ -249,28 +251,12 @@ async def order(call: Call, command: Command, service_id: str, status: int = 200
         return answer(Raw(render(call, views, row)), status, location, row.version)
 
     reply = call.reply(await call.submit(command, rendered))
-    if await waited(call, service_id, reply):
+    if await waited(call, f"service-{service_id}", reply):
         row = services.find(call.app.views, service_id)
         assert row
         reply.body = render(call, call.app.views, row)
         reply.headers["ETag"] = call.etag(row.version)
     return reply
-
-
-async def waited(call: Call, service_id: str, reply: Reply) -> bool:
-    """Waits as `Prefer: wait=` asks until no deploy, stop or repair of the service is under way.
-
-    A repeated command gets its first answer, as that was before any waiting.
-    """
-    wait_s = None if "Idempotency-Replayed" in reply.headers else call.prefer.wait_s
-    if wait_s is None:
-        return False
-    stream = f"service-{service_id}"
-    await call.app.hub.until(
-        stream, lambda: not any(work.type in BUSY for work in todo.open_of(call.app.views, stream)), wait_s
-    )
-    reply.headers["Preference-Applied"] = f"wait={wait_s}"
-    return True
 
 
 class ServiceChanges(Struct):
@@ -319,7 +305,9 @@ def _given(value: T | UnsetType) -> T | None:
 async def delete(call: Call) -> Reply:
     """The service is gone for its tenant at once; what it left is removed behind that."""
     command = DeleteService(tenant_id=call.tenant_id, service_id=call.path_id())
-    return await call.order(command, lambda _: None, 204)
+    reply = await call.order(command, lambda _: None, 204)
+    await waited(call, f"service-{command.service_id}", reply)
+    return reply
 
 
 class Status(Struct, frozen=True):
@@ -338,7 +326,7 @@ async def _status(call: Call, command: Command) -> Reply:
         return answer(Status(row.status, row.desired), version=row.version)
 
     reply = call.reply(await call.submit(command, told))
-    if await waited(call, service_id, reply):
+    if await waited(call, f"service-{service_id}", reply):
         now = told(call.app.views)
         reply.body = now.body
         reply.headers["ETag"] = call.etag(now.version)

@@ -9,6 +9,7 @@ from ahplat.api.auth import SCOPES, Throttled, Token, key_created
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import Email, TenantName, check_label, invalid
 from ahplat.api.route import Route
+from ahplat.api.waiting import waited
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.commands.keys import CreateKey
@@ -238,7 +239,9 @@ async def _order(call: Call, command: Command, status: int) -> Reply:
 
 async def delete(call: Call) -> Reply:
     """Suspends the tenant: keys die now, what runs is stopped, all is kept for a while."""
-    return await call.order(SuspendTenant(tenant_id=call.tenant_id), lambda _: None, 204)
+    reply = await call.order(SuspendTenant(tenant_id=call.tenant_id), lambda _: None, 204)
+    await waited(call, f"tenant-{call.tenant_id}", reply)
+    return reply
 
 
 # the operator
@@ -267,13 +270,26 @@ class Erasure(Struct):
     bootstrap_token: str = ""
 
 
+class Erasing(Struct, frozen=True):
+    """A tenant that is on its way out. Nothing personal: the answer is kept longer than the tenant is."""
+
+    tenant_id: str
+    status: str
+
+
 async def erase(call: Call) -> Reply:
     """Has everything of the tenant made unreadable, for good."""
     row = find(call)
     name = _opened(call.app.keyring, row.tenant_id, "name", row.name)
     if call.body(Erasure).confirm != name:
         raise invalid("/confirm", "expected the tenant's name: this cannot be undone")
-    return await _order(call, RequestErasure(tenant_id=row.tenant_id), 202)
+    reply = await call.order(
+        RequestErasure(tenant_id=row.tenant_id),
+        lambda views: Erasing(row.tenant_id, tenants.status_of(views, row.tenant_id)),
+        202,
+    )
+    await waited(call, f"tenant-{row.tenant_id}", reply)
+    return reply
 
 
 ROUTES = [

@@ -16,7 +16,6 @@ from events.services import (
     ServiceEnvSet,
     ServiceEnvUnset,
     ServiceInstanceHealthy,
-    ServiceRepairRequested,
     ServiceRouted,
     ServiceStopRequested,
     ServiceWorkSuperseded,
@@ -30,8 +29,6 @@ STREAM = "service-{0.service_id}"
 DEPLOY = wire_name(ServiceDeployRequested)
 ROUTE = wire_name(ServiceInstanceHealthy)
 DRAIN = wire_name(ServiceRouted)
-BUSY = frozenset({DEPLOY, ROUTE, wire_name(ServiceStopRequested), wire_name(ServiceRepairRequested)})
-"""Work that changes what serves; draining is not: it comes after."""
 
 
 class ServiceCommand(Command, frozen=True, kw_only=True):

@@ -58,6 +58,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._tasks: dict[str, Task[Any]] = {}  # by subject
         self._running: set[asyncio.Task[None]] = set()
+        self._waiting: dict[int, float] = {}  # intents that are not due yet: since when, on the clock that is never set
         self._looking: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None  # while the engine is away
 
@@ -144,8 +145,8 @@ class Runner:
 
     def _dispatch(self) -> float:
         """Begins what is due and free; returns in how many seconds to look again."""
-        now_us = self.platform.clock.now_us()
-        next_us = now_us + 60_000_000
+        wait_us, waiting = 60_000_000, self._waiting
+        self._waiting = {}
         seen = set(self._tasks)
         for work in todo.open_of_all(self.platform.views):
             if work.parked or work.subject in seen:
@@ -153,11 +154,19 @@ class Runner:
             seen.add(work.subject)
             if self.engine_away:
                 continue
-            if work.due_us > now_us and work.away_since_us is None:
-                next_us = min(next_us, work.due_us)
+            left_us = self._left_us(work, waiting)
+            if left_us > 0 and work.away_since_us is None:
+                wait_us = min(wait_us, left_us)
             elif len(self._tasks) < limits.WORKERS:
                 self._start(work)
-        return max(0.0, (next_us - now_us) / 1e6)
+        return wait_us / 1e6
+
+    def _left_us(self, work: TodoRow, waiting: dict[int, float]) -> int:
+        """Until the work is due; never longer than was meant when it was put off, though the clock be set back."""
+        now = self.platform.clock.monotonic()
+        since = self._waiting[work.intent] = waiting.get(work.intent, now)
+        meant_us = work.due_us - work.opened_us - int((now - since) * 1e6)
+        return min(work.due_us - self.platform.clock.now_us(), meant_us)
 
     def _start(self, work: TodoRow) -> None:
         at = read_all(self._log, work.intent - 1, 1)[0]

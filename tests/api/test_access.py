@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from ahplat import limits
 from tests.api.site import BOOTSTRAP, HTTPS, TOKENS, Client, Site, Tenant
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -66,6 +67,35 @@ async def test_a_key_is_a_bearer_token_in_any_case(site: Site, acme: Tenant) -> 
         answer = await site.anybody.get("/v1/tenant", Authorization=f"{scheme} {acme.key}")
         assert answer.json["id"] == acme.id
     assert len(acme.key) <= 64 and acme.key.count(".") == 1
+
+
+async def test_a_key_that_was_revoked_costs_nothing_either(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = await site.another_key(acme)
+    assert (await acme.delete(f"/v1/auth/keys/{dead.key[:32]}")).status == 204
+    monkeypatch.setattr(site.app.gate, "_matches", None)
+    answers = [await dead.get("/v1/tenant") for _ in range(limits.AUTH_FAILURES_PER_MINUTE + 1)]
+    assert {answer.code for answer in answers[:-1]} == {"key_revoked"}
+    assert answers[-1].code == "auth_rate_limited"
+    monkeypatch.undo()
+    assert (await (await site.another_key(acme)).get("/v1/tenant")).status == 200, "others from here are let in"
+
+
+async def test_a_key_that_comes_many_times_at_once_is_verified_once(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, verify = await site.another_key(acme), site.app.gate._matches
+    asked: list[str] = []
+
+    async def counted(secret: str, digest: bytes) -> bool:
+        asked.append(secret)
+        return bool(await verify(secret, digest))
+
+    monkeypatch.setattr(site.app.gate, "_matches", counted)
+    answers = await asyncio.gather(*(fresh.get("/v1/tenant") for _ in range(100)))
+    assert {answer.status for answer in answers} == {200}
+    assert len(asked) == 1
 
 
 async def test_a_key_that_was_changed_opens_nothing_and_costs_nothing(

@@ -272,6 +272,16 @@ async def test_when_the_engine_errs_nothing_is_changed(running: World) -> None:
     assert len(running.instances) == 1
 
 
+async def test_a_clock_that_is_set_back_keeps_nothing_waiting_for_as_long(running: World) -> None:
+    running.clock.ahead_s = 3_600
+    running.host.crash(running.instances[0].id, 1)
+    await running.until(lambda: running.facts(ServiceCrashed), every_s=0.1)
+    running.clock.ahead_s = 0
+    await running.later(5)
+    await running.settled()
+    assert running.service.status == "running"
+
+
 async def test_a_finding_that_cannot_be_recorded_is_found_again_soon(running: World) -> None:
     running.writer.refuse(ReportCrash, *[Unavailable("disk_full", "the disk is full", 30)] * 3)
     running.host.crash(running.instances[0].id, 1)

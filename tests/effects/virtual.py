@@ -67,9 +67,10 @@ class LoopClock:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
+        self.ahead_s = 0  # of true time; monotonic time is true whatever the clock is set to
 
     def now_us(self) -> int:
-        return START_US + round(self._loop.now * 1_000_000)
+        return START_US + round((self._loop.now + self.ahead_s) * 1_000_000)
 
     def monotonic(self) -> float:
         return self._loop.now

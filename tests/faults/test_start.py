@@ -1,6 +1,7 @@
 """What is missing or wrong at the start is one line with its remedy, and exit code 2."""
 
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -76,6 +77,63 @@ def test_a_key_that_is_gone_while_what_it_wrapped_is_there(server: Server) -> No
     (server.folder / "master.key").unlink()
     assert "put the file back" in refuses(server)
     assert not (server.folder / "master.key").exists(), "a new key would hide the loss"
+
+
+@pytest.mark.parametrize("harm", ["emptied", "missing"])
+def test_keys_that_are_gone_while_there_is_a_log(server: Server, harm: str) -> None:
+    for path in server.folder.glob("keys.db*"):
+        path.unlink()
+    if harm == "emptied":
+        (server.folder / "keys.db").touch()
+    assert "keys.db is missing or empty" in refuses(server)
+
+
+def test_a_log_that_is_gone_while_there_are_keys_of_its_tenants(server: Server) -> None:
+    for path in server.folder.glob("events.db*"):
+        path.unlink()
+    assert "events.db is missing" in refuses(server)
+    assert not (server.folder / "events.db").exists(), "a new log would hide the loss"
+
+
+def test_keys_of_which_a_page_is_garbage(server: Server) -> None:
+    path = server.folder / "keys.db"
+    content = bytearray(path.read_bytes())
+    content[8192:16384] = os.urandom(8192)
+    path.write_bytes(content)
+    assert "keys.db" in refuses(server)
+
+
+def test_views_that_have_to_be_made_from_a_log_with_a_garbage_page(server: Server, api_key: str) -> None:
+    with_an_old_page_damaged(server, api_key)
+    (server.folder / "views.db").unlink()
+    assert "is damaged" in refuses(server)
+
+
+def with_an_old_page_damaged(server: Server, api_key: str) -> None:
+    """Leaves a log whose end is well, and in which a page of old events is garbage."""
+    server.start()
+    service = server.ask("POST", "/v1/services", {"name": "web"}, key=api_key).json["id"]
+    for n in range(250):
+        server.ask("POST", f"/v1/services/{service}/env", {"A": str(n) + "x" * 500}, key=api_key)
+    assert server.end() == 0
+    path = server.folder / "events.db"
+    content = bytearray(path.read_bytes())
+    at = [found.start() for found in re.finditer(b'"type":"service.env_set"', content)][20] // 8192 * 8192
+    content[at : at + 8192] = os.urandom(8192)
+    path.write_bytes(content)
+
+
+def test_a_page_of_old_events_that_is_garbage_fails_the_read_of_it_and_nothing_else(
+    server: Server, api_key: str
+) -> None:
+    with_an_old_page_damaged(server, api_key)
+    server.start()
+    answer = server.ask("GET", "/v1/events?after=0", key=api_key, Accept="application/json")
+    assert (answer.status, answer.json["code"]) == (500, "internal")
+    assert server.ask("GET", "/v1/services", key=api_key).status == 200
+    assert server.ask("GET", "/v1/system/ready").status == 200
+    assert "a page of the log is damaged" in server.said.read_text()
+    assert server.end() == 0
 
 
 def test_a_log_in_which_an_event_was_changed(server: Server) -> None:

@@ -91,7 +91,7 @@ async def test_an_image_that_gets_a_disk_of_the_host_all_the_same_does_not_start
     monkeypatch.setattr(container, "tmpfs", lambda volumes: {"/tmp": HARDENED})
     reference = pushed(sdk, "hello:1", f"{REGISTRY}/test/disk", ["VOLUME /data"])
     spec = a_spec(network)
-    with pytest.raises(Rejected, match="image_unusable: .*/data"):
+    with pytest.raises(Rejected, match=r"image_unusable: .*/data"):
         await engine.find_or_start(spec, await engine.fetch(reference, never))
     assert containers_named(sdk, spec.name) == []
 

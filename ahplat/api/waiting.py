@@ -1,0 +1,22 @@
+"""`Prefer: wait=` (RFC 7240): the answer to a command comes once what it set in motion has ended, or at the timeout."""
+
+from ahplat.api.call import Call, Reply
+from events.event import wire_name
+from events.services import ServiceRouted
+from projections import todo
+
+DRAINING = wire_name(ServiceRouted)  # what comes after a deployment serves; nobody waits for it
+
+
+async def waited(call: Call, stream: str, reply: Reply) -> bool:
+    """Waits, where that is asked for, until no work about `stream` is open; whether it did.
+
+    A repeated command gets its first answer, as that was before any waiting.
+    """
+    wait_s = None if "Idempotency-Replayed" in reply.headers else call.prefer.wait_s
+    if wait_s is None:
+        return False
+    views = call.app.views
+    await call.app.hub.until(stream, lambda: all(work.type == DRAINING for work in todo.open_of(views, stream)), wait_s)
+    reply.headers["Preference-Applied"] = f"wait={wait_s}"
+    return True
