@@ -43,7 +43,10 @@ class PreconditionFailed(Rejected):
     """The resource moved on, or is not there, since the caller saw it. `actual` is its version now, 0 for none."""
 
     def __init__(self, expected: int | str, actual: int) -> None:
-        super().__init__("precondition_failed", f"expected version {expected}, the resource is at version {actual}")
+        wanted = (
+            "another resource, or another version of it, was expected" if expected == -1 else f"expected {expected}"
+        )
+        super().__init__("precondition_failed", f"{wanted}, the resource is at version {actual}")
         self.expected = expected
         self.actual = actual
 

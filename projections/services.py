@@ -48,6 +48,7 @@ class ServiceRow(Struct, frozen=True):
     name: str
     label: str
     image: str
+    image_served: str | None
     port: int
     memory_mb: int
     cpu_milli: int
@@ -153,8 +154,8 @@ _TOUCH = "UPDATE service SET version = ?1, updated_at = ?2"
 _WHERE = " WHERE service_id = ?3"
 _NO_ERROR = ", last_error_code = NULL, last_error = NULL, last_error_of = NULL"
 _IMAGE_BEFORE = (
-    "(SELECT before.image FROM deployment failed JOIN deployment before ON before.deployment_id = service.deployment_id"
-    " WHERE failed.deployment_id = ?6 AND failed.trigger = 'deploy' AND failed.image = service.image)"
+    "(SELECT image_served FROM deployment d WHERE d.deployment_id = ?6 AND d.trigger = 'deploy'"
+    " AND d.image = service.image)"
 )
 _BACK_TO = "CASE WHEN serving THEN 'running' WHEN circuit_open THEN 'circuit_open' ELSE '{}' END"
 
@@ -224,7 +225,7 @@ def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
     _update(
         db,
         at,
-        f", serving = 1{_NO_ERROR}, observed_at = ?2, status ="
+        f", serving = 1, image_served = image{_NO_ERROR}, observed_at = ?2, status ="
         " CASE WHEN status = 'deploying' AND deployments > (SELECT number FROM deployment WHERE deployment_id = ?4)"
         " THEN status ELSE 'running' END",
         event.deployment_id,

@@ -4,6 +4,7 @@ CREATE TABLE service (
     name            TEXT NOT NULL,
     label           TEXT NOT NULL,
     image           TEXT NOT NULL,      -- '' while it waits for its first build
+    image_served    TEXT,               -- what it was when a deployment last came to serve
     port            INTEGER NOT NULL,
     memory_mb       INTEGER NOT NULL,
     cpu_milli       INTEGER NOT NULL,

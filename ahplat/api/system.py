@@ -120,7 +120,9 @@ async def detailed(call: Call) -> Reply:
     return json_reply(
         Detailed(
             status="ok" if engine.available else "degraded",
-            docker=Part(is_docker and engine.available, engine.version if is_docker else UNSET, engine.detail or UNSET),
+            docker=Part(
+                is_docker and engine.available, (is_docker and engine.version) or UNSET, engine.detail or UNSET
+            ),
             gvisor=Part(bool(engine.runtime), engine.runtime or UNSET),
             disk=Disk(
                 total_gb=round(usage.total / 1e9, 1),

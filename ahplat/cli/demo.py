@@ -14,7 +14,7 @@ import uvloop
 from ahplat.config import Config
 from ahplat.errors import CannotStart
 from ahplat.main import Running, start
-from projections import tenants
+from projections import tenants, todo
 
 _TENANT = "demo"
 _DEPLOY_S = 60
@@ -91,6 +91,7 @@ async def _tell(session: aiohttp.ClientSession, running: Running, image: str) ->
     host = service["url"].removeprefix("http://")
     async with session.get("/", headers={"Host": host}) as response:
         click.echo(f"GET {service['url']}/ answers {response.status}: {(await response.text()).strip()[:200]}\n")
+    await running.app.hub.until_committed(lambda: not todo.open_of_all(running.app.views), _DEPLOY_S)
     events = await _call(session, "GET", "/v1/events?after=0&limit=200", key)
     _print_story(events)
     return key

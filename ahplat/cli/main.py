@@ -5,6 +5,7 @@ import click
 from ahplat.cli.demo import demo
 from ahplat.cli.operate import unpark
 from ahplat.cli.serve import SETTINGS, serve
+from ahplat.cli.verify import verify
 
 
 @click.group(
@@ -31,6 +32,7 @@ def main(context: click.Context, /, **settings: object) -> None:
 
 main.add_command(demo)
 main.add_command(unpark)
+main.add_command(verify)
 
 if __name__ == "__main__":
     main(prog_name="ah")

@@ -7,12 +7,12 @@ from pathlib import Path
 import aiohttp
 import click
 
-from ahplat.config import DATA_DIR
+from ahplat.cli.folders import data_dir_option
 
 
 @click.command()
 @click.argument("position", type=click.IntRange(1))
-@click.option("--data-dir", type=click.Path(path_type=Path), default=DATA_DIR, show_default=True, envvar="AH_DATA_DIR")
+@data_dir_option("operator.sock")
 def unpark(position: int, data_dir: Path) -> None:
     """Have parked work tried again. POSITION is that of the event that asked for it."""
     status, body = asyncio.run(_post(data_dir / "operator.sock", f"/v1/system/effects/{position}/unpark"))

@@ -14,6 +14,7 @@ import click
 import uvloop
 
 from ahplat import limits
+from ahplat.cli.folders import personal_dir
 from ahplat.config import DATA_DIR, MIN_TOKEN_CHARACTERS, Config
 from ahplat.errors import CannotStart
 from ahplat.main import start
@@ -119,7 +120,7 @@ def configured(settings: dict[str, Any]) -> Config:
         raise CannotStart("--open-registration goes with --dev only: anybody could register")
     metrics_host, metrics_port = _address(settings["metrics_listen"])
     return Config(
-        data_dir=(settings["data_dir"] or (_personal_dir() if settings["dev"] else DATA_DIR)).absolute(),
+        data_dir=(settings["data_dir"] or (personal_dir() if settings["dev"] else DATA_DIR)).absolute(),
         host=settings["host"],
         port=settings["port"],
         engine=settings["engine"],
@@ -139,11 +140,6 @@ def configured(settings: dict[str, Any]) -> Config:
         reconcile_s=settings["reconcile_s"],
         crash_at=os.environ.get("AH_CRASH_AT", ""),
     )
-
-
-def _personal_dir() -> Path:
-    """Where a user's own data goes (XDG Base Directory)."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ah"
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from ahplat.errors import CannotStart
 
 logger = logging.getLogger("ahplat.engines")
 
-_REMEDY = "install Docker and gVisor (README, Installing), or try ah without them: ah --dev --engine embedded"
+_REMEDY = "install Docker and gVisor (README, Operating it), or try ah without them: ah --dev --engine embedded"
 
 
 async def choose_engine(config: Config, installation: str) -> Engine:

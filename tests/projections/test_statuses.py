@@ -206,6 +206,14 @@ def test_an_image_that_was_only_asked_for_by_a_deployment_that_failed_is_not_the
     assert service(world).image == image
 
 
+def test_after_a_restart_too_the_image_is_the_one_that_was_asked_for_and_not_its_digest(world: World) -> None:
+    a_running_service()
+    redeployed("d2", 2, image="web@sha256:d1", trigger="restart")
+    given(ServiceConfigured(image="web:2"), a_deploy("d3", 3, image="web:2", trigger="deploy"))
+    given(ServiceDeployFailed(intent(ServiceDeployRequested), "d3", "unhealthy"))
+    assert service(world).image == "web:1"
+
+
 def test_a_first_deployment_that_failed_leaves_its_image_to_be_deployed_again(world: World) -> None:
     given(a_service(image="web:2"), a_deploy("d1", image="web:2", trigger="deploy"))
     given(ServiceDeployFailed(intent(ServiceDeployRequested), "d1", "unhealthy"))
