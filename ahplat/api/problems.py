@@ -56,7 +56,9 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "method_not_allowed": _problem(405, "The path does not have this method", "`Allow` lists the methods"),
     "body_timeout": _problem(408, "The body did not come in time", "send the request again", retryable=True),
-    "payload_too_large": _problem(413, "The body is too large", "send less: 1 MiB at most, 16 KiB where no key is sent"),
+    "payload_too_large": _problem(
+        413, "The body is too large", "send less: 1 MiB at most, 16 KiB where no key is sent"
+    ),
     "uri_too_long": _problem(414, "The request line is too long", "shorten the query"),
     "encoding_unsupported": _problem(415, "The body is compressed", "send it as it is, without Content-Encoding"),
     "headers_too_large": _problem(431, "A header field is too large", "shorten or leave out header fields"),

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import re
 import resource
 import signal
 import sys
@@ -127,7 +128,7 @@ def configured(settings: dict[str, Any]) -> Config:
         docker_host=settings["docker_host"],
         dev=settings["dev"],
         open_registration=settings["open_registration"],
-        domain=settings["domain"].lower().strip("."),
+        domain=_domain(settings["domain"]),
         bootstrap_tokens=tokens,
         allow_registries=frozenset(settings["allow_registry"]),
         trusted_proxies=frozenset({"127.0.0.1", "::1", *settings["trusted_proxy"]}),
@@ -140,6 +141,13 @@ def configured(settings: dict[str, Any]) -> Config:
         reconcile_s=settings["reconcile_s"],
         crash_at=os.environ.get("AH_CRASH_AT", ""),
     )
+
+
+def _domain(text: str) -> str:
+    domain = text.lower().strip(".")
+    if not re.fullmatch(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*", domain):
+        raise CannotStart(f"--domain is {text!r}: expected a name such as apps.example.org")
+    return domain
 
 
 def _address(text: str) -> tuple[str, int]:

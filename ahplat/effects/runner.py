@@ -58,6 +58,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._tasks: dict[str, Task[Any]] = {}  # by subject
         self._running: set[asyncio.Task[None]] = set()
+        self._why: dict[int, str] = {}  # what was last in the way of an open intent, as far as this process saw it
         self._waiting: dict[int, float] = {}  # intents that are not due yet: since when, on the clock that is never set
         self._looking: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None  # while the engine is away
@@ -123,6 +124,7 @@ class Runner:
     def _committed(self, facts: list[tuple[Recorded, Event]]) -> None:
         for _, event in facts:
             if isinstance(event, Outcome):
+                self._why.pop(event.intent, None)
                 for task in self._tasks.values():
                     if task.work.intent == event.intent:
                         task.called_off.set()
@@ -231,7 +233,8 @@ class Runner:
         work = task.work
         if effect.fail:
             task.attempt = work.attempt  # no further one begins
-            last = f", the last time it was {work.code}" if work.code else ""
+            why = self._why.get(work.intent, "")
+            last = f", the last time it was {work.code}" + (f": {why}" if why else "") if work.code else ""
             return await self._fail(
                 task, effect, Failed("too_many_attempts", f"it was tried {work.attempt} times{last}")
             )
@@ -246,6 +249,7 @@ class Runner:
         self._count("called_off")
 
     async def _again(self, task: Task[Any], error: Unavailable) -> None:
+        self._why[task.work.intent] = error.detail
         if isinstance(error, EngineAway) and await self.is_engine_away():
             return await self._postpone(task, error, 0, away=True)
         return await self._postpone(task, error, _backoff_s(task.attempt))

@@ -197,7 +197,11 @@ def test_a_folder_on_which_nothing_can_be_written(empty: Server) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "words"),
-    [("--tenant-pool", "10.0.0.0/99", "--tenant-pool"), ("--metrics-listen", "nowhere", "--metrics-listen")],
+    [
+        ("--domain", "foo bar/..", "--domain"),
+        ("--tenant-pool", "10.0.0.0/99", "--tenant-pool"),
+        ("--metrics-listen", "nowhere", "--metrics-listen"),
+    ],
 )
 def test_a_setting_that_makes_no_sense(empty: Server, option: str, value: str, words: str) -> None:
     assert words in refuses(empty, *LAPTOP, option, value)
