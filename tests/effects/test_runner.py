@@ -127,7 +127,7 @@ async def test_too_many_attempts_have_failed_and_the_last_reason_is_told(world: 
     await world.settled()
     failed: ServiceDeployFailed = world.last(ServiceDeployFailed)
     assert failed.code == "too_many_attempts"
-    assert "10 times, the last time it was engine_error" in world.unsealed("detail", failed.detail)
+    assert "10 times, the last time it was engine_error: " in world.unsealed("detail", failed.detail)
     assert len([fact for fact in world.facts(EffectAttempted) if fact.attempt]) == limits.ATTEMPTS
 
 
