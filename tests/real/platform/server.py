@@ -259,7 +259,8 @@ class Service:
     def get(self, path: str = "/", timeout_s: float = PATIENCE_S) -> Answer:
         """One request to its URL, as the server's port takes it."""
         url = urlsplit(self.now["url"])
-        return fetch("127.0.0.1", self.tenant.server.port, "GET", path, timeout_s=timeout_s, Host=url.netloc)
+        named = {"Host": url.netloc, **self.tenant.headers}
+        return fetch("127.0.0.1", self.tenant.server.port, "GET", path, timeout_s=timeout_s, **named)
 
     def containers(self, sdk: DockerClient) -> list[Container]:
         """What Docker has of it, in any state."""
