@@ -8,13 +8,14 @@ with our labels on it.
 import posixpath
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct, field
 
 from ahplat import limits
-from ahplat.engines.engine import Identity, Image, Instance, Spec, State, identity_of
+from ahplat.engines.engine import Identity, Image, Instance, Network, Spec, State, identity_of
 
 RUNTIME = "runsc"
 TMPFS_OPTIONS = "rw,noexec,nosuid,nodev"
@@ -38,8 +39,12 @@ Health = Literal["healthy", "unhealthy", "starting"]
 HEALTHS: dict[str, Health] = {"healthy": "healthy", "unhealthy": "unhealthy", "starting": "starting"}
 
 
-def create_config(spec: Spec, image: Image, volumes: Iterable[str] = (), runtime: str = RUNTIME) -> dict[str, object]:
+def create_config(
+    spec: Spec, image: Image, resolver: Path, volumes: Iterable[str] = (), runtime: str = RUNTIME
+) -> dict[str, object]:
     """The exact arguments of a service's container; `volumes` are the paths that the image declares as VOLUME.
+
+    `resolver` is what it sees as /etc/resolv.conf, in place of Docker's, whose own server gVisor does not see.
 
     Labels are what the identity says and nothing else, so neither image nor caller overrides them.
     """
@@ -49,7 +54,7 @@ def create_config(spec: Spec, image: Image, volumes: Iterable[str] = (), runtime
         "Labels": spec.identity.labels(),
         "StopSignal": "SIGTERM",
         "StopTimeout": limits.STOP_GRACE_S,
-        "HostConfig": host_config(spec, volumes, runtime),
+        "HostConfig": host_config(spec, volumes, runtime) | {"Mounts": [resolver_mount(resolver)]},
     }
 
 
@@ -73,6 +78,11 @@ def host_config(spec: Spec, volumes: Iterable[str], runtime: str) -> dict[str, o
         "NetworkMode": spec.network.name,
         "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}},
     }
+
+
+def resolver_mount(resolver: Path) -> dict[str, object]:
+    """The one file of the host that a container sees, and may only read."""
+    return {"Type": "bind", "Source": str(resolver), "Target": "/etc/resolv.conf", "ReadOnly": True}
 
 
 def tmpfs(volumes: Iterable[str]) -> dict[str, str]:
@@ -193,6 +203,11 @@ def off_its_network(found: Inspected) -> bool:
     """Whether it runs where nobody reaches it: somebody took it off its network. What does not run has no address."""
     endpoint = (found.network_settings.networks or {}).get(found.host_config.network_mode)
     return found.status in RUNS and (endpoint is None or not endpoint.address)
+
+
+def joined(found: Inspected, network: Network) -> bool:
+    """Whether it is, or will be once it starts, on a network besides the one that it was made for."""
+    return network.name in (found.network_settings.networks or {})
 
 
 def address_of(found: Inspected) -> tuple[str, int]:

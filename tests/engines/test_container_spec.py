@@ -1,7 +1,9 @@
 """What a service's container is made of, to the exact argument, and how Docker's answers read."""
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ahplat.engines import bridges, container, images, watch
@@ -41,7 +43,7 @@ def answer(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_container_is_made_with_exactly_these_arguments() -> None:
-    assert container.create_config(SPEC, IMAGE) == {
+    assert container.create_config(SPEC, IMAGE, Path("/data/resolv/ah0.conf")) == {
         "Image": "hello@sha256:ab",
         "Env": ["B=two=2", "PORT=8080"],
         "Labels": LABELS,
@@ -68,6 +70,9 @@ def test_a_container_is_made_with_exactly_these_arguments() -> None:
             "PublishAllPorts": False,
             "NetworkMode": "ah-tenant-ten",
             "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}},
+            "Mounts": [
+                {"Type": "bind", "Source": "/data/resolv/ah0.conf", "Target": "/etc/resolv.conf", "ReadOnly": True}
+            ],
         },
     }
 
@@ -90,6 +95,19 @@ def test_a_network_is_made_with_exactly_these_arguments() -> None:
         "options": {"com.docker.network.bridge.name": "ah0123456789abc"},
         "ipam": {"Driver": "default", "Config": [{"Subnet": "10.128.0.64/26"}]},
         "labels": {"ah.instance": "inst", "ah.tenant": "ten"},
+    }
+
+
+def test_a_network_to_the_internet_is_made_with_exactly_these_arguments() -> None:
+    outside = msgspec.structs.replace(NETWORK, name="ah-egress-ten", bridge="ahx0123456789ab", internal=False)
+    assert bridges.create_arguments(outside) == {
+        **bridges.create_arguments(NETWORK),
+        "name": "ah-egress-ten",
+        "internal": False,
+        "options": {
+            "com.docker.network.bridge.name": "ahx0123456789ab",
+            "com.docker.network.bridge.enable_icc": "false",
+        },
     }
 
 
