@@ -15,12 +15,14 @@ MODE = 0o644  # whoever the container's program runs as reads it
 def content(network: Network) -> str:
     """`search internal`, so that `web` is `web.internal`; a name with a dot is asked for as it is first.
 
+    Asked again each second for five: that bridges a restart of the platform.
+
     >>> print(content(Network("n", "ah0", "10.128.0.64/26", "i", "t")), end="")
     nameserver 10.128.0.65
     search internal
-    options ndots:1
+    options ndots:1 timeout:1 attempts:5
     """
-    return f"nameserver {network.gateway}\nsearch internal\noptions ndots:1\n"
+    return f"nameserver {network.gateway}\nsearch internal\noptions ndots:1 timeout:1 attempts:5\n"
 
 
 def path_of(folder: Path, network: Network) -> Path:
