@@ -56,7 +56,7 @@ def read(packet: bytes) -> Query | bytes | None:
 
 
 def known(query: Query, addresses: Sequence[str]) -> dns.message.Message:
-    """The answer for a name that exists: its addresses in this order; for other types that it has none."""
+    """The answer for a name that exists: its addresses, which the library shuffles; for other types that it has none."""
     answer = _answer(query, dns.rcode.NOERROR)
     if query.type == dns.rdatatype.A and addresses:
         name = query.message.question[0].name  # as it was written, so that who asks recognises it

@@ -51,33 +51,34 @@ class Responder:
         self.site = site
         self.port = 0
         self._desk = desk
-        self._asked = 0
         self._udp: asyncio.DatagramTransport | None = None
+        self._packets: _Packets | None = None
         self._tcp: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, port: int) -> None:
-        """Listens; port 0 is any one that is free for both."""
+        """Listens; port 0 is any one that is free for UDP. Raises OSError."""
+        sockets = _bound(self.site, port)
+        self.port = int(sockets[0].getsockname()[1])
         loop = asyncio.get_running_loop()
         try:
-            udp = _bound(socket.SOCK_DGRAM, self.site, port)
-            self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
-            self.port = int(udp.getsockname()[1])
-            tcp = _bound(socket.SOCK_STREAM, self.site, self.port)
-            self._tcp = await asyncio.start_server(self._connected, sock=tcp, backlog=limits.NAMES_CONNECTIONS)
+            self._udp, self._packets = await loop.create_datagram_endpoint(lambda: _Packets(self), sock=sockets[0])
+            self._tcp = await asyncio.start_server(self._connected, sock=sockets[1], backlog=limits.NAMES_CONNECTIONS)
         except OSError:
             await self.close()
+            sockets[1].close()
             raise
 
     async def close(self) -> None:
         """Lets go of both sockets, and of whoever waits for an answer."""
-        if self._udp:
-            self._udp.abort()
         if self._tcp:
             self._tcp.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._udp and self._packets:
+            self._udp.abort()
+            await self._packets.lost.wait()
 
     # questions
 
@@ -96,11 +97,8 @@ class Responder:
         except apsw.Error:
             logger.exception("a name could not be looked up")
             return message.written(query, message.failed(query), is_udp)
-        if addresses is None:
-            return message.written(query, message.unknown(query), is_udp)
-        self._asked += 1
-        turned = self._asked % len(addresses) if addresses else 0
-        return message.written(query, message.known(query, addresses[turned:] + addresses[:turned]), is_udp)
+        answer = message.unknown(query) if addresses is None else message.known(query, addresses)
+        return message.written(query, answer, is_udp)
 
     async def passed_on(self, query: Query, is_udp: bool) -> bytes:
         """What others answer."""
@@ -162,26 +160,31 @@ class Responder:
         task.add_done_callback(self._tasks.discard)
 
 
-class _Datagrams(asyncio.DatagramProtocol):
+class _Packets(asyncio.DatagramProtocol):
     """Hands packets on; errors of single packets (nobody listens there any more) are nobody's trouble."""
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
+        self.lost = asyncio.Event()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._responder.datagram(data, addr)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
 
-def _bound(kind: socket.SocketKind, site: Site, port: int) -> socket.socket:
-    """A socket for what comes to the address by the device, and from nowhere else."""
-    made = socket.socket(socket.AF_INET, kind)
+
+def _bound(site: Site, port: int) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP sockets for what comes to the address by the device, and from nowhere else: both, or OSError."""
+    udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        made.setblocking(False)
-        if kind == socket.SOCK_STREAM:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, site.device.encode() + b"\0")
-        made.bind((site.address, port))
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for made in (udp, tcp):
+            made.setblocking(False)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, site.device.encode() + b"\0")
+            made.bind((site.address, port or (0 if made is udp else udp.getsockname()[1])))
     except OSError:
-        made.close()
+        udp.close()
+        tcp.close()
         raise
-    return made
+    return udp, tcp
