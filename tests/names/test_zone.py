@@ -8,7 +8,7 @@ from apsw import Connection
 from ahplat.names import zone
 from events.services import ServiceCrashed, ServiceDeleteRequested, ServiceStopped, ServiceStopRequested
 from tests.commands.facts import a_deploy, a_running_service, a_service, a_tenant, healthy, intent
-from tests.commands.given import OTHER_TENANT, SERVICE, TENANT, World, a_world, given, of
+from tests.commands.given import OTHER_SERVICE, OTHER_TENANT, TENANT, World, a_world, given, of
 
 HERE = ["10.0.0.2"]
 
@@ -43,7 +43,7 @@ def test_another_tenants_service_does_not_exist(views: Connection) -> None:
 
 def test_two_tenants_may_call_theirs_the_same(views: Connection) -> None:
     a_running_service()
-    given(of(a_service(), "2" * 32, OTHER_TENANT))
+    given(of(a_service(), OTHER_SERVICE, OTHER_TENANT))
     assert (found(views, "web.internal"), found(views, "web.internal", OTHER_TENANT)) == (HERE, [])
 
 
@@ -72,4 +72,3 @@ def test_nothing_else_is_called_anything(views: Connection, name: str) -> None:
 
 def test_the_top_is_there_and_nowhere(views: Connection) -> None:
     assert found(views, "internal") == []
-    assert SERVICE

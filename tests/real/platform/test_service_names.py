@@ -4,6 +4,7 @@ import ipaddress
 import secrets
 import signal
 import socket
+from functools import partial
 
 import docker
 import pytest
@@ -82,18 +83,22 @@ def _as_list(found: list[str] | int) -> list[str]:
 
 def test_a_name_moves_with_a_deploy_and_is_gone_with_its_service(tenant: Tenant, sdk: docker.DockerClient) -> None:
     web, jobs = tenant.run("web"), tenant.run("jobs")
-    inside, seen = web.container(sdk), [addresses_of(jobs, sdk)]
-    assert resolve(inside, "jobs.internal") == seen[-1]
+    inside = web.container(sdk)
     for image in ("hello:2", "hello:1"):
+        before = addresses_of(jobs, sdk)
+        assert resolve(inside, "jobs.internal") == before
         jobs.deploy(image).until("running")
-        eventually(lambda: resolve(inside, "jobs.internal") not in seen, within_s=MOVES_WITHIN_S)
+        eventually(partial(_has_moved, inside, before), within_s=MOVES_WITHIN_S)
         jobs.settled()
-        seen.append(addresses_of(jobs, sdk))
-        assert resolve(inside, "jobs.internal") == seen[-1]
+        assert resolve(inside, "jobs.internal") == addresses_of(jobs, sdk)
     jobs.order("stop", wait_s=30)
     assert resolve(inside, "jobs.internal") == socket.EAI_NODATA
     tenant.call("DELETE", jobs.path)
     assert resolve(inside, "jobs.internal") == NO_SUCH_NAME
+
+
+def _has_moved(inside: Container, before: list[str]) -> bool:
+    return resolve(inside, "jobs.internal") != before
 
 
 def test_names_of_another_tenant_and_of_the_outside_do_not_exist(
@@ -159,3 +164,26 @@ def test_names_are_answered_in_a_network_that_was_made_anew(tenant: Tenant, sdk:
     web.order("start", wait_s=30)
     assert sdk.networks.get(f"ah-tenant-{tenant.id}").id != network.id
     assert resolve(web.container(sdk), "web.internal") == addresses_of(web, sdk)
+
+
+def test_where_port_53_is_taken_services_run_and_health_says_what_is_the_matter(
+    make_server: MakeServer, sdk: docker.DockerClient
+) -> None:
+    server = make_server(*OPEN, "--reconcile-s", "1").start()
+    tenant = server.register()
+    gateway = gateway_of(tenant.run("web"), sdk)
+    server.end()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as somebody:
+        somebody.bind((gateway, 53))
+        server.start()
+        tenant.run("other")
+        line = f"names are not answered on {gateway}:53 (ah{tenant.id[-12:]}): Address already in use"
+        assert names_of(tenant) == {"available": False, "detail": line}
+        assert line in server.log.read_text()
+    eventually(lambda: names_of(tenant) == {"available": True}, within_s=10)
+
+
+def names_of(tenant: Tenant) -> dict[str, object]:
+    """What health says of them."""
+    found: dict[str, object] = tenant.call("GET", "/v1/system/health/detailed")["names"]
+    return found
