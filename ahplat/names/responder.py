@@ -3,7 +3,7 @@
 Whose questions they are is known by the socket that they come in at: it is bound to that address and to that bridge, so
 the kernel hands it nothing from anywhere else, whatever a packet says of its sender. Names of the tenant's own are
 answered at once; others are passed on where the network is one to the internet, and else do not exist. What is no
-question is dropped. Bounded: a packet's size, questions a second and under way of a tenant, connections.
+question is dropped. Bounded: a packet's size, questions a second (of a tenant, of all) and under way, connections.
 """
 
 import asyncio
@@ -20,10 +20,13 @@ from ahplat.api.throttle import Buckets
 from ahplat.clock import Clock
 from ahplat.names import message
 from ahplat.names.message import Query
+from ahplat.names.packets import Packets
 from ahplat.names.upstream import Upstreams, may_leave
 from ahplat.names.zone import Find
 
 logger = logging.getLogger("ahplat.names")
+
+EVERYBODY = ""  # no tenant's id
 
 
 class Site(Struct, frozen=True):
@@ -36,7 +39,7 @@ class Site(Struct, frozen=True):
 
 
 class Desk(Struct, frozen=True):
-    """What all responders share. `rates` counts by tenant."""
+    """What all responders share. `rates` counts by tenant, and EVERYBODY."""
 
     find: Find
     upstreams: Upstreams
@@ -51,42 +54,37 @@ class Responder:
         self.site = site
         self.port = 0
         self._desk = desk
-        self._udp: asyncio.DatagramTransport | None = None
-        self._packets: _Packets | None = None
+        self._udp: Packets | None = None
         self._tcp: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, port: int) -> None:
         """Listens; port 0 is any one that is free for UDP. Raises OSError."""
-        sockets = _bound(self.site, port)
-        self.port = int(sockets[0].getsockname()[1])
-        loop = asyncio.get_running_loop()
+        udp, tcp = _bound(self.site, port)
         try:
-            self._udp, self._packets = await loop.create_datagram_endpoint(lambda: _Packets(self), sock=sockets[0])
-            self._tcp = await asyncio.start_server(self._connected, sock=sockets[1], backlog=limits.NAMES_CONNECTIONS)
+            self._tcp = await asyncio.start_server(self._connected, sock=tcp, backlog=limits.NAMES_CONNECTIONS)
         except OSError:
-            await self.close()
-            sockets[1].close()
+            udp.close()
+            tcp.close()
             raise
+        self.port = int(udp.getsockname()[1])
+        self._udp = Packets(udp, self._may, self.datagram)
 
     async def close(self) -> None:
         """Lets go of both sockets, and of whoever waits for an answer."""
         if self._tcp:
             self._tcp.close()
+        if self._udp:
+            self._udp.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._udp and self._packets:
-            self._udp.abort()
-            await self._packets.lost.wait()
 
     # questions
 
     def at_once(self, packet: bytes, is_udp: bool) -> bytes | Query | None:
         """The answer to a packet, or the question that is to be passed on; None: it is dropped."""
         desk, site = self._desk, self.site
-        if not desk.rates.take(site.tenant, desk.clock.monotonic()).allowed:
-            return None
         query = message.read(packet)
         if not isinstance(query, Query):
             return query
@@ -99,6 +97,11 @@ class Responder:
             return message.written(query, message.failed(query), is_udp)
         answer = message.unknown(query) if addresses is None else message.known(query, addresses)
         return message.written(query, answer, is_udp)
+
+    def _may(self) -> bool:
+        """Whether one more question of the tenant, and of all, may be answered now."""
+        rates, now = self._desk.rates, self._desk.clock.monotonic()
+        return rates.take(self.site.tenant, now).allowed and rates.take(EVERYBODY, now, limits.NAMES_RATE_ALL).allowed
 
     async def passed_on(self, query: Query, is_udp: bool) -> bytes:
         """What others answer."""
@@ -118,12 +121,12 @@ class Responder:
         if isinstance(answer, Query):
             self._begin(asyncio.create_task(self._answer_later(answer, sender), name="name passed on"))
         elif answer is not None and self._udp:
-            self._udp.sendto(answer, sender)
+            self._udp.send(answer, sender)
 
     async def _answer_later(self, query: Query, sender: tuple[str, int]) -> None:
         answer = await self.passed_on(query, is_udp=True)
         if self._udp:
-            self._udp.sendto(answer, sender)
+            self._udp.send(answer, sender)
 
     # TCP
 
@@ -146,7 +149,10 @@ class Responder:
                 size = int.from_bytes(await reader.readexactly(2), "big")
                 if size > limits.NAMES_QUERY_BYTES:
                     return
-                answer = self.at_once(await reader.readexactly(size), is_udp=False)
+                packet = await reader.readexactly(size)
+                while not self._may():  # noqa: ASYNC110 — what a rate allows is no event
+                    await asyncio.sleep(limits.NAMES_PAUSE_S)
+            answer = self.at_once(packet, is_udp=False)
             if isinstance(answer, Query):
                 answer = await self.passed_on(answer, is_udp=False)
             if answer is None:
@@ -158,20 +164,6 @@ class Responder:
     def _begin(self, task: "asyncio.Task[None]") -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _Packets(asyncio.DatagramProtocol):
-    """Hands packets on; errors of single packets (nobody listens there any more) are nobody's trouble."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-        self.lost = asyncio.Event()
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._responder.datagram(data, addr)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set()
 
 
 def _bound(site: Site, port: int) -> tuple[socket.socket, socket.socket]:

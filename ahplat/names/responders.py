@@ -29,7 +29,7 @@ class Responders:
     """See the module. `look` where a network was made, and now and then."""
 
     def __init__(self, sites: Sites, find: Find, upstreams: Upstreams, clock: Clock, port: int = PORT) -> None:
-        rates = Buckets(limits.NAMES_RATE, limits.NAMES_BURST, limits.TENANTS)
+        rates = Buckets(limits.NAMES_RATE, limits.NAMES_BURST, 2 * limits.TENANTS)
         self.failures: dict[Site, str] = {}  # what could not be opened, and why
         self._desk = Desk(find, upstreams, rates, clock)
         self._sites = sites

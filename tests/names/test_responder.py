@@ -96,13 +96,40 @@ async def test_one_tenant_has_only_so_many_questions_under_way(monkeypatch: pyte
             assert upstreams._under_way.total() == 0
 
 
-async def test_what_is_above_a_tenants_rate_is_dropped() -> None:
+async def test_what_is_above_a_tenants_rate_waits_its_turn() -> None:
+    async with responding(a_desk(rate=40)) as responder:
+        began = asyncio.get_running_loop().time()
+        asked = [udp(responder, "web.internal") for _ in range(90)] + [
+            tcp(responder, "web.internal") for _ in range(10)
+        ]
+        assert {said(answer)[0] for answer in await asyncio.gather(*asked)} == {"NOERROR"}
+        assert asyncio.get_running_loop().time() - began >= (100 - 80) / 40 - 0.1
+
+
+async def test_what_all_ask_together_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "NAMES_RATE_ALL", 20)
+    desk = a_desk(rate=40)
+    async with responding(desk) as one, responding(desk, tenant="other") as two:
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(*(udp(each, "web.internal") for each in (one, two) for _ in range(25)))
+        assert asyncio.get_running_loop().time() - began >= (50 - 40) / 20 - 0.1
+
+
+async def test_a_flood_costs_the_loop_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "NAMES_PAUSE_S", 0.2)
+    packet = dns.message.make_query("web.internal", "A").to_wire()
     async with responding(a_desk(rate=1)) as responder:
-        for _ in range(2):
-            assert said(await udp(responder, "web.internal")) == ("NOERROR", WEB)
-        packet = dns.message.make_query("web.internal", "A").to_wire()
-        assert responder.at_once(packet, is_udp=True) is None
-        assert await over_tcp(responder, framed(packet)) == b""
+        heard = []
+        responder.at_once = lambda packet, is_udp: heard.append(packet)  # type: ignore[method-assign]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+            for _ in range(5_000):
+                flood.sendto(packet, (HOST, responder.port))
+        wakes = 0
+        until = asyncio.get_running_loop().time() + 0.1
+        while asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.01)
+            wakes += 1
+        assert (len(heard), wakes > 5) == (2, True)
 
 
 async def test_views_that_cannot_be_read_are_a_failure_and_no_more() -> None:
