@@ -74,7 +74,7 @@ def egress_of(tenant: TenantRow, installation: str) -> Network | None:
         return None
     return Network(
         name=f"ah-egress-{tenant.tenant_id}",
-        bridge=f"ahx{tenant.tenant_id[-12:]}",
+        bridge=f"aho{tenant.tenant_id[-12:]}",
         subnet=tenant.egress_subnet,
         instance=installation,
         tenant=tenant.tenant_id,

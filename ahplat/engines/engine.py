@@ -66,7 +66,7 @@ def identity_of(labels: dict[str, str]) -> Identity | None:
 class Network(Struct, frozen=True):
     """A network of one tenant: `subnet` is a /26 in CIDR form, `bridge` at most 15 characters and starting with "ah".
 
-    From one that is not `internal` the internet is reached, and nothing else; its bridge starts with "ahx".
+    From one that is not `internal` the internet is reached, and nothing else; its bridge starts with "aho".
     """
 
     name: str

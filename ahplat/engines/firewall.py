@@ -1,7 +1,7 @@
 """Keeps containers away from the host, and those with egress away from everything but the internet.
 
 On a bridge of ours (`ah…`) a container reaches the host's own addresses through the gateway, and Docker lets what is on
-a network that is not internal (`ahx…`) go anywhere. Two chains of our own close that, in both address families:
+a network that is not internal (`aho…`) go anywhere. Two chains of our own close that, in both address families:
 
     filter AH-INPUT     from INPUT: from our bridges nothing new comes in but questions for names, and those only to the
                         address that the host has on the very bridge that they come from; answers pass, so that router
@@ -55,11 +55,11 @@ OUTSIDE = tuple(f"-d {network} -j DROP" for network in NEVER_OUTSIDE)
 CHAINS = {
     "iptables": (
         Chain("filter", "AH-INPUT", " ".join(RULE), (*NAMES_ASKED, _NEW)),
-        Chain("mangle", "AH-FORWARD", "FORWARD -j AH-FORWARD", (f"-o ahx+ {_NEW}", "! -i ahx+ -j RETURN", *OUTSIDE)),
+        Chain("mangle", "AH-FORWARD", "FORWARD -j AH-FORWARD", (f"-o aho+ {_NEW}", "! -i aho+ -j RETURN", *OUTSIDE)),
     ),
     "ip6tables": (  # our networks have no IPv6, and nobody answers there
         Chain("filter", "AH-INPUT", " ".join(RULE), (_NEW,)),
-        Chain("mangle", "AH-FORWARD", "FORWARD -j AH-FORWARD", ("-i ahx+ -j DROP", "-o ahx+ -j DROP")),
+        Chain("mangle", "AH-FORWARD", "FORWARD -j AH-FORWARD", ("-i aho+ -j DROP", "-o aho+ -j DROP")),
     ),
 }
 

@@ -63,7 +63,7 @@ async def test_both_go_with_their_tenant(world: World) -> None:
 async def test_names_outside_are_asked_for_on_the_network_to_the_internet_alone(world: World) -> None:
     wanted = [
         Site(TENANT, "ah" + TENANT[-12:], "10.128.0.1", passes_on=False),
-        Site(TENANT, "ahx" + TENANT[-12:], "10.128.0.65", passes_on=True),
+        Site(TENANT, "aho" + TENANT[-12:], "10.128.0.65", passes_on=True),
     ]
     assert sites(world.views, INSTALLATION) == sites(world.views, INSTALLATION, TENANT) == wanted
     assert sites(world.views, INSTALLATION, "b" * 32) == []

@@ -41,7 +41,7 @@ def the_spec(world: World, plan: Plan, image: Image = IMAGE, attempt: int = 1) -
 
 async def test_a_plan_gives_exactly_this_spec(world: World) -> None:
     network = Network(f"ah-tenant-{TENANT}", "aha" + "a" * 11, "10.128.0.0/26", INSTALLATION, TENANT)
-    outside = Network(f"ah-egress-{TENANT}", "ahx" + "a" * 12, "10.128.0.64/26", INSTALLATION, TENANT, internal=False)
+    outside = Network(f"ah-egress-{TENANT}", "aho" + "a" * 12, "10.128.0.64/26", INSTALLATION, TENANT, internal=False)
     spec = the_spec(world, a_plan({"A": "b"}, egress="internet"), attempt=2)
     assert spec == Spec(
         name="ah-aaaaaaaaaaaa-555555555555-3-1",

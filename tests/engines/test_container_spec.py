@@ -99,13 +99,13 @@ def test_a_network_is_made_with_exactly_these_arguments() -> None:
 
 
 def test_a_network_to_the_internet_is_made_with_exactly_these_arguments() -> None:
-    outside = msgspec.structs.replace(NETWORK, name="ah-egress-ten", bridge="ahx0123456789ab", internal=False)
+    outside = msgspec.structs.replace(NETWORK, name="ah-egress-ten", bridge="aho0123456789ab", internal=False)
     assert bridges.create_arguments(outside) == {
         **bridges.create_arguments(NETWORK),
         "name": "ah-egress-ten",
         "internal": False,
         "options": {
-            "com.docker.network.bridge.name": "ahx0123456789ab",
+            "com.docker.network.bridge.name": "aho0123456789ab",
             "com.docker.network.bridge.enable_icc": "false",
         },
     }

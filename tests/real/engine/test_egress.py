@@ -18,7 +18,7 @@ def outside(installation: str) -> Network:
     """The network to the internet that goes with `network`; not made yet."""
     inner = a_network(installation, 2)
     return msgspec.structs.replace(
-        inner, name=f"ah-egress-{installation}", bridge=f"ahx{installation[-8:]}2", tenant="ten1", internal=False
+        inner, name=f"ah-egress-{installation}", bridge=f"aho{installation[-8:]}2", tenant="ten1", internal=False
     )
 
 

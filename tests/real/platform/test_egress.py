@@ -160,7 +160,7 @@ def stopped_on_the_way_in() -> int:
     said = subprocess.run(
         ["iptables", "-t", "mangle", "-w", "5", "-nvxL", "AH-FORWARD"], check=True, capture_output=True, text=True
     )
-    rule = next(line for line in said.stdout.splitlines() if "ahx+" in line and "DROP" in line)
+    rule = next(line for line in said.stdout.splitlines() if "aho+" in line and "DROP" in line)
     return int(rule.split()[0])
 
 
@@ -168,7 +168,7 @@ def test_an_erased_tenant_leaves_no_network_and_no_file(tenant: Tenant, sdk: doc
     service = tenant.run("out", egress="internet")
     in_both(service, sdk)
     resolvers = tenant.server.folder / "resolv"
-    mine = {f"ah{tenant.id[-12:]}.conf", f"ahx{tenant.id[-12:]}.conf"}
+    mine = {f"ah{tenant.id[-12:]}.conf", f"aho{tenant.id[-12:]}.conf"}
     assert mine <= {file.name for file in resolvers.iterdir()}
     name = tenant.call("GET", "/v1/tenant")["name"]
     assert tenant.server.operate("DELETE", f"/v1/tenants/{tenant.id}/data", {"confirm": name}).status == 202
