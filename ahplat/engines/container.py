@@ -18,6 +18,7 @@ from ahplat import limits
 from ahplat.engines.engine import Identity, Image, Instance, Network, Spec, State, identity_of
 
 RUNTIME = "runsc"
+RESOLV_CONF = "/etc/resolv.conf"
 TMPFS_OPTIONS = "rw,noexec,nosuid,nodev"
 TMPFS_MB = {"/tmp": 64, "/run": 16, "/var/run": 16, "/var/tmp": 16}  # noqa: S108 — inside the container
 VOLUME_TMPFS_MB = 64
@@ -82,7 +83,7 @@ def host_config(spec: Spec, volumes: Iterable[str], runtime: str) -> dict[str, o
 
 def resolver_mount(resolver: Path) -> dict[str, object]:
     """The one file of the host that a container sees, and may only read."""
-    return {"Type": "bind", "Source": str(resolver), "Target": "/etc/resolv.conf", "ReadOnly": True}
+    return {"Type": "bind", "Source": str(resolver), "Target": RESOLV_CONF, "ReadOnly": True}
 
 
 def tmpfs(volumes: Iterable[str]) -> dict[str, str]:
@@ -92,7 +93,7 @@ def tmpfs(volumes: Iterable[str]) -> dict[str, str]:
     'rw,noexec,nosuid,nodev,size=64m'
     """
     sizes = dict.fromkeys(map(cleaned, volumes), VOLUME_TMPFS_MB) | TMPFS_MB
-    return {path: f"{TMPFS_OPTIONS},size={size}m" for path, size in sizes.items()}
+    return {path: f"{TMPFS_OPTIONS},size={size}m" for path, size in sizes.items() if path != RESOLV_CONF}
 
 
 def cleaned(path: str) -> str:

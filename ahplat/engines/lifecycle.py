@@ -100,8 +100,10 @@ def refuse_volumes(client: APIClient, container_id: str, image: str) -> None:
 
 def let_out(client: APIClient, container_id: str, spec: Spec) -> None:
     """Puts what has egress on its second network as well: before it starts, for gVisor never sees what comes later."""
+    if spec.egress is None:
+        return
     found = look(client, container_id)
-    if spec.egress is None or found is None or container.joined(found, spec.egress):
+    if found is None or container.joined(found, spec.egress):
         return
     try:
         client.connect_container_to_network(container_id, spec.egress.name)

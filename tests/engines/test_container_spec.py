@@ -85,6 +85,10 @@ def test_a_volume_over_a_folder_of_ours_does_not_loosen_it() -> None:
     assert container.tmpfs(["/run"]) == container.tmpfs([])
 
 
+def test_a_volume_where_our_resolver_is_does_not_hide_it() -> None:
+    assert container.tmpfs(["/etc/resolv.conf", "/etc/x/../resolv.conf/"]) == container.tmpfs([])
+
+
 def test_a_network_is_made_with_exactly_these_arguments() -> None:
     assert bridges.create_arguments(NETWORK) == {
         "name": "ah-tenant-ten",
