@@ -12,6 +12,7 @@ a network that is not internal (`aho…`) go anywhere. Two chains of our own clo
 Invariant: one transaction makes a chain whole, so there is no moment at which it is open, and nothing stands twice.
 """
 
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -108,7 +109,7 @@ class Firewall:
     """See the module. Not for two callers at once: the engine serialises them."""
 
     def __init__(self) -> None:
-        self._printed: dict[Chain, tuple[str, ...]] = {}  # how this machine prints what we wrote
+        self._printed: dict[tuple[str, Chain], tuple[str, ...]] = {}  # how this machine prints what we wrote
 
     async def repair(self) -> list[str]:
         """Puts back what is gone and says what that was. Raises Unavailable `guard_failed`: then nothing may start."""
@@ -120,26 +121,28 @@ class Firewall:
         return await self._repair()
 
     async def _repair(self) -> list[str]:
-        repaired = []
-        for program in programs(IPV6.exists()):  # noqa: ASYNC240 — a look into /proc
-            saved = await _run(program, "-save")
-            wrong = [chain for chain in CHAINS[program] if not self._stands(chain, found(chain, saved))]
-            for chain in wrong:
-                await _run(program, "-restore", "-w", "5", "--noflush", stdin=mended(chain, found(chain, saved)))
-                repaired.append(f"{program}: {chain.table} {chain.jump}")
-            if wrong:
-                self._learn(wrong, await _run(program, "-save"))
-        return repaired
+        families = programs(IPV6.exists())  # noqa: ASYNC240 — a look into /proc
+        repaired = await asyncio.gather(*(self._repair_family(program) for program in families))
+        return [line for lines in repaired for line in lines]
 
-    def _learn(self, written: list[Chain], saved: str) -> None:
+    async def _repair_family(self, program: str) -> list[str]:
+        saved = await _run(program, "-save")
+        wrong = [chain for chain in CHAINS[program] if not self._stands(program, chain, found(chain, saved))]
+        for chain in wrong:
+            await _run(program, "-restore", "-w", "5", "--noflush", stdin=mended(chain, found(chain, saved)))
+        if wrong:
+            self._learn(program, wrong, await _run(program, "-save"))
+        return [f"{program}: {chain.table} {chain.jump}" for chain in wrong]
+
+    def _learn(self, program: str, written: list[Chain], saved: str) -> None:
         """Another version prints the same rules in other words; what was emptied meanwhile is nothing to learn from."""
         for chain in written:
             printed = found(chain, saved).rules or ()
             if len(printed) == len(chain.rules):
-                self._printed[chain] = printed
+                self._printed[program, chain] = printed
 
-    def _stands(self, chain: Chain, now: Found) -> bool:
-        wanted = self._printed.get(chain, chain.rules)
+    def _stands(self, program: str, chain: Chain, now: Found) -> bool:
+        wanted = self._printed.get((program, chain), chain.rules)
         return now == msgspec.structs.replace(now, rules=wanted, jumps=1, is_first=True)
 
 
