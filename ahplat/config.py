@@ -25,6 +25,7 @@ class Config(Struct, frozen=True, kw_only=True):
     allow_registries: frozenset[str] = frozenset()
     trusted_proxies: frozenset[str] = frozenset({"127.0.0.1", "::1"})
     tenant_pool: str = "10.128.0.0/12"
+    dns_upstreams: tuple[tuple[str, int], ...] = ()  # () is whom the host's resolv.conf names
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9464  # 0: no listener of its own
     rate_limits: bool = True

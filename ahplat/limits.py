@@ -14,6 +14,7 @@ STREAM_CHUNK_BYTES = 16 * 1024  # read at once of an answer that comes in pieces
 WATCH_SERVICES = 10_000  # services with a change that nobody has looked at yet
 IMAGES_KNOWN = 4_096  # images whose volumes are remembered
 FIREWALL_TIMEOUT_S = 20  # of one look at, or change of, the firewall
+FIREWALL_TRIES = 3  # to mend it, where another server does the same at the same moment
 STOP_POLL_S = 0.02  # until the first look whether a container ended; each wait is twice the one before
 STOP_POLL_MAX_S = 0.5  # the longest of these waits
 STOP_GRACE_S = 10  # between SIGTERM and SIGKILL, where nobody says otherwise
@@ -86,6 +87,26 @@ VIOLATIONS = 100  # bad fields named in one answer
 POINTER_CHARS = 256  # of a JSON Pointer in an answer; a longer one ends in …
 IDEMPOTENCY_KEY_CHARS = 128
 THROTTLE_HEADERS = 10_000  # answers of one limiter that are kept ready
+
+# names
+NAMES_TTL_S = 1  # a service moves at every deploy
+NAMES_QUERY_BYTES = 4_096  # of one question; what is longer is dropped
+NAMES_UDP_BYTES = 1_232  # of one answer over UDP (DNS Flag Day 2020); what is longer is cut, and asked for over TCP
+NAMES_UDP_BYTES_LEAST = 512  # that everybody takes (RFC 1035, section 2.3.4)
+NAMES_TCP_BYTES = 65_535
+NAMES_RATE = 400  # questions a second of one tenant …
+NAMES_BURST = 800  # … and at once
+NAMES_RATE_ALL = 2_000  # of all, with a burst as much larger; what is above waits in the kernel while there is room
+NAMES_PAUSE_S = 0.02  # until who asked too much is heard again
+NAMES_PACKETS_AT_ONCE = 8  # read of one network before others have their turn
+NAMES_CONNECTIONS = 64  # on one network, questions that are passed on included
+NAMES_TCP_QUESTIONS = 1_000  # over one connection
+NAMES_TCP_IDLE_S = 10.0  # until a connection without a question is closed
+NAMES_UPSTREAMS = 3  # that a resolv.conf may name, as everywhere
+NAMES_UPSTREAM_S = 3.0  # until the next one is asked
+NAMES_FORWARD_S = 8.0  # until nobody is asked any more
+NAMES_FORWARDS_EACH = 64  # questions of one tenant that others were asked …
+NAMES_FORWARDS = 512  # … and of all
 
 # http: the built-in router
 HOSTS_CACHED = 1_024  # Host headers whose meaning is remembered

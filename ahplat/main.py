@@ -31,6 +31,7 @@ from ahplat.api.stream import Hub
 from ahplat.clock import Clock, SystemClock, new_id
 from ahplat.config import Config
 from ahplat.crashpoints import CrashPoints
+from ahplat.effects.networks import sites
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
 from ahplat.effects.task import Platform
@@ -38,6 +39,9 @@ from ahplat.engines.choice import choose_engine
 from ahplat.engines.engine import Engine
 from ahplat.errors import CannotStart
 from ahplat.metrics import exposition
+from ahplat.names import zone
+from ahplat.names.responders import Responders
+from ahplat.names.upstream import Upstreams
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
 from ahplat.writer import Writer
 from events.catalog import UnknownEvent
@@ -257,12 +261,15 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.hub = Hub(app.log, log.position)
     app.writer.on_commit += [app.forget, app.gate.forget, app.rates.committed, app.hub.committed]
     app.writer.on_caught_up += [app.listed.clear, app.hub.caught_up]
+    app.names = _answering_names(app)
+    stack.push_async_callback(app.names.close)
     platform_ = Platform(
         writer=app.writer,
         views=app.views,
         engine=app.engine,
         keyring=app.keyring,
         clock=app.clock,
+        names=app.names,
         installation=app.installation,
         epoch=app.epoch,
         drain_s=config.drain_s,
@@ -277,3 +284,13 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     stack.push_async_callback(app.reconciler.close)
     app.read_damage = running.read_damage
     app.ready.set()
+
+
+def _answering_names(app: Application) -> Responders:
+    """Who answers names in tenants' networks; it begins to with the first look."""
+    return Responders(
+        sites=lambda tenant_id: sites(app.views, app.installation, tenant_id),
+        find=lambda tenant_id, labels: zone.find(app.views, tenant_id, labels),
+        upstreams=Upstreams(app.config.dns_upstreams),
+        clock=app.clock,
+    )

@@ -21,16 +21,17 @@ class Completed(Struct, frozen=True):
     stderr: str
 
 
-async def run(argv: Sequence[str], timeout_s: float) -> Completed:
+async def run(argv: Sequence[str], timeout_s: float, stdin: str = "") -> Completed:
     """Runs a program to its end. Raises Unavailable when it is missing or takes longer than `timeout_s`."""
+    source = subprocess.PIPE if stdin else subprocess.DEVNULL
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            *argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
     except OSError as error:
         raise Unavailable("program_missing", f"{argv[0]} could not be started: {error.strerror}") from error
     try:
-        stdout, stderr = await asyncio.wait_for(process.communicate(), timeout_s)
+        stdout, stderr = await asyncio.wait_for(process.communicate(stdin.encode() or None), timeout_s)
     except TimeoutError as error:
         process.kill()
         await process.wait()

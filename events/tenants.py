@@ -4,13 +4,18 @@ from events.event import Event, Intent, Outcome
 
 
 class TenantRegistered(Event, frozen=True, tag="tenant.registered"):
-    """A tenant exists. `label` is its part of every URL, for good; `subnet` is its network's, as a CIDR /26."""
+    """A tenant exists. `label` is its part of every URL, for good; `subnet` is its network's, as a CIDR /26.
+
+    `egress_subnet` is that of the network through which its services with egress reach the internet; "" in logs that are
+    older than such networks.
+    """
 
     name: bytes  # sealed
     email: bytes  # sealed
     email_index: bytes  # keyed hash of the lower-case address, so that it can be found without being read
     label: str
     subnet: str
+    egress_subnet: str = ""
 
 
 class TenantProfileChanged(Event, frozen=True, tag="tenant.profile_changed"):

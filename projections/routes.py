@@ -46,6 +46,18 @@ def is_routed(db: Connection, service_label: str, tenant_label: str) -> bool:
     return found.fetchone() is not None
 
 
+def addresses_of(db: Connection, tenant_id: str, service_label: str) -> list[str] | None:
+    """The addresses of a service's healthy instances in its tenant's network; None when there is no such service."""
+    for desired, targets in db.execute(
+        "SELECT service.desired, route.targets FROM service LEFT JOIN route USING (service_id)"
+        " WHERE service.tenant_id = ? AND service.label = ? AND service.desired <> 'deleted'",
+        (tenant_id, service_label),
+    ):
+        healthy = _TARGETS.decode(targets) if targets is not None and desired == "running" else []
+        return [target.host for target in healthy if target.host]
+    return None
+
+
 def moved(db: Connection, at: Recorded, event: ServiceInstanceHealthy | ServiceRepaired) -> None:
     if event.targets:
         db.execute(

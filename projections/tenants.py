@@ -35,6 +35,7 @@ class TenantRow(Struct, frozen=True):
     updated_at: int
     suspended_at: int | None
     version: int
+    egress_subnet: str
 
 
 def find(db: Connection, tenant_id: str) -> TenantRow | None:
@@ -65,6 +66,11 @@ def list_all(db: Connection, limit: int, offset: int, before: str) -> list[Tenan
     return [TenantRow(*row) for row in rows]
 
 
+def list_not_erased(db: Connection) -> list[TenantRow]:
+    """Every tenant that may have networks."""
+    return [TenantRow(*row) for row in db.execute("SELECT * FROM tenant WHERE status <> 'erased' ORDER BY tenant_id")]
+
+
 def quotas_of(db: Connection, tenant_id: str) -> dict[str, int]:
     """The quotas that the operator set for this tenant."""
     return dict(db.execute("SELECT name, value FROM quota WHERE tenant_id = ?", (tenant_id,)))
@@ -72,7 +78,7 @@ def quotas_of(db: Connection, tenant_id: str) -> dict[str, int]:
 
 def registered(db: Connection, at: Recorded, event: TenantRegistered) -> None:
     db.execute(
-        "INSERT INTO tenant VALUES (?, ?, ?, ?, ?, ?, 'active', ?, ?, NULL, ?)",
+        "INSERT INTO tenant VALUES (?, ?, ?, ?, ?, ?, 'active', ?, ?, NULL, ?, ?)",
         (
             at.subject,
             event.name,
@@ -83,6 +89,7 @@ def registered(db: Connection, at: Recorded, event: TenantRegistered) -> None:
             at.at_s,
             at.at_s,
             at.version,
+            event.egress_subnet,
         ),
     )
 

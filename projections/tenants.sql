@@ -9,7 +9,8 @@ CREATE TABLE tenant (
     created_at   INTEGER NOT NULL,
     updated_at   INTEGER NOT NULL,
     suspended_at INTEGER,
-    version      INTEGER NOT NULL
+    version      INTEGER NOT NULL,
+    egress_subnet TEXT NOT NULL         -- '' where none was given
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE quota (                    -- only what the operator set; the rest is the platform's default

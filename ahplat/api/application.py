@@ -15,6 +15,7 @@ from ahplat.config import Config
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
 from ahplat.engines.engine import Engine
+from ahplat.names.responders import Responders
 from ahplat.sealing import Keyring
 from ahplat.writer import Writer
 from events.event import Event, Recorded
@@ -50,6 +51,7 @@ class Application:
         self.engine: Engine
         self.runner: Runner
         self.reconciler: Reconciler
+        self.names: Responders
         self.hub: Hub
         self.read_damage: Callable[[Exception], None]  # told of a damaged page that a read met
         self.gate: Gate

@@ -4,6 +4,8 @@ import shutil
 
 from msgspec import UNSET, Struct, UnsetType
 
+from ahplat import limits
+from ahplat.api.application import Application
 from ahplat.api.auth import Token
 from ahplat.api.call import Call, Reply, json_reply
 from ahplat.api.route import Route
@@ -105,6 +107,7 @@ class Detailed(Struct, frozen=True):
     disk: Disk
     engine: EnginePart
     router: Part
+    names: Part
     log: LogPart
     effects: EffectsPart
 
@@ -131,6 +134,7 @@ async def detailed(call: Call) -> Reply:
             ),
             engine=EnginePart(engine.name, engine.available, engine.isolated),
             router=Part(True, detail="built in: the API's port forwards to services"),
+            names=_names(app),
             log=LogPart(head(app.log), app.epoch),
             effects=EffectsPart(
                 open=len(open_work),
@@ -139,6 +143,14 @@ async def detailed(call: Call) -> Reply:
             ),
         )
     )
+
+
+def _names(app: Application) -> Part:
+    """Whether services' names are answered wherever there is a network of ours."""
+    if app.engine.name == "embedded":
+        return Part(False, detail="the embedded engine has no networks: services reach each other by their URLs")
+    failures = sorted(app.names.failures.values())
+    return Part(not failures, detail="; ".join(failures)[: limits.DETAIL_CHARS] or UNSET)
 
 
 class TokenBody(Token):

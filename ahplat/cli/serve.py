@@ -19,6 +19,7 @@ from ahplat.cli.folders import personal_dir
 from ahplat.config import DATA_DIR, MIN_TOKEN_CHARACTERS, Config
 from ahplat.errors import CannotStart
 from ahplat.main import start
+from ahplat.names.upstream import address_of
 
 EXIT_CANNOT_START = 2
 EXIT_BROKEN = 3
@@ -54,7 +55,13 @@ SETTINGS: list[click.Parameter] = [
         multiple=True,
         metavar="ADDRESS",
     ),
-    _option("--tenant-pool", "Tenants' networks are cut from it, a /26 each.", default="10.128.0.0/12", metavar="CIDR"),
+    _option("--tenant-pool", "Tenants' networks are cut from it, a /25 each.", default="10.128.0.0/12", metavar="CIDR"),
+    _option(
+        "--dns-upstream",
+        "Asked for names of the internet by services with egress; else whom /etc/resolv.conf names. Repeatable.",
+        multiple=True,
+        metavar="ADDRESS[:PORT]",
+    ),
     _option(
         "--metrics-listen",
         "Prometheus scrapes here, without a key; `off` is nowhere.",
@@ -133,6 +140,7 @@ def configured(settings: dict[str, Any]) -> Config:
         allow_registries=frozenset(settings["allow_registry"]),
         trusted_proxies=frozenset({"127.0.0.1", "::1", *settings["trusted_proxy"]}),
         tenant_pool=_pool(settings["tenant_pool"]),
+        dns_upstreams=tuple(_upstream(text) for text in settings["dns_upstream"]),
         metrics_host=metrics_host,
         metrics_port=metrics_port,
         rate_limits=settings["rate_limits"],
@@ -164,9 +172,16 @@ def _pool(text: str) -> str:
         pool = ipaddress.ip_network(text)
     except ValueError as error:
         raise CannotStart(f"--tenant-pool is {text!r}: expected a network such as 10.128.0.0/12 ({error})") from error
-    if pool.version != 4 or pool.prefixlen > 26 or not pool.is_private:
-        raise CannotStart(f"--tenant-pool is {text}: expected a private IPv4 network of at least a /26")
+    if pool.version != 4 or pool.prefixlen > 25 or not pool.is_private:
+        raise CannotStart(f"--tenant-pool is {text}: expected a private IPv4 network of at least a /25")
     return str(pool)
+
+
+def _upstream(text: str) -> tuple[str, int]:
+    try:
+        return address_of(text)
+    except ValueError as error:
+        raise CannotStart(f"--dns-upstream is {text!r}: expected ADDRESS or ADDRESS:PORT ({error})") from error
 
 
 async def _serve(config: Config) -> None:

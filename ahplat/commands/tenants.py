@@ -76,7 +76,8 @@ def register(state: Registration, command: RegisterTenant) -> list[Event]:
             email=command.email,
             email_index=command.email_index,
             label=state.label,
-            subnet=subnet(command.pool, state.before),
+            subnet=subnet(command.pool, 2 * state.before),
+            egress_subnet=subnet(command.pool, 2 * state.before + 1),
         ),
         command.key,
     ]

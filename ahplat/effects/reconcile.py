@@ -175,8 +175,9 @@ class Reconciler:
     # the look
 
     async def look_at_all(self) -> None:
-        """Looks at every service, and at what protects the host. Raises Unavailable, also where the writer is."""
+        """Looks at all services, the host's protection and who answers names. Raises Unavailable, also where the writer is."""
         await self._guard()
+        await self.platform.names.look()
         seen = [self._wanted(row) for row in services.list_all(self.platform.views)]
         actual: dict[str, list[Instance]] = {}
         for instance in await self.platform.engine.list():

@@ -7,7 +7,8 @@ from ahplat.commands.command import Command
 from ahplat.commands.effects import Conclude
 from ahplat.commands.instances import FailRepair
 from ahplat.effects.health import wait_healthy
-from ahplat.effects.specs import Plan, deployment_up, instance_specs, load_plan, network_of
+from ahplat.effects.networks import join_networks
+from ahplat.effects.specs import Plan, deployment_up, instance_specs, load_plan
 from ahplat.effects.task import Effect, Failed, Task
 from ahplat.engines.engine import Image, Instance
 from events.event import Event, Intent
@@ -91,7 +92,7 @@ async def repair(task: Task[ServiceRepairRequested]) -> list[Event]:
 
 async def start(task: Task[Any], plan: Plan, image: Image) -> list[Instance]:
     """Has every replica run, in the tenant's network, and waits until all are healthy."""
-    await task.step(task.engine.ensure_network, network_of(plan.tenant, task.platform.installation))
+    await join_networks(task, plan.tenant, plan.deployment.egress)
     specs = instance_specs(plan, image, task.platform, task.attempt)
     started = [await task.step(task.engine.find_or_start, spec, image) for spec in specs]
     return await wait_healthy(task, started, specs[0].port, plan.deployment.health_path)

@@ -68,6 +68,26 @@ def network_of(tenant: TenantRow, installation: str) -> Network:
     )
 
 
+def egress_of(tenant: TenantRow, installation: str) -> Network | None:
+    """The network through which the tenant reaches the internet; None for one that was registered before there was any."""
+    if not tenant.egress_subnet:
+        return None
+    return Network(
+        name=f"ah-egress-{tenant.tenant_id}",
+        bridge=f"aho{tenant.tenant_id[-12:]}",
+        subnet=tenant.egress_subnet,
+        instance=installation,
+        tenant=tenant.tenant_id,
+        internal=False,
+    )
+
+
+def networks_of(tenant: TenantRow, installation: str) -> list[Network]:
+    """All that a tenant may have."""
+    egress = egress_of(tenant, installation)
+    return [network_of(tenant, installation), *([egress] if egress else [])]
+
+
 def environment(plan: Plan) -> dict[str, str]:
     """The tenant's variables, then the platform's; `PORT` is what `port_of` says, so that all sides read the same."""
     ours = {"AH_SERVICE": plan.service_name, "AH_DEPLOYMENT": plan.deployment.deployment_id}
@@ -111,5 +131,5 @@ def _spec(plan: Plan, image: Image, platform: Platform, attempt: int, replica: i
         memory_mb=deployment.memory_mb,
         cpu_milli=deployment.cpu_milli,
         network=network_of(tenant, platform.installation),
-        egress=deployment.egress == "internet",
+        egress=egress_of(tenant, platform.installation) if deployment.egress == "internet" else None,
     )

@@ -16,6 +16,7 @@ from ahplat.clock import Clock
 from ahplat.commands.command import Command
 from ahplat.engines.engine import Engine
 from ahplat.errors import AhError, Rejected, Unreadable
+from ahplat.names.responders import Responders
 from ahplat.sealing import Keyring
 from ahplat.writer import Writer
 from events.event import Event, Intent
@@ -50,6 +51,7 @@ class Platform(Struct, frozen=True):
     engine: Engine
     keyring: Keyring
     clock: Clock
+    names: Responders
     installation: str
     epoch: int
     drain_s: float

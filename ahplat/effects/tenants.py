@@ -5,7 +5,7 @@ from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import StartService
 from ahplat.commands.services import DeleteService, StopService
-from ahplat.effects.specs import network_of
+from ahplat.effects.networks import leave_networks
 from ahplat.effects.task import Effect, Task
 from ahplat.errors import Rejected, Unavailable
 from events.event import Event, Intent
@@ -57,7 +57,7 @@ async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
         await task.pause(limits.ERASURE_LOOK_S)
     else:
         raise Unavailable("waiting", "the tenant's services are still being removed")
-    await task.step(task.engine.remove_network, network_of(tenant, task.platform.installation))
+    await leave_networks(task, tenant)
     task.platform.keyring.destroy(task.subject)
     return [TenantErased(task.work.intent)]
 

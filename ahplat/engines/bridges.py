@@ -1,4 +1,4 @@
-"""Tenants' networks in Docker: internal bridges with an address range of their own, made once.
+"""Tenants' networks in Docker: bridges with an address range of their own, internal but for those to the internet.
 
 Docker may hold several networks of one name, so a network is found by name *and* labels, and looked at again after it
 was made. `ensure` and `remove` are blocking and not for two threads at once: the engine serialises them.
@@ -15,6 +15,7 @@ from ahplat.engines.engine import Network
 from ahplat.errors import Rejected, Unavailable
 
 BRIDGE_NAME = "com.docker.network.bridge.name"
+CONTAINERS_MEET = "com.docker.network.bridge.enable_icc"  # on a network to the internet they need not
 
 
 class _Pool(Struct, rename="pascal"):
@@ -42,10 +43,10 @@ def create_arguments(network: Network) -> dict[str, Any]:
     return {
         "name": network.name,
         "driver": "bridge",
-        "internal": True,
+        "internal": network.internal,
         "enable_ipv6": False,
         "check_duplicate": True,
-        "options": {BRIDGE_NAME: network.bridge},
+        "options": {BRIDGE_NAME: network.bridge} | ({} if network.internal else {CONTAINERS_MEET: "false"}),
         "ipam": {"Driver": "default", "Config": [{"Subnet": network.subnet}]},
         "labels": labels_of(network),
     }
@@ -60,7 +61,7 @@ def differences(found: Found, network: Network) -> list[str]:
     """In what the network that stands is not the one that is wanted: one line each."""
     subnets = [pool.subnet for pool in found.ipam.config or []]
     bridge = (found.options or {}).get(BRIDGE_NAME, "")
-    lines = [] if found.internal else ["it is not internal"]
+    lines = [] if found.internal == network.internal else [f"it is {'' if found.internal else 'not '}internal"]
     if subnets != [network.subnet]:
         lines.append(f"its subnet is {', '.join(subnets)}, not {network.subnet}")
     if bridge != network.bridge:

@@ -8,15 +8,17 @@ with our labels on it.
 import posixpath
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct, field
 
 from ahplat import limits
-from ahplat.engines.engine import Identity, Image, Instance, Spec, State, identity_of
+from ahplat.engines.engine import Identity, Image, Instance, Network, Spec, State, identity_of
 
 RUNTIME = "runsc"
+RESOLV_CONF = "/etc/resolv.conf"
 TMPFS_OPTIONS = "rw,noexec,nosuid,nodev"
 TMPFS_MB = {"/tmp": 64, "/run": 16, "/var/run": 16, "/var/tmp": 16}  # noqa: S108 — inside the container
 VOLUME_TMPFS_MB = 64
@@ -38,8 +40,12 @@ Health = Literal["healthy", "unhealthy", "starting"]
 HEALTHS: dict[str, Health] = {"healthy": "healthy", "unhealthy": "unhealthy", "starting": "starting"}
 
 
-def create_config(spec: Spec, image: Image, volumes: Iterable[str] = (), runtime: str = RUNTIME) -> dict[str, object]:
+def create_config(
+    spec: Spec, image: Image, resolver: Path, volumes: Iterable[str] = (), runtime: str = RUNTIME
+) -> dict[str, object]:
     """The exact arguments of a service's container; `volumes` are the paths that the image declares as VOLUME.
+
+    `resolver` is what it sees as /etc/resolv.conf, in place of Docker's, whose own server gVisor does not see.
 
     Labels are what the identity says and nothing else, so neither image nor caller overrides them.
     """
@@ -49,7 +55,7 @@ def create_config(spec: Spec, image: Image, volumes: Iterable[str] = (), runtime
         "Labels": spec.identity.labels(),
         "StopSignal": "SIGTERM",
         "StopTimeout": limits.STOP_GRACE_S,
-        "HostConfig": host_config(spec, volumes, runtime),
+        "HostConfig": host_config(spec, volumes, runtime) | {"Mounts": [resolver_mount(resolver)]},
     }
 
 
@@ -75,6 +81,11 @@ def host_config(spec: Spec, volumes: Iterable[str], runtime: str) -> dict[str, o
     }
 
 
+def resolver_mount(resolver: Path) -> dict[str, object]:
+    """The one file of the host that a container sees, and may only read."""
+    return {"Type": "bind", "Source": str(resolver), "Target": RESOLV_CONF, "ReadOnly": True}
+
+
 def tmpfs(volumes: Iterable[str]) -> dict[str, str]:
     """Where a container may write. A VOLUME of the image becomes one more: Docker would give it the host's disk.
 
@@ -82,7 +93,7 @@ def tmpfs(volumes: Iterable[str]) -> dict[str, str]:
     'rw,noexec,nosuid,nodev,size=64m'
     """
     sizes = dict.fromkeys(map(cleaned, volumes), VOLUME_TMPFS_MB) | TMPFS_MB
-    return {path: f"{TMPFS_OPTIONS},size={size}m" for path, size in sizes.items()}
+    return {path: f"{TMPFS_OPTIONS},size={size}m" for path, size in sizes.items() if path != RESOLV_CONF}
 
 
 def cleaned(path: str) -> str:
@@ -193,6 +204,11 @@ def off_its_network(found: Inspected) -> bool:
     """Whether it runs where nobody reaches it: somebody took it off its network. What does not run has no address."""
     endpoint = (found.network_settings.networks or {}).get(found.host_config.network_mode)
     return found.status in RUNS and (endpoint is None or not endpoint.address)
+
+
+def joined(found: Inspected, network: Network) -> bool:
+    """Whether it is, or will be once it starts, on a network besides the one that it was made for."""
+    return network.name in (found.network_settings.networks or {})
 
 
 def address_of(found: Inspected) -> tuple[str, int]:

@@ -9,30 +9,39 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable
+from pathlib import Path
 
 from docker import APIClient
 
 from ahplat import limits, processes
-from ahplat.engines import bridges, container, firewall, images, lifecycle, pulls, watch
+from ahplat.engines import bridges, container, images, lifecycle, pulls, resolver, watch
 from ahplat.engines.changes import Changes
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
 from ahplat.engines.engine import EngineStatus, Image, Instance, Network, Spec
+from ahplat.engines.firewall import Firewall
 from ahplat.engines.images import InspectedImage
 from ahplat.errors import EngineAway, Rejected, Unavailable
 
 
 class DockerEngine:
-    """See the module. `installation` is the value of `ah.instance` that tells ours from everybody else's."""
+    """See the module. `installation` is the value of `ah.instance` that tells ours from everybody else's.
+
+    What containers see of the host (their resolv.conf) is kept in `data_dir`.
+    """
 
     name = "docker"
-    grants_egress = False
+    grants_egress = True
 
-    def __init__(self, installation: str, *, base_url: str | None = None, runtime: str = container.RUNTIME) -> None:
+    def __init__(
+        self, installation: str, data_dir: Path, *, base_url: str | None = None, runtime: str = container.RUNTIME
+    ) -> None:
         self._installation = installation
+        self._resolvers = data_dir / "resolv"
         self._runtime = runtime
         self._dockerd = Dockerd(base_url)
         self._networks = asyncio.Lock()  # one change at a time: Docker would give two networks one name
-        self._guarding = asyncio.Lock()  # and a rule checked twice at once would be added twice
+        self._firewall = Firewall()
+        self._guarding = asyncio.Lock()  # and a chain looked at twice at once would be mended twice
         self._volumes: dict[str, tuple[str, ...]] = {}  # by pinned image: what a digest declares never changes
         self._runtime_versions: dict[str, str] = {}  # by path
         self._asked: asyncio.Future[tuple[str, str | None]] | None = None  # for its versions: one question at a time
@@ -69,22 +78,20 @@ class DockerEngine:
         """See `Engine`. Raises Rejected `name_taken`, Unavailable `network_unavailable` and `guard_failed`."""
         await self.guard()
         async with self._networks:
-            await self._dockerd.call(lambda client: bridges.ensure(client, network))
+            await self._dockerd.call(lambda client: self._ensure(client, network))
 
     async def remove_network(self, network: Network) -> None:
         """See `Engine`."""
         async with self._networks:
-            await self._dockerd.call(lambda client: bridges.remove(client, network))
+            await self._dockerd.call(lambda client: self._remove(client, network))
 
     async def guard(self) -> list[str]:
         """See `Engine`: the rules that keep containers away from the host. Raises Unavailable `guard_failed`."""
         async with self._guarding:
-            return await firewall.repair()
+            return await self._firewall.repair()
 
     async def find_or_start(self, spec: Spec, image: Image) -> Instance:
         """See `Engine`."""
-        if spec.egress:
-            raise Rejected("egress_unsupported", "this engine gives no service access to the internet")
         found = await self._dockerd.call(lambda client: self._find_or_start(client, spec, image))
         instance = container.instance_of(found)
         assert instance is not None, f"container {spec.name} was adopted without whole labels"
@@ -158,10 +165,19 @@ class DockerEngine:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, limits.STOP_POLL_MAX_S)
 
+    def _ensure(self, client: APIClient, network: Network) -> None:
+        resolver.ensure(self._resolvers, network)
+        bridges.ensure(client, network)
+
+    def _remove(self, client: APIClient, network: Network) -> None:
+        bridges.remove(client, network)
+        resolver.forget(self._resolvers, network)
+
     def _find_or_start(self, client: APIClient, spec: Spec, image: Image) -> container.Inspected:
         def config() -> dict[str, object]:
-            return container.create_config(spec, image, self._volumes_of(client, image), self._runtime)
+            return container.create_config(spec, image, seen, self._volumes_of(client, image), self._runtime)
 
+        seen = resolver.path_of(self._resolvers, spec.egress or spec.network)
         return lifecycle.find_or_start(client, spec, image.pinned, config)
 
     def _image(self, reference: str, digest: str | None, found: InspectedImage) -> Image:

@@ -7,6 +7,7 @@ have raises `Rejected` with a stable code; what the engine or a registry fails a
 else is expected to escape.
 """
 
+import ipaddress
 from collections.abc import AsyncIterator, Callable
 from typing import Literal, Protocol
 
@@ -63,13 +64,26 @@ def identity_of(labels: dict[str, str]) -> Identity | None:
 
 
 class Network(Struct, frozen=True):
-    """A tenant's own network: `subnet` is a /26 in CIDR form, `bridge` at most 15 characters and starting with "ah"."""
+    """A network of one tenant: `subnet` is a /26 in CIDR form, `bridge` at most 15 characters and starting with "ah".
+
+    From one that is not `internal` the internet is reached, and nothing else; its bridge starts with "aho".
+    """
 
     name: str
     bridge: str
     subnet: str
     instance: str  # this installation
     tenant: str
+    internal: bool = True
+
+    @property
+    def gateway(self) -> str:
+        """The host's own address in it, where names are answered.
+
+        >>> Network("n", "ah0", "10.128.0.64/26", "i", "t").gateway
+        '10.128.0.65'
+        """
+        return str(ipaddress.ip_network(self.subnet)[1])
 
 
 class Image(Struct, frozen=True):
@@ -93,7 +107,7 @@ class Spec(Struct, frozen=True):
     memory_mb: int
     cpu_milli: int  # thousandths of a core
     network: Network
-    egress: bool = False  # may reach the internet; engines that cannot grant it refuse
+    egress: Network | None = None  # through which it reaches the internet; None: it does not
 
 
 class Instance(Struct, frozen=True):

@@ -58,6 +58,7 @@ def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[]
             refuse_volumes(client, container_id, image)
         if container_id is not None:
             try:
+                let_out(client, container_id, spec)
                 start(client, container_id, image, paused=found is not None and found.status == "paused")
             except (Rejected, Unavailable):
                 if found is None:
@@ -74,7 +75,8 @@ def usable(found: Inspected, spec: Spec) -> bool:
     fits = container.fit(found, spec.identity)
     if fits == "stranger":
         raise Rejected("name_taken", f"a container {spec.name} that is not ours exists already")
-    is_whole = not container.off_its_network(found) and not container.anonymous_volumes(found)
+    shut_in = spec.egress is not None and found.status in container.RUNS and not container.joined(found, spec.egress)
+    is_whole = not container.off_its_network(found) and not container.anonymous_volumes(found) and not shut_in
     return fits == "same" and found.status not in ("removing", "dead") and is_whole
 
 
@@ -94,6 +96,20 @@ def refuse_volumes(client: APIClient, container_id: str, image: str) -> None:
     if made is not None and (paths := container.anonymous_volumes(made)):
         remove(client, container_id)
         raise Rejected("image_unusable", f"image {image} declares a VOLUME that cannot be bounded: {', '.join(paths)}")
+
+
+def let_out(client: APIClient, container_id: str, spec: Spec) -> None:
+    """Puts what has egress on its second network as well: before it starts, for gVisor never sees what comes later."""
+    if spec.egress is None:
+        return
+    found = look(client, container_id)
+    if found is None or container.joined(found, spec.egress):
+        return
+    try:
+        client.connect_container_to_network(container_id, spec.egress.name)
+    except APIError as error:
+        remove(client, container_id)
+        raise Unavailable("network_unavailable", f"network {spec.egress.name}: {error.explanation}") from error
 
 
 def start(client: APIClient, container_id: str, image: str, paused: bool) -> None:

@@ -88,9 +88,10 @@ def test_of_sealed_values_only_the_keys_are_shown_in_order() -> None:
 
 def test_what_was_not_given_is_absent() -> None:
     assert shown(TenantProfileChanged()) == {}
-    assert shown(TenantRegistered(SECRET, SECRET, SECRET, "acme", "10.128.0.0/26")) == {
+    assert shown(TenantRegistered(SECRET, SECRET, SECRET, "acme", "10.128.0.0/26", "10.128.0.64/26")) == {
         "label": "acme",
         "subnet": "10.128.0.0/26",
+        "egress_subnet": "10.128.0.64/26",
     }
 
 

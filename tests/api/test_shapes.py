@@ -209,7 +209,7 @@ async def test_usage_and_quotas(site: Site, acme: Tenant) -> None:
 async def test_health_in_detail(site: Site, acme: Tenant) -> None:
     await site.settled()
     found = (await acme.get("/v1/system/health/detailed")).json
-    assert {"status", "docker", "gvisor", "disk", "engine", "router", "log", "effects"} <= found.keys()
+    assert {"status", "docker", "gvisor", "disk", "engine", "router", "names", "log", "effects"} <= found.keys()
     disk = found.pop("disk")
     assert set(disk) == {"total_gb", "free_gb", "used_percent"} and None not in disk.values()
     assert no_nulls(found)

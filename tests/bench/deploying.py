@@ -42,7 +42,9 @@ def figures(folder: Path, quick: bool) -> Iterator[Figure]:
     if docker_is_here():
         pool = f"{ipaddress.ip_address(POOL + secrets.randbelow(PIECES) * 4096)}/20"
         options = ("--docker-host", docker.HOST, "--tenant-pool", pool)
-        kinds.append(Kind("docker", "hello:1", lambda who, _: DockerEngine(who, base_url=docker.HOST), options))
+        kinds.append(
+            Kind("docker", "hello:1", lambda who, data: DockerEngine(who, data, base_url=docker.HOST), options)
+        )
     for kind in kinds:
         yield compared(kind, folder / kind.name, rounds=4 if quick else 12)
 

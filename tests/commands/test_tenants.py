@@ -43,7 +43,7 @@ def erased(tenant: str) -> None:
 
 def test_a_tenant_is_registered_with_its_label_its_network_and_its_first_key() -> None:
     when(register())
-    then(TenantRegistered(b"name", b"email", b"new@", "acme", "10.128.0.0/26"), a_key())
+    then(TenantRegistered(b"name", b"email", b"new@", "acme", "10.128.0.0/26", "10.128.0.64/26"), a_key())
 
 
 def test_an_email_is_registered_once() -> None:
@@ -95,7 +95,7 @@ def test_each_tenant_has_a_network_of_its_own_not_even_one_of_an_erased_tenant()
     erased(OTHER_TENANT)
     when(register())
     registered, _ = then_accepted(TenantRegistered, type(a_key()))
-    assert registered.subnet == "10.128.0.64/26"
+    assert (registered.subnet, registered.egress_subnet) == ("10.128.0.128/26", "10.128.0.192/26")
 
 
 def test_a_pool_is_cut_up_to_its_last_network() -> None:

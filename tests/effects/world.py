@@ -27,6 +27,8 @@ from ahplat.effects.runner import Runner
 from ahplat.effects.task import Platform
 from ahplat.engines.engine import Instance
 from ahplat.errors import AhError
+from ahplat.names.responders import Responders
+from ahplat.names.upstream import Upstreams
 from ahplat.sealing import Keyring
 from ahplat.writer import Done, Writer
 from events.catalog import decode
@@ -112,6 +114,7 @@ class World:
             engine=self.engine,
             keyring=self.keyring,
             clock=self.clock,
+            names=Responders(lambda tenant_id: [], lambda tenant_id, labels: None, Upstreams(), self.clock),
             installation=self.log.installation,
             epoch=self.log.epoch,
             drain_s=self.drain_s,

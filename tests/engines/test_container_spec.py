@@ -1,7 +1,9 @@
 """What a service's container is made of, to the exact argument, and how Docker's answers read."""
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ahplat.engines import bridges, container, images, watch
@@ -41,7 +43,7 @@ def answer(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_container_is_made_with_exactly_these_arguments() -> None:
-    assert container.create_config(SPEC, IMAGE) == {
+    assert container.create_config(SPEC, IMAGE, Path("/data/resolv/ah0.conf")) == {
         "Image": "hello@sha256:ab",
         "Env": ["B=two=2", "PORT=8080"],
         "Labels": LABELS,
@@ -68,6 +70,9 @@ def test_a_container_is_made_with_exactly_these_arguments() -> None:
             "PublishAllPorts": False,
             "NetworkMode": "ah-tenant-ten",
             "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}},
+            "Mounts": [
+                {"Type": "bind", "Source": "/data/resolv/ah0.conf", "Target": "/etc/resolv.conf", "ReadOnly": True}
+            ],
         },
     }
 
@@ -80,6 +85,10 @@ def test_a_volume_over_a_folder_of_ours_does_not_loosen_it() -> None:
     assert container.tmpfs(["/run"]) == container.tmpfs([])
 
 
+def test_a_volume_where_our_resolver_is_does_not_hide_it() -> None:
+    assert container.tmpfs(["/etc/resolv.conf", "/etc/x/../resolv.conf/"]) == container.tmpfs([])
+
+
 def test_a_network_is_made_with_exactly_these_arguments() -> None:
     assert bridges.create_arguments(NETWORK) == {
         "name": "ah-tenant-ten",
@@ -90,6 +99,19 @@ def test_a_network_is_made_with_exactly_these_arguments() -> None:
         "options": {"com.docker.network.bridge.name": "ah0123456789abc"},
         "ipam": {"Driver": "default", "Config": [{"Subnet": "10.128.0.64/26"}]},
         "labels": {"ah.instance": "inst", "ah.tenant": "ten"},
+    }
+
+
+def test_a_network_to_the_internet_is_made_with_exactly_these_arguments() -> None:
+    outside = msgspec.structs.replace(NETWORK, name="ah-egress-ten", bridge="aho0123456789ab", internal=False)
+    assert bridges.create_arguments(outside) == {
+        **bridges.create_arguments(NETWORK),
+        "name": "ah-egress-ten",
+        "internal": False,
+        "options": {
+            "com.docker.network.bridge.name": "aho0123456789ab",
+            "com.docker.network.bridge.enable_icc": "false",
+        },
     }
 
 

@@ -200,7 +200,10 @@ def test_a_folder_on_which_nothing_can_be_written(empty: Server) -> None:
     [
         ("--domain", "foo bar/..", "--domain"),
         ("--tenant-pool", "10.0.0.0/99", "--tenant-pool"),
+        ("--tenant-pool", "10.0.0.0/26", "--tenant-pool"),
         ("--metrics-listen", "nowhere", "--metrics-listen"),
+        ("--dns-upstream", "resolver.example", "--dns-upstream"),
+        ("--dns-upstream", "192.0.2.1:0", "--dns-upstream"),
     ],
 )
 def test_a_setting_that_makes_no_sense(empty: Server, option: str, value: str, words: str) -> None:

@@ -41,6 +41,10 @@ HOT: dict[str, tuple[Read, str]] = {
         lambda db: activity.list_of(db, "t", Wanted(), 10, 0),
         "SEARCH activity USING PRIMARY KEY (tenant_id=?)",
     ),
+    "where a name inside a tenant's network is": (
+        lambda db: routes.addresses_of(db, "t", "s"),
+        "service_label (tenant_id=? AND label=?)",
+    ),
     "where a host name goes": (lambda db: routes.targets_of(db, "s", "t"), "SEARCH route USING PRIMARY KEY"),
 }
 

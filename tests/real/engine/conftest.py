@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import docker
 import pytest
@@ -22,8 +23,8 @@ def installation(sdk: docker.DockerClient) -> Iterator[str]:
 
 
 @pytest.fixture
-async def engine(running: Parts, installation: str) -> AsyncIterator[DockerEngine]:
-    engine = DockerEngine(installation, base_url=running.docker_host)
+async def engine(running: Parts, installation: str, tmp_path: Path) -> AsyncIterator[DockerEngine]:
+    engine = DockerEngine(installation, tmp_path, base_url=running.docker_host)
     yield engine
     await engine.close()
 

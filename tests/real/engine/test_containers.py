@@ -5,6 +5,7 @@ import json
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from pathlib import Path
 
 import docker
 import pytest
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.real
 
 
 HARDENED = "rw,noexec,nosuid,nodev"
+RESOLV_CONF = ("bind", "/etc/resolv.conf", False)
 
 
 async def test_inspect_shows_every_setting_of_the_table(
@@ -38,7 +40,8 @@ async def test_inspect_shows_every_setting_of_the_table(
     assert host["Tmpfs"] == {path: f"{HARDENED},size={size}m" for path, size in sizes.items()}
     assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
     assert host["SecurityOpt"] == ["no-new-privileges=true"]
-    assert (host["RestartPolicy"]["Name"], host["Binds"], seen["Mounts"]) == ("no", None, [])
+    assert (host["RestartPolicy"]["Name"], host["Binds"]) == ("no", None)
+    assert [(one["Type"], one["Destination"], one["RW"]) for one in seen["Mounts"]] == [RESOLV_CONF]
     assert not host["PortBindings"]
     assert not host["PublishAllPorts"]
     assert host["LogConfig"] == {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}}
@@ -81,7 +84,7 @@ async def test_a_volume_of_the_image_makes_no_volume_of_the_host(
     reference = pushed(sdk, "hello:1", repository, [f'VOLUME ["{declared}"]'])
     instance = await engine.find_or_start(a_spec(network), await engine.fetch(reference, never))
     seen = sdk.containers.get(instance.id).attrs
-    assert seen["Mounts"] == []
+    assert [(one["Type"], one["Destination"], one["RW"]) for one in seen["Mounts"]] == [RESOLV_CONF]
     assert seen["HostConfig"]["Tmpfs"][path] == f"{HARDENED},size=64m"
 
 
@@ -103,15 +106,10 @@ async def test_more_cores_than_there_are_is_refused_in_words(
         await engine.find_or_start(a_spec(network, cpu_milli=1_000_000), hello)
 
 
-async def test_a_service_with_egress_is_refused(engine: DockerEngine, network: Network, hello: Image) -> None:
-    with pytest.raises(Rejected, match="egress_unsupported"):
-        await engine.find_or_start(a_spec(network, egress=True), hello)
-
-
 async def test_without_its_runtime_nothing_starts(
-    running: Parts, installation: str, network: Network, hello: Image
+    running: Parts, installation: str, network: Network, hello: Image, tmp_path: Path
 ) -> None:
-    engine = DockerEngine(installation, base_url=running.docker_host, runtime="nosuch")
+    engine = DockerEngine(installation, tmp_path, base_url=running.docker_host, runtime="nosuch")
     status = await engine.status()
     assert (status.available, status.runtime) == (True, "")
     assert "nosuch" in status.detail

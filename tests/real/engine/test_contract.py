@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import docker
 import pytest
@@ -24,18 +25,18 @@ class TestDockerEngine(EngineContract):
         return network
 
     @pytest.fixture
-    async def stranger(self, running: Parts, sdk: docker.DockerClient) -> AsyncIterator[DockerEngine]:
-        stranger = DockerEngine("stranger", base_url=running.docker_host)
+    async def stranger(self, running: Parts, sdk: docker.DockerClient, tmp_path: Path) -> AsyncIterator[DockerEngine]:
+        stranger = DockerEngine("stranger", tmp_path, base_url=running.docker_host)
         yield stranger
         await stranger.close()
         wipe(sdk, "stranger")
 
     @pytest.fixture
-    async def comeback(self, running: Parts, installation: str) -> AsyncIterator[Callable[[], Engine]]:
+    async def comeback(self, running: Parts, installation: str, tmp_path: Path) -> AsyncIterator[Callable[[], Engine]]:
         async with AsyncExitStack() as made:
 
             def build() -> Engine:
-                engine = DockerEngine(installation, base_url=running.docker_host)
+                engine = DockerEngine(installation, tmp_path, base_url=running.docker_host)
                 made.push_async_callback(engine.close)
                 return engine
 

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -84,11 +85,11 @@ async def test_a_strangers_container_of_that_name_is_not_touched(
 
 
 async def test_a_second_installation_is_left_alone(
-    engine: DockerEngine, running: Parts, network: Network, hello: Image, sdk: docker.DockerClient
+    engine: DockerEngine, running: Parts, network: Network, hello: Image, sdk: docker.DockerClient, tmp_path: Path
 ) -> None:
     mine = await engine.find_or_start(a_spec(network), hello)
     second = f"test{secrets.token_hex(4)}"
-    other = DockerEngine(second, base_url=running.docker_host)
+    other = DockerEngine(second, tmp_path, base_url=running.docker_host)
     try:
         their_network = a_network(second, 2)
         await other.ensure_network(their_network)

@@ -28,7 +28,7 @@ async def test_a_container_reaches_the_host_only_while_the_guard_is_gone(
         assert (await ask(instance, path)).startswith("closed")
         subprocess.run(["iptables", "-D", *firewall.RULE], check=True)
         assert (await ask(instance, path)) == "open\n"
-        assert await engine.guard() == [f"iptables: {' '.join(firewall.RULE)}"]
+        assert await engine.guard() == [f"iptables: filter {' '.join(firewall.RULE)}"]
         assert (await ask(instance, path)).startswith("closed")
     assert await engine.guard() == []
 
@@ -37,7 +37,7 @@ async def test_the_guard_stands_once_for_both_families_however_often_it_is_asked
     await asyncio.gather(*(engine.guard() for _ in range(5)))
     for program in ("iptables", "ip6tables"):
         rules = subprocess.run([program, "-S", "INPUT"], check=True, capture_output=True, text=True).stdout
-        assert rules.count("-i ah+ ") == 1
+        assert rules.count("-j AH-INPUT") == 1
 
 
 async def test_making_a_network_puts_the_guard_back(engine: DockerEngine, network: Network) -> None:

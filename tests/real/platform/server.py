@@ -34,12 +34,12 @@ OPEN = ("--dev", "--open-registration")
 _SERVES_ON = re.compile(r"serving on http://[\d.]+:(\d+),")
 
 
-_pools = itertools.cycle(random.SystemRandom().sample(range(512), 512))
+_pools = itertools.cycle(random.SystemRandom().sample(range(256), 256))
 
 
 def a_pool() -> str:
     """A range for 16 tenants: no other server of this run has it, and one of another run hardly ever."""
-    return f"{ipaddress.ip_address('10.132.0.0') + next(_pools) * 1024}/22"
+    return f"{ipaddress.ip_address('10.132.0.0') + next(_pools) * 2048}/21"
 
 
 def eventually(probe: Callable[[], T], within_s: float = PATIENCE_S) -> T:

@@ -93,7 +93,7 @@ def test_the_way_to_the_api_is_open_while_the_rule_is_gone_and_closed_again_at_t
     assert was_open
     eventually(rule_stands, within_s=10)
     assert not reaches(service, sdk, gateway, port)
-    assert f"repaired: iptables: {' '.join(firewall.RULE)}" in tenant.server.log.read_text()
+    assert f"repaired: iptables: filter {' '.join(firewall.RULE)}" in tenant.server.log.read_text()
 
 
 def rule_stands() -> bool:
