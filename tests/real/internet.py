@@ -44,9 +44,9 @@ def internet() -> Iterator[str]:
     program = None
     try:
         _ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name)
-        _ip("addr", "add", f"{HOST}/24", "dev", outer)
+        _ip("addr", "add", f"{HOST}/30", "dev", outer)
         _ip("link", "set", outer, "up")
-        for address in (f"{OUTSIDE}/24", *(f"{one}/32" for one in FORBIDDEN)):
+        for address in (f"{OUTSIDE}/30", *(f"{one}/32" for one in FORBIDDEN)):
             _ip("-n", name, "addr", "add", address, "dev", inner)
         for link in ("lo", inner):
             _ip("-n", name, "link", "set", link, "up")
