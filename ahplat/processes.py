@@ -39,6 +39,29 @@ async def run(argv: Sequence[str], timeout_s: float, stdin: str = "") -> Complet
     return Completed(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
+async def start_piped(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> asyncio.subprocess.Process:
+    """Starts a program in a session of its own, without stdin, whose stdout and stderr we read. Raises OSError."""
+    return await asyncio.create_subprocess_exec(
+        *argv,
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def environment_of(pid: int) -> dict[str, str] | None:
+    """The variables that a process was started with; None when it is gone."""
+    try:
+        entries = (Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    pairs = (os.fsdecode(entry).partition("=") for entry in entries if entry)
+    return {name: value for name, _, value in pairs}
+
+
 def start_detached(
     argv: Sequence[str],
     env: Mapping[str, str],
@@ -99,6 +122,14 @@ def open_exactly(pid: int, ticks: int) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def open_child(pid: int) -> int | None:
+    """A pidfd of a child of ours; None when it ended and was reaped."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
 
 
 def signal_exactly(descriptor: int, number: int) -> None:
