@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -140,15 +140,24 @@ def signal_exactly(descriptor: int, number: int) -> None:
 
 def kill_marked(variable: str) -> int:
     """SIGKILLs every process that was started with exactly `variable` ("NAME=value") in its environment; how many."""
-    marked = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _has(entry, variable)]
-    for pid in marked:
+    return _kill_all(lambda process: _has(process, variable))
+
+
+def kill_session(leader: int) -> int:
+    """SIGKILLs every process of the session that a child of ours leads, which was not reaped; how many."""
+    return _kill_all(lambda process: _session_of(process) == leader)
+
+
+def _kill_all(fits: Callable[[Path], bool]) -> int:
+    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and fits(entry)]
+    for pid in found:
         ticks = started_at(pid)
         descriptor = None if ticks is None else open_exactly(pid, ticks)
         if descriptor is not None:
-            if _has(Path(f"/proc/{pid}"), variable):
+            if fits(Path(f"/proc/{pid}")):
                 signal_exactly(descriptor, signal.SIGKILL)
             os.close(descriptor)
-    return len(marked)
+    return len(found)
 
 
 def _has(process: Path, variable: str) -> bool:
@@ -156,6 +165,15 @@ def _has(process: Path, variable: str) -> bool:
         return variable.encode() in (process / "environ").read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+def _session_of(process: Path) -> int | None:
+    """None of what ended, reaped or not."""
+    try:
+        state, _, _, session, *_ = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in "ZX" else int(session)
 
 
 def alive(pid: int) -> bool:

@@ -29,44 +29,54 @@ class ContainerExec:
         self._output: Output | None = None
 
     async def run(self, argv: Sequence[str], timeout_s: float) -> Execution:
-        """See `Engine.execute`."""
-        self._id = await self._create(list(argv), self._mark)
+        """See `Engine.execute`. Where the image has no `sh`, the command is run without one."""
         try:
             async with asyncio.timeout(timeout_s):
-                output = self._output = await self._begin(self._id, timeout_s)
-                ended = await self._end_of(self._id, output)
+                output, code = await self._once(container_execs.telling(list(argv)), timeout_s)
+                if container_execs.was_refused(output, code):
+                    output, code = await self._once(list(argv), timeout_s)
         except TimeoutError:
             await self._cut_short()
-            assert self._output, "what has no output began nothing"
+            assert self._output, "what began has an output"
             return container_execs.execution(self._output, KILLED, timed_out=True)
         except BaseException:
             await asyncio.shield(self._cut_short())
             raise
-        await self._sweep()
+        await self._sweep("")
         if output.fault is not None:
             raise output.fault
-        return container_execs.execution(output, ended.exit_code if ended else None, timed_out=False)
+        return container_execs.execution(output, code, timed_out=False)
 
     async def end(self) -> None:
-        """Kills all that bears the mark, with its container where there is no other way."""
-        if not await self._sweep():
+        """Kills all that bears the mark or is of the command's session, with its container where there is no other way."""
+        session = self._output.session if self._output else ""
+        if not await self._sweep(session):
             await self._dockerd.call(lambda client: lifecycle.kill(client, self._container_id))
+
+    async def _once(self, argv: list[str], timeout_s: float) -> tuple[Output, int | None]:
+        """What a command wrote, and its exit code: None where nobody can tell it any more."""
+        self._id = await self._create(argv, self._mark)
+        output = self._output = await self._begin(self._id, timeout_s)
+        ended = await self._end_of(self._id, output)
+        return output, ended.exit_code if ended else None
 
     async def _cut_short(self) -> None:
         """Ends it, also where it is only about to begin: then there is nothing to be found at first."""
-        if self._output is not None:
-            self._output.cut()
+        if not self._id:
+            return
         for _ in range(limits.EXEC_KILL_ROUNDS):
             await self.end()
             ended = await self._look(self._id)
             if ended is None or not (ended.running or ended.exit_code is None):
-                return
+                break
             await asyncio.sleep(limits.ENGINE_PAUSE_S)
+        if self._output is not None:
+            self._output.cut()
 
-    async def _sweep(self) -> bool:
+    async def _sweep(self, session: str) -> bool:
         """Whether nothing of the command is left."""
         try:
-            sweep_id = await self._create(container_execs.sweeper(self._mark), "")
+            sweep_id = await self._create(container_execs.sweeper(self._mark, session), "")
             async with asyncio.timeout(limits.EXEC_KILL_S):
                 ended = await self._end_of(sweep_id, await self._begin(sweep_id, limits.EXEC_KILL_S))
         except Rejected:

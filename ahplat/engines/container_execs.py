@@ -1,9 +1,10 @@
-"""A command in a container: the blocking steps by which it begins, is listened to, and is ended to its last process.
+"""A command in a container: what is run, and the blocking calls by which it begins and is looked at.
 
 Docker has no call that ends an exec, and gVisor none that ends what its command forked. So each carries a mark in its
-environment, which its children inherit, sessions and parents left behind or not; a second exec looks for that mark in
-the container's /proc, and kills what bears it until nothing does. It runs as the same user and needs `sh` and `grep` of
-the image. Where these are missing, or do not get to the end of it, only the end of the container ends the command.
+environment, which its children inherit, sessions and parents left behind or not; and `sh` tells which process, and so
+which session, it became. The sweeper, a second exec, looks for both in the container's /proc and kills what it finds until
+there is nothing. It runs as the same user and needs `sh` and `grep` of the image. What takes the mark off *and* leaves the
+session *and* its parent is not found.
 """
 
 import asyncio
@@ -24,26 +25,38 @@ from ahplat.errors import EngineAway, Rejected, Unavailable
 CANNOT_EXECUTE, NOT_FOUND, KILLED = 126, 127, 137
 _REFUSED = b"OCI runtime exec failed:"
 _MISSING = (b"no such file or directory", b"executable file not found", b"failed to find executable")
-_SWEEP = """
-# $1: NAME=value, $2: how often to look
+_TELLING = 'echo $$ >&2; exec "$@"'  # the first line on stderr is the command's pid
+_SWEEP = r"""
+# $1: NAME=value, $2: how often to look, $3: a session or nothing
+command -v grep >/dev/null || exit 3
 round=0
 while [ $round -lt "$2" ]; do
   round=$((round + 1))
-  found=$(grep -lsF "$1" /proc/[0-9]*/environ)
-  test $? -lt 126 || exit 3
+  found=$(
+    grep -lsF "$1" /proc/[0-9]*/environ
+    test -z "$3" || grep -lsE "^[0-9]+ .*\) [^ZX] [0-9]+ [0-9]+ $3 " /proc/[0-9]*/stat
+  )
   test -n "$found" || exit 0
   for file in $found; do
     process=${file#/proc/}
-    kill -9 "${process%/environ}" 2>/dev/null
+    kill -9 "${process%/*}" 2>/dev/null
   done
 done
 exit 4
 """
 
 
-def sweeper(mark: str) -> list[str]:
-    """The command that kills all that bears the mark. It ends with 0 when nothing is left, else it could not see to it."""
-    return ["sh", "-c", _SWEEP, "sweep", f"{limits.EXEC_MARK}={mark}", str(limits.EXEC_KILL_ROUNDS)]
+def telling(argv: list[str]) -> list[str]:
+    """The command, so that its first line on stderr is its pid."""
+    return ["sh", "-c", _TELLING, "sh", *argv]
+
+
+def sweeper(mark: str, session: str) -> list[str]:
+    """The command that kills all that bears the mark, or is of a session where one is named.
+
+    It ends with 0 when nothing is left; else it could not see to it.
+    """
+    return ["sh", "-c", _SWEEP, "sweep", f"{limits.EXEC_MARK}={mark}", str(limits.EXEC_KILL_ROUNDS), session]
 
 
 class Ended(Struct, frozen=True):
@@ -117,15 +130,28 @@ class Output:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self.ended.set)
 
+    @property
+    def session(self) -> str:
+        """The pid that a `telling` command told, "" where it did not yet."""
+        told, end, _ = self.stderr.content[:20].partition(b"\n")
+        return told.decode() if end and told.isdigit() else ""
+
+
+def was_refused(output: Output, exit_code: int | None) -> bool:
+    """Whether the runtime could not execute the command; Docker tells that as its stdout."""
+    return exit_code in (CANNOT_EXECUTE, NOT_FOUND) and output.stdout.content.startswith(_REFUSED)
+
 
 def execution(output: Output, exit_code: int | None, timed_out: bool) -> Execution:
-    """How it ended; Docker tells as its stdout why the runtime could not execute it."""
-    stdout, stderr = output.stdout.content, output.stderr.content
-    if exit_code in (CANNOT_EXECUTE, NOT_FOUND) and stdout.startswith(_REFUSED):
-        exit_code, stderr = refusal(stdout)
-        stdout = b""
+    """How it ended, without what is for us alone."""
+    if was_refused(output, exit_code):
+        code, why = refusal(output.stdout.content)
+        return Execution(code, b"", why, truncated=False, timed_out=timed_out)
+    stderr = output.stderr.content
+    if output.session:
+        stderr = stderr.partition(b"\n")[2]
     truncated = bool(output.stdout.dropped or output.stderr.dropped)
-    return Execution(exit_code, stdout, stderr, truncated, timed_out)
+    return Execution(exit_code, output.stdout.content, stderr, truncated, timed_out)
 
 
 def refusal(told: bytes) -> tuple[int, bytes]:

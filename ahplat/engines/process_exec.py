@@ -1,7 +1,8 @@
 """A command beside an embedded instance: a child process with its environment and folder, ended to the last descendant.
 
-Its processes are known by the mark in their environment, which children inherit wherever they go; the same as in a
-container. The invariant: when `run` returns or raises, for whatever reason, nothing that bears the mark is left.
+Its processes are known by the mark in their environment, which children inherit wherever they go, and by their session;
+the same as in a container. The invariant: when `run` returns or raises, for whatever reason, nothing that bears the mark
+is left.
 """
 
 import asyncio
@@ -113,6 +114,8 @@ async def _until_it_ended(process: Process, shim: int, timeout_s: float) -> bool
 
 async def _end(process: Process, mark: str, reading: asyncio.Future[tuple[None, None]]) -> None:
     """Kills what is left, and takes what it wrote. Who took the mark off may still hold its output: nobody waits for that."""
+    if process.returncode is None:
+        await asyncio.to_thread(processes.kill_session, process.pid)
     await end(mark)
     with suppress(TimeoutError):
         async with asyncio.timeout(limits.EXEC_DRAIN_S):
