@@ -157,7 +157,7 @@ def execution(output: Output, exit_code: int | None, timed_out: bool) -> Executi
 def refusal(told: bytes) -> tuple[int, bytes]:
     """(exit code, what to say on stderr) of a command that the runtime could not execute.
 
-    >>> refusal(b'OCI runtime exec failed: … error finding executable "x" in PATH [/bin]: no such file or directory')
+    >>> refusal(b'OCI runtime exec failed: error finding executable "x" in PATH [/bin]: no such file or directory')
     (127, b'there is no such program in the image\\n')
     """
     if any(words in told for words in _MISSING):
