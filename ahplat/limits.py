@@ -163,6 +163,7 @@ LOG_TAIL = 10_000  # lines asked for at most
 LOG_TAIL_DEFAULT = 100
 LOG_GONE_S = 1.0  # how soon a client's going is noticed while nothing is written, or a command runs
 LOG_LOOK_S = 0.5  # between two looks for the instances of a deployment that is on its way
+LOG_BUNCH_LINES = 256  # of several instances, sent at once
 LOG_BUNCHES = 4  # bunches of lines waiting to be sent to one who follows
 EXEC_ARGUMENTS = 256
 EXEC_ARGUMENT_BYTES = 96 * 1024  # of all of them; the kernel takes 128 KiB of one

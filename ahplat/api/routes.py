@@ -1,6 +1,6 @@
 """Every route. What is not in ROUTES does not exist."""
 
-from ahplat.api import activity, deployments, env, events, execs, keys, quotas, services, system, tenants
+from ahplat.api import activity, deployments, env, events, execs, keys, logs, quotas, services, system, tenants
 from ahplat.api.route import Route
 
 ROUTES: list[Route] = [
@@ -14,4 +14,5 @@ ROUTES: list[Route] = [
     *activity.ROUTES,
     *events.ROUTES,
     *execs.ROUTES,
+    *logs.ROUTES,
 ]

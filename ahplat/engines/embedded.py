@@ -19,7 +19,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -104,7 +104,7 @@ class EmbeddedEngine:
 
     async def logs(
         self, instance_id: str, tail: int | None = None, since_ns: int = 0, follow: bool = False
-    ) -> AsyncIterator[Bunch]:
+    ) -> AsyncGenerator[Bunch, None]:
         folder = self._find(instance_id)
         if folder is not None:
             lives = lambda: follow and self._find(instance_id) is not None and folder.runs()  # noqa: E731

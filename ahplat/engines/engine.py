@@ -8,7 +8,7 @@ else is expected to escape.
 """
 
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -213,7 +213,7 @@ class Engine(Protocol):
 
     def logs(
         self, instance_id: str, tail: int | None = None, since_ns: int = 0, follow: bool = False
-    ) -> AsyncIterator[Bunch]:
+    ) -> AsyncGenerator[Bunch, None]:
         """What it wrote to stdout and stderr, oldest first, in bunches: the last `tail` lines (None: all that is kept)
         that are not older than `since_ns`; with `follow` also what it writes from now on, until it ends.
 

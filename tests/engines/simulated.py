@@ -9,7 +9,7 @@ without us. An engine's replies can be late (`lag_s`), lost after the deed (`los
 import asyncio
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -264,7 +264,7 @@ class SimulatedEngine:
 
     async def logs(
         self, instance_id: str, tail: int | None = None, since_ns: int = 0, follow: bool = False
-    ) -> AsyncIterator[Bunch]:
+    ) -> AsyncGenerator[Bunch, None]:
         await self._arrive("logs", instance_id)
         self._leave("logs")
         self.following += 1
