@@ -153,6 +153,7 @@ class SimulatedEngine:
         self.away = False
         self.silent = False  # the watch says nothing by itself
         self.closed = False
+        self.pace = 1.0  # of a command's time
         self.following = 0  # logs that are open
         self.executed: list[tuple[str, ...]] = []  # commands, in their order
         self.missing_guards: list[str] = []  # what the next `guard` finds and repairs
@@ -292,7 +293,7 @@ class SimulatedEngine:
         self.host.executing[mark] = instance_id
         timed_out = False
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s * self.pace):
                 while ran.exit_code is None and self._runs(instance_id):
                     await self.host.changed()
         except TimeoutError:
