@@ -1,7 +1,8 @@
 """A container's log as dockerd tells it: what to ask for, and how its frames become lines.
 
-Each frame is one message with its time in front; a long line comes in several, only the last of which ends it. stdout
-and stderr are cut into lines apart, for a line of one may stand between two pieces of the other's.
+Each frame is one message with its time in front; a long line comes in several, all full but the last. Docker 20.10 with
+the driver `local` leaves out the line's end then, so a message that is not full ends its line in any case. stdout and
+stderr are cut into lines apart, for a line of one may stand between two pieces of the other's.
 """
 
 from datetime import datetime
@@ -18,6 +19,7 @@ from ahplat.engines.lines import Lines
 from ahplat.errors import EngineAway, Unavailable
 
 NANOSECONDS = 1_000_000_000
+FULL_BYTES = 16 * 1024  # of a message that goes on in the next one
 
 
 def question(tail: int | None, since_ns: int, follow: bool) -> dict[str, str]:
@@ -65,6 +67,8 @@ class Messages:
         found: Bunch = []
         for kind, message in self._frames.add(data):
             stamp, _, text = message.partition(b" ")
+            if len(text) < FULL_BYTES and not text.endswith(b"\n"):
+                text += b"\n"
             found += self._lines.setdefault(kind, Lines()).add(text, stamp_ns(stamp))
         return found
 

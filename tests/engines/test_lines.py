@@ -106,15 +106,25 @@ def test_a_frame_that_nobody_makes_is_a_fault_and_not_a_gigabyte() -> None:
 
 def test_messages_of_stdout_and_stderr_are_cut_apart() -> None:
     messages = Messages()
-    sent = framed(1, AT + b"half of it,") + framed(2, AT + b"meanwhile\n") + framed(1, AT + b" and the rest\n")
-    assert messages.add(sent) == [LogLine(AT_NS, b"meanwhile"), LogLine(AT_NS, b"half of it, and the rest")]
+    full = b"x" * 16_384
+    sent = framed(1, AT + full) + framed(2, AT + b"meanwhile\n") + framed(1, AT + b" and the rest\n")
+    assert messages.add(sent) == [LogLine(AT_NS, b"meanwhile"), LogLine(AT_NS, full + b" and the rest")]
     assert messages.end() == []
+
+
+@pytest.mark.parametrize("rest", [b"", b"the rest"])
+def test_a_long_line_ends_with_the_message_that_is_not_full_also_where_docker_lost_its_end(rest: bytes) -> None:
+    messages = Messages()
+    full = b"x" * 16_384
+    sent = b"".join(framed(1, AT + text) for text in (full, full, rest, b"next\n"))
+    assert [line.text for line in messages.add(sent)] == [full + full + rest, b"next"]
 
 
 def test_a_message_without_an_end_is_told_at_the_end() -> None:
     messages = Messages()
-    assert messages.add(framed(1, AT + b"prompt> ")) == []
-    assert messages.end() == [LogLine(AT_NS, b"prompt> ")]
+    full = b"x" * 16_384
+    assert messages.add(framed(1, AT + full)) == []
+    assert messages.end() == [LogLine(AT_NS, full)]
 
 
 # from the thread that reads to the loop
