@@ -25,6 +25,7 @@ TAIL_BYTES = 64 * 1024  # of an instance's log, as kept in an outcome
 LOG_LINE_BYTES = 64 * 1024  # of one line of an instance's log; what is longer is cut there
 LOG_AHEAD_BYTES = 256 * 1024  # of an instance's log, read and not taken yet by who follows it
 LOG_POLL_S = 0.02  # between two looks at the log of an embedded instance
+LOG_REPEATS = 4_096  # messages among which one that Docker tells twice is found
 LOG_STREAMS = 200  # logs of containers being read at once: each has a thread
 EXEC_MARK = "AH_EXEC_ID"  # the variable by which the processes of an exec are known
 EXEC_OUTPUT_BYTES = 1024 * 1024  # kept of a command's stdout, and of its stderr

@@ -37,7 +37,8 @@ class ContainerExec:
                     output, code = await self._once(list(argv), timeout_s)
         except TimeoutError:
             await self._cut_short()
-            assert self._output, "what began has an output"
+            if self._output is None:  # it did not even begin in time
+                return Execution(KILLED, b"", b"", truncated=False, timed_out=True)
             return container_execs.execution(self._output, KILLED, timed_out=True)
         except BaseException:
             await asyncio.shield(self._cut_short())

@@ -1,8 +1,10 @@
 """A container's log as dockerd tells it: what to ask for, and how its frames become lines.
 
 Each frame is one message with its time in front; a long line comes in several, all full but the last. Docker 20.10 with
-the driver `local` leaves out the line's end then, so a message that is not full ends its line in any case. stdout and
-stderr are cut into lines apart, for a line of one may stand between two pieces of the other's.
+the driver `local` leaves out the line's end then, so a message that is not full ends its line in any case; and it tells
+messages twice that are written while a follower begins, or while its files are turned over, so the last LOG_REPEATS are
+remembered by time and text. stdout and stderr are cut into lines apart, for a line of one may stand between two pieces of
+the other's.
 """
 
 from datetime import datetime
@@ -10,6 +12,7 @@ from datetime import datetime
 from docker import APIClient
 from docker.errors import APIError
 
+from ahplat import limits
 from ahplat.engines import lifecycle
 from ahplat.engines.dockerd import AWAY, Stream, open_stream
 from ahplat.engines.engine import Bunch
@@ -61,16 +64,28 @@ class Messages:
     def __init__(self) -> None:
         self._frames = Frames()
         self._lines: dict[int, Lines] = {}
+        self._told: dict[int, None] = {}  # hashes of messages, the oldest first
 
     def add(self, data: bytes) -> Bunch:
         """The lines that end in `data`, oldest first."""
         found: Bunch = []
         for kind, message in self._frames.add(data):
             stamp, _, text = message.partition(b" ")
+            if len(text) < FULL_BYTES and self._was_told(hash((kind, message))):
+                continue
             if len(text) < FULL_BYTES and not text.endswith(b"\n"):
                 text += b"\n"
             found += self._lines.setdefault(kind, Lines()).add(text, stamp_ns(stamp))
         return found
+
+    def _was_told(self, message: int) -> bool:
+        """Whether it is a repeat. Remembers it."""
+        if message in self._told:
+            return True
+        self._told[message] = None
+        if len(self._told) > limits.LOG_REPEATS:
+            del self._told[next(iter(self._told))]
+        return False
 
     def end(self) -> Bunch:
         """What was written and has no end."""

@@ -120,6 +120,16 @@ def test_a_long_line_ends_with_the_message_that_is_not_full_also_where_docker_lo
     assert [line.text for line in messages.add(sent)] == [full + full + rest, b"next"]
 
 
+def test_what_docker_tells_twice_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LOG_REPEATS", 3)
+    messages = Messages()
+    one, two = framed(1, AT + b"one\n"), framed(1, AT.replace(b"9Z", b"8Z") + b"one\n")
+    assert [line.text for line in messages.add(one + two + one + two)] == [b"one", b"one"]
+    for n in range(10):
+        messages.add(framed(1, AT + b"%d\n" % n))
+    assert len(messages._told) == 3
+
+
 def test_a_message_without_an_end_is_told_at_the_end() -> None:
     messages = Messages()
     full = b"x" * 16_384
