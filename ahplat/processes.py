@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -37,6 +37,29 @@ async def run(argv: Sequence[str], timeout_s: float, stdin: str = "") -> Complet
         await process.wait()
         raise Unavailable("program_timeout", f"{argv[0]} did not end within {timeout_s} s") from error
     return Completed(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+async def start_piped(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> asyncio.subprocess.Process:
+    """Starts a program in a session of its own, without stdin, whose stdout and stderr we read. Raises OSError."""
+    return await asyncio.create_subprocess_exec(
+        *argv,
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def environment_of(pid: int) -> dict[str, str] | None:
+    """The variables that a process was started with; None when it is gone."""
+    try:
+        entries = (Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    pairs = (os.fsdecode(entry).partition("=") for entry in entries if entry)
+    return {name: value for name, _, value in pairs}
 
 
 def start_detached(
@@ -101,6 +124,14 @@ def open_exactly(pid: int, ticks: int) -> int | None:
     return None
 
 
+def open_child(pid: int) -> int | None:
+    """A pidfd of a child of ours; None when it ended and was reaped."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
 def signal_exactly(descriptor: int, number: int) -> None:
     """Sends a signal through a pidfd; nothing happens where the process has ended."""
     with contextlib.suppress(ProcessLookupError):
@@ -109,15 +140,24 @@ def signal_exactly(descriptor: int, number: int) -> None:
 
 def kill_marked(variable: str) -> int:
     """SIGKILLs every process that was started with exactly `variable` ("NAME=value") in its environment; how many."""
-    marked = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _has(entry, variable)]
-    for pid in marked:
+    return _kill_all(lambda process: _has(process, variable))
+
+
+def kill_session(leader: int) -> int:
+    """SIGKILLs every process of the session that a child of ours leads, which was not reaped; how many."""
+    return _kill_all(lambda process: _session_of(process) == leader)
+
+
+def _kill_all(fits: Callable[[Path], bool]) -> int:
+    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and fits(entry)]
+    for pid in found:
         ticks = started_at(pid)
         descriptor = None if ticks is None else open_exactly(pid, ticks)
         if descriptor is not None:
-            if _has(Path(f"/proc/{pid}"), variable):
+            if fits(Path(f"/proc/{pid}")):
                 signal_exactly(descriptor, signal.SIGKILL)
             os.close(descriptor)
-    return len(marked)
+    return len(found)
 
 
 def _has(process: Path, variable: str) -> bool:
@@ -125,6 +165,15 @@ def _has(process: Path, variable: str) -> bool:
         return variable.encode() in (process / "environ").read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+def _session_of(process: Path) -> int | None:
+    """None of what ended, reaped or not."""
+    try:
+        state, _, _, session, *_ = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in "ZX" else int(session)
 
 
 def alive(pid: int) -> bool:

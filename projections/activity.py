@@ -6,9 +6,10 @@ from typing import Any
 from apsw import Connection
 from msgspec import Struct
 
-from events import keys, services, tenants
+from events import execs, keys, services, tenants
 from events.database import read_sql
 from events.event import Event, Recorded
+from events.execs import ExecEnded, ExecStarted
 from events.keys import KeyCreated, KeyRevoked
 
 TABLES = read_sql(__file__)
@@ -70,11 +71,14 @@ _INSERT = "INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def _row(at: Recorded, event: Event) -> tuple[str, int, str, str, str, int]:
+    if isinstance(event, ExecStarted | ExecEnded):  # it happened to the service
+        noun, _, about = event.subject.partition("-")
+        return at.tenant, at.position, noun, about, at.type.replace(".", "_"), at.at_s
     noun, _, action = at.type.partition(".")
     resource_id = event.key_id if isinstance(event, KeyCreated | KeyRevoked) else at.subject
     return at.tenant, at.position, noun, resource_id, action, at.at_s
 
 
 APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = dict.fromkeys(
-    (*tenants.EVENTS, *services.EVENTS, *keys.EVENTS), happened
+    (*tenants.EVENTS, *services.EVENTS, *keys.EVENTS, *execs.EVENTS), happened
 )

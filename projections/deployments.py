@@ -15,6 +15,7 @@ from events.services import (
     ServiceDeploySuperseded,
     ServiceInstanceHealthy,
     ServiceRepaired,
+    ServiceRepairFailed,
     ServiceRouted,
     ServiceStopped,
     ServiceWorkSuperseded,
@@ -158,6 +159,12 @@ def crashed(db: Connection, _: Recorded, event: ServiceCrashed) -> None:
     )
 
 
+def repair_failed(db: Connection, _: Recorded, event: ServiceRepairFailed) -> None:
+    """It counts as a crash: the end of its log is the last that there is."""
+    if event.tail:
+        db.execute("UPDATE deployment SET tail = ? WHERE deployment_id = ?", (event.tail, event.deployment_id))
+
+
 def repaired(db: Connection, _: Recorded, event: ServiceRepaired) -> None:
     if event.targets:
         db.execute(
@@ -184,6 +191,7 @@ APPLY = {
     ServiceDeployCancelled: cancelled,
     ServiceCrashed: crashed,
     ServiceRepaired: repaired,
+    ServiceRepairFailed: repair_failed,
     ServiceStopped: all_ended,
     ServiceDeleteRequested: all_ended,
 }

@@ -14,6 +14,7 @@ from events.catalog import CATALOG
 from events.database import read_sql
 from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
 from events.event import Event, Intent, Outcome, Recorded
+from events.execs import ExecStarted
 from events.services import ServiceRepairRequested
 
 TABLES = read_sql(__file__)
@@ -61,7 +62,7 @@ def open_of_all(db: Connection) -> list[TodoRow]:
 
 
 def opened(db: Connection, at: Recorded, event: Intent) -> None:
-    due_us = event.due_us if isinstance(event, ServiceRepairRequested) else 0
+    due_us = event.due_us if isinstance(event, ServiceRepairRequested | ExecStarted) else 0
     db.execute(
         "INSERT INTO todo VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, 0, NULL, 0)",
         (at.position, at.type, at.stream, at.tenant, getattr(event, "deployment_id", ""), at.at_us, due_us),

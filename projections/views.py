@@ -20,7 +20,7 @@ from events.catalog import decode
 from events.database import open_database, open_reader, read_sql, run_script
 from events.event import Event, Recorded
 from events.log import head, read_all
-from projections import activity, deployments, env, keys, routes, services, tenants, todo
+from projections import activity, deployments, env, execs, keys, routes, services, tenants, todo
 
 Fact = tuple[Recorded, Event]
 Apply = Callable[[apsw.Connection, Recorded, Any], None]
@@ -35,6 +35,7 @@ PROJECTIONS: dict[str, ModuleType] = {
     "routes": routes,
     "todo": todo,
     "activity": activity,
+    "execs": execs,
 }
 
 DAMAGE = (apsw.CorruptError, apsw.NotADBError)

@@ -39,6 +39,7 @@ class Application:
         self.closing = False
         self.port = config.port  # the one that is listened on
         self.rendered: dict[str, tuple[int, bytes]] = {}  # service id → (version, its JSON)
+        self.execs = 0  # commands that run
         self.listed: dict[str, bytes] = {}  # tenant id → the list of its services, until something of it changes
         self.registrations = Window(limits.REGISTRATIONS_PER_HOUR, 3600.0, 1)
         self.registrations_here = Window(limits.REGISTRATIONS_PER_HOUR_AND_ADDRESS, 3600.0, limits.AUTH_CACHE)

@@ -138,6 +138,21 @@ PROBLEMS: dict[str, Problem] = {
         "list the service's deployments",
         "GET /v1/services/{service_id}/deployments",
     ),
+    "not_running": _problem(
+        409, "Nothing of the service runs", "start it, or look at its status", "POST /v1/services/{service_id}/start"
+    ),
+    "exec_busy": _problem(
+        409, "Too many commands run in the service", "send it again when one has ended", retryable=True
+    ),
+    "exec_cut_off": _problem(
+        409, "The command was ended before its time", "it is not run again: order it with a new Idempotency-Key"
+    ),
+    "exec_lost": _problem(
+        503,
+        "What became of the command is not known",
+        "look at the service's status; it is not run again: order it with a new Idempotency-Key",
+        "GET /v1/services/{service_id}",
+    ),
     "tenant_not_suspended": _problem(409, "The tenant is not suspended", "its keys work: use or recover one", _WHOAMI),
     "not_parked": _problem(
         409, "The work is not parked", "it is tried again by itself", "GET /v1/system/health/detailed"

@@ -1,6 +1,6 @@
 """Every route. What is not in ROUTES does not exist."""
 
-from ahplat.api import activity, deployments, env, events, keys, quotas, services, system, tenants
+from ahplat.api import activity, deployments, env, events, execs, keys, logs, quotas, services, system, tenants
 from ahplat.api.route import Route
 
 ROUTES: list[Route] = [
@@ -13,4 +13,6 @@ ROUTES: list[Route] = [
     *deployments.ROUTES,
     *activity.ROUTES,
     *events.ROUTES,
+    *execs.ROUTES,
+    *logs.ROUTES,
 ]

@@ -1,6 +1,6 @@
 """Every command and how it is decided. What is not in COMMANDS cannot be done."""
 
-from ahplat.commands import deployments, effects, instances, keys, services, tenants
+from ahplat.commands import deployments, effects, execs, instances, keys, services, tenants
 from ahplat.commands.command import Command, Decision
 
 COMMANDS: dict[type[Command], Decision] = {
@@ -10,4 +10,5 @@ COMMANDS: dict[type[Command], Decision] = {
     **deployments.COMMANDS,
     **instances.COMMANDS,
     **effects.COMMANDS,
+    **execs.COMMANDS,
 }

@@ -8,17 +8,19 @@ is imported from outside, and only when this engine was chosen: the SDK is a lar
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from pathlib import Path
 
 from docker import APIClient
 
 from ahplat import limits, processes
-from ahplat.engines import bridges, container, images, lifecycle, pulls, resolver, watch
+from ahplat.engines import bridges, container, container_logs, images, lifecycle, pulls, resolver, watch
 from ahplat.engines.changes import Changes
+from ahplat.engines.container_exec import ContainerExec
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
-from ahplat.engines.engine import EngineStatus, Image, Instance, Network, Spec
+from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, Spec
 from ahplat.engines.firewall import Firewall
+from ahplat.engines.handover import Handover
 from ahplat.engines.images import InspectedImage
 from ahplat.errors import EngineAway, Rejected, Unavailable
 
@@ -46,6 +48,7 @@ class DockerEngine:
         self._runtime_versions: dict[str, str] = {}  # by path
         self._asked: asyncio.Future[tuple[str, str | None]] | None = None  # for its versions: one question at a time
         self._streams: set[Stream] = set()
+        self._logs = 0  # being read
         self._closed = False
 
     async def status(self) -> EngineStatus:
@@ -128,6 +131,50 @@ class DockerEngine:
     async def tail(self, instance_id: str, lines: int) -> str:
         """See `Engine`."""
         return await self._dockerd.call(lambda client: lifecycle.tail(client, instance_id, self._installation, lines))
+
+    async def logs(
+        self, instance_id: str, tail: int | None = None, since_ns: int = 0, follow: bool = False
+    ) -> AsyncGenerator[Bunch, None]:
+        """See `Engine`. Raises Unavailable `overloaded` where too many are read already."""
+        if self._logs >= limits.LOG_STREAMS:
+            raise Unavailable("overloaded", f"{limits.LOG_STREAMS} logs are being read", 10)
+        self._logs += 1
+        try:
+            wanted = container_logs.question(tail, since_ns, follow)
+            idle_s = None if follow else limits.ENGINE_TIMEOUT_S
+            if follow:
+                await self._dockerd.call(lambda client: client.ping())  # it is waited for without a limit
+            stream = await self._dockerd.call(
+                lambda client: container_logs.begin(client, instance_id, self._installation, wanted, idle_s)
+            )
+            if stream is not None:
+                async for bunch in self._lines(stream):
+                    yield bunch
+        finally:
+            self._logs -= 1
+
+    async def _lines(self, stream: Stream) -> AsyncGenerator[Bunch, None]:
+        handover = Handover()
+        reader = threading.Thread(target=container_logs.read, args=(stream, handover), name="docker-logs", daemon=True)
+        self._streams.add(stream)
+        reader.start()
+        try:
+            if self._closed:
+                stream.cut()
+            while (bunch := await handover.take()) is not None:
+                yield bunch
+        finally:
+            self._streams.discard(stream)
+            stream.cut()
+            handover.leave()
+
+    async def execute(self, instance_id: str, argv: Sequence[str], mark: str, timeout_s: float) -> Execution:
+        """See `Engine`. Where an image has no means to find what a command left, its container ends with the command."""
+        return await ContainerExec(self._dockerd, self._installation, instance_id, mark).run(argv, timeout_s)
+
+    async def end_execution(self, instance_id: str, mark: str) -> None:
+        """See `Engine`."""
+        await ContainerExec(self._dockerd, self._installation, instance_id, mark).end()
 
     async def watch(self) -> AsyncGenerator[str, None]:
         """See `Engine`. Raises EngineAway when the events are cut off: the caller looks at everything and asks anew."""

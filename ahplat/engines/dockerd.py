@@ -36,6 +36,11 @@ class Stream:
         """One JSON text after the other, as Docker writes them."""
         return (line for line in self._response.iter_lines(limits.STREAM_CHUNK_BYTES) if line)
 
+    def pieces(self) -> Iterator[bytes]:
+        """What there is, as soon as there is any."""
+        while piece := self._response.raw.read1(limits.STREAM_CHUNK_BYTES):
+            yield piece
+
     def frames(self) -> Iterator[bytes]:
         """What a container wrote, stdout and stderr in order, without the headers that multiplex them."""
         while header := self._exactly(8):
@@ -65,10 +70,11 @@ def open_stream(
     params: Mapping[str, str],
     idle_s: float | None,
     headers: Mapping[str, str] | None = None,
+    body: Mapping[str, object] | None = None,
 ) -> Stream:
     """Asks for an answer that comes in pieces, with at most `idle_s` between them. Raises APIError."""
     url = f"{client.base_url}/v{client.api_version}{path}"
-    response = client.request(method, url, params=params, headers=headers, stream=True, timeout=idle_s)
+    response = client.request(method, url, params=params, headers=headers, json=body, stream=True, timeout=idle_s)
     try:
         response.raise_for_status()
     except requests.HTTPError as error:

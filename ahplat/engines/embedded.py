@@ -19,16 +19,16 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from ahplat import limits, processes
-from ahplat.engines import folder_image
+from ahplat.engines import folder_image, process_exec, run_logs
 from ahplat.engines.changes import Changes
-from ahplat.engines.engine import EngineStatus, Image, Instance, Network, Spec
+from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, Spec
 from ahplat.engines.run_folder import HOST, Record, RunFolder, Started
 from ahplat.errors import EngineAway, Rejected
 
@@ -101,6 +101,26 @@ class EmbeddedEngine:
     async def tail(self, instance_id: str, lines: int) -> str:
         folder = self._find(instance_id)
         return "" if folder is None else folder.tail(lines)
+
+    async def logs(
+        self, instance_id: str, tail: int | None = None, since_ns: int = 0, follow: bool = False
+    ) -> AsyncGenerator[Bunch, None]:
+        folder = self._find(instance_id)
+        if folder is not None:
+            lives = lambda: follow and self._find(instance_id) is not None and folder.runs()  # noqa: E731
+            async for bunch in run_logs.read(folder.path, tail, since_ns, lives):
+                yield bunch
+
+    async def execute(self, instance_id: str, argv: Sequence[str], mark: str, timeout_s: float) -> Execution:
+        folder = self._find(instance_id)
+        running = None if folder is None else process_exec.surroundings(folder, self._images)
+        if running is None:
+            raise Rejected("not_running", "the instance does not run")
+        return await process_exec.run(argv, running, mark, timeout_s)
+
+    async def end_execution(self, instance_id: str, mark: str) -> None:
+        if self._find(instance_id) is not None:
+            await process_exec.end(mark)
 
     async def watch(self) -> AsyncIterator[str]:
         """See `Engine`. Hints at ends and removals; raises EngineAway when the engine is closed."""

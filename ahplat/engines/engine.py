@@ -8,7 +8,7 @@ else is expected to escape.
 """
 
 import ipaddress
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -124,6 +124,30 @@ class Instance(Struct, frozen=True):
     health: Literal["healthy", "unhealthy", "starting"] | None = None  # of the image's own HEALTHCHECK, if it has one
 
 
+class LogLine(Struct, frozen=True):
+    """One line of what an instance wrote, without its end. `at_ns` is unix time, 0 where nobody noted it."""
+
+    at_ns: int
+    text: bytes  # at most `limits.LOG_LINE_BYTES`, and a note where it was cut
+
+
+Bunch = list[LogLine]  # some lines, oldest first: what there is at a time
+
+
+class Execution(Struct, frozen=True):
+    """How a command in an instance ended. Of each output at most `limits.EXEC_OUTPUT_BYTES` are kept.
+
+    `exit_code` as a shell has it: 126 what cannot be executed, 127 what is not there, 128 + n killed by signal n; None
+    when nobody can tell it, because the instance ended with it.
+    """
+
+    exit_code: int | None
+    stdout: bytes
+    stderr: bytes
+    truncated: bool  # more was written, and dropped
+    timed_out: bool  # it was killed after its time
+
+
 class EngineStatus(Struct, frozen=True):
     """Whether the engine answers, and in which versions. `isolated` is False where services share the host's kernel."""
 
@@ -186,6 +210,27 @@ class Engine(Protocol):
 
         Decoded as UTF-8 with replacement, never more than `limits.TAIL_BYTES`.
         """
+
+    def logs(
+        self, instance_id: str, tail: int | None = None, since_ns: int = 0, follow: bool = False
+    ) -> AsyncGenerator[Bunch, None]:
+        """What it wrote to stdout and stderr, oldest first, in bunches: the last `tail` lines (None: all that is kept)
+        that are not older than `since_ns`; with `follow` also what it writes from now on, until it ends.
+
+        Holds at most `limits.LOG_AHEAD_BYTES` that the caller did not take yet, and reads no further until it does.
+        Nothing where it does not exist. Close it to let go of what it reads. Raises EngineAway.
+        """
+
+    async def execute(self, instance_id: str, argv: Sequence[str], mark: str, timeout_s: float) -> Execution:
+        """Runs a command in it, without stdin, and waits for its end, at most `timeout_s`.
+
+        `mark` (an id) stands in the command's environment as `limits.EXEC_MARK`, which is how its processes are known:
+        all that it started is killed when its time is over, when this call is cancelled, and when the command ends.
+        Raises Rejected `not_running`; EngineAway.
+        """
+
+    async def end_execution(self, instance_id: str, mark: str) -> None:
+        """Kills what a command left in it, whoever started that. Nothing happens where it does not run."""
 
     def watch(self) -> AsyncIterator[str]:
         """Yields a service id whenever something of it may have changed, until closed. A hint only: level, not edge."""

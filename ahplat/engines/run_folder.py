@@ -5,7 +5,7 @@
     started.json    the shim's pid and start time                   written by the shim
     stop.json       the grace of a stop that is under way           written by the engine
     exit.json       how it ended                                    written by the shim; by us, when the shim was killed
-    log, log.1, …   what it wrote                                   written by the shim
+    log, log.1, …   what it wrote, see `run_logs.py`                written by the shim
 
 Invariant: an instance runs when its lock is held and `started.json` names a living process that started then; a process
 that is not named so is never signalled. All files are replaced whole, and a folder is whole from its first moment.
@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from ahplat import limits, processes
 from ahplat.engines.engine import Identity, Instance, State, identity_of
+from ahplat.engines.run_logs import names, unstamped
 
 HOST = "127.0.0.1"
 KILLED = 137  # 128 + SIGKILL: the exit code where the shim could not tell one
@@ -43,6 +44,12 @@ class Started(Struct, frozen=True):
     started_at: int
 
 
+class Led(Struct, frozen=True):
+    """What the shim leads, told in `started.json` too."""
+
+    child: int  # the program's pid
+
+
 class Stop(Struct, frozen=True):
     grace_s: int
 
@@ -51,7 +58,7 @@ class Ended(Struct, frozen=True):
     code: int
 
 
-T = TypeVar("T", Record, Started, Ended)
+T = TypeVar("T", Record, Started, Led, Ended)
 
 
 class RunFolder:
@@ -77,6 +84,11 @@ class RunFolder:
 
     def started(self) -> Started | None:
         return self._read("started.json", Started)
+
+    def program(self) -> int | None:
+        """The pid of the program, while it runs."""
+        led = self._read("started.json", Led) if self.runs() else None
+        return None if led is None else led.child
 
     def ended(self) -> Ended | None:
         return self._read("exit.json", Ended)
@@ -188,9 +200,9 @@ class RunFolder:
     def tail(self, lines: int) -> str:
         """The last lines over the turned logs, see `last_lines`."""
         output = b""
-        for name in ("log", *(f"log.{number}" for number in range(1, limits.EMBEDDED_LOG_FILES))):
-            output = _last_bytes(self.path / name, limits.TAIL_BYTES - len(output)) + output
-        return last_lines(output, lines)
+        for path in names(self.path):
+            output = _last_bytes(path, limits.TAIL_BYTES - len(output)) + output
+        return last_lines(unstamped(output), lines)
 
     def _read(self, name: str, kind: type[T]) -> T | None:
         try:

@@ -24,8 +24,8 @@ child too, and is waited for and killed. Children that were not reaped keep thei
 the group is signalled only while its leader is not reaped, for the same reason. If the shim itself is killed, the
 kernel kills the program (PDEATHSIG), and the engine finds what that left by the `AH_INSTANCE_ID` in its environment.
 
-*The log.* stdout and stderr come through one pipe into `log`; when it is full it becomes `log.1`, and so on, the
-oldest going. A full disk drops output; it neither stalls nor ends the program.
+*The log.* stdout and stderr come through one pipe into `log`, each line with the time of its beginning in front; when it
+is full it becomes `log.1`, and so on, the oldest going. A full disk drops output; it neither stalls nor ends the program.
 """
 
 # ruff: noqa: PTH104, PTH105, PTH110, PTH123, PTH208
@@ -97,13 +97,28 @@ class Log:
 
     def __init__(self, path: str, limit_bytes: int, files: int) -> None:
         self.path, self.limit_bytes, self.files = path, limit_bytes, files
+        self.begins = True  # what is written next begins a line
         self.open()
+        self.end_last_line()
 
     def open(self) -> None:
-        self.file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self.file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         self.size = os.fstat(self.file).st_size
 
-    def write(self, chunk: bytes) -> None:
+    def end_last_line(self) -> None:
+        """What an earlier start left without an end gets one."""
+        if self.size and os.pread(self.file, 1, self.size - 1) != b"\n":
+            self.size += os.write(self.file, b"\n")
+
+    def stamped(self, chunk: bytes) -> bytes:
+        """With the time in front of each line that begins in it; whether the next one begins a line is kept."""
+        stamp = b"%d " % time.time_ns()
+        text = (stamp if self.begins else b"") + chunk.replace(b"\n", b"\n" + stamp)
+        self.begins = chunk.endswith(b"\n")
+        return text[: -len(stamp)] if self.begins else text
+
+    def write(self, written: bytes) -> None:
+        chunk = self.stamped(written)
         try:
             if self.size and self.size + len(chunk) > self.limit_bytes:
                 self.turn_over()

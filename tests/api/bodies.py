@@ -15,7 +15,7 @@ from ahplat.api.routes import ROUTES
 WITH_BODY = [route for route in ROUTES if route.body is not None]
 HUGE = ["9223372036854775808", "-9223372036854775809", "1" + "0" * 400, "1e999", "-1e999"]
 NOT_JSON = ['"\\ud800"', '"\\udc00x"', '"a', "NaN", "Infinity", "01", "'a'", "[1", "tru", '"\x01"', "", "{]"]
-EXAMPLES = {
+EXAMPLES: dict[str, Any] = {
     "name": "skeleton",
     "email": "skeleton@example.org",
     "image": "web:1",
@@ -23,6 +23,7 @@ EXAMPLES = {
     "token": "x",
     "bootstrap_token": "x",
     "health_path": "/up",
+    "command": ["true"],
 }
 
 

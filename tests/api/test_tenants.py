@@ -132,7 +132,7 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
     for route in ROUTES:
         if route.auth != "key" or "{" not in route.path:
             continue
-        bodies = {"env": {"A": "1"}, "rollback": {"deployment_id": deployment["id"]}}
+        bodies = {"env": {"A": "1"}, "exec": {"command": ["true"]}, "rollback": {"deployment_id": deployment["id"]}}
         body = bodies.get(route.path.rpartition("/")[2], {} if route.method != "GET" else None)
         for fixed in ({}, {"service_id": mine["id"]} if "{service_id}/" in route.path else {}):
             known = await acme.ask(route.method, route.path.format(**ids | fixed), body)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import appending, deploying, figure, over_http, rebuilding, starting, streaming
+from tests.bench import appending, deploying, figure, following, over_http, rebuilding, starting, streaming
 from tests.bench.figure import MISSED, Figure
 
 TEACHES = """\
@@ -25,6 +25,7 @@ loopback and in a temporary folder; what is started is ended.
   start     from the spawn to ready with a log of 1M events. Bare: with one of 1k
   memory    resident after the start, with each engine that is here
   deploy    a deploy over HTTP on each engine that is here. Bare: the engine's calls and the wait for health
+  follow    from the write of a log line to its follower over HTTP. Bare: docker logs -f, and tail -f of a process's
 
   bin/bench                   all of it, about 5 minutes
   bin/bench --quick           shorter and rougher, a smaller log
@@ -43,6 +44,7 @@ GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "start": starting.figures,
     "memory": starting.memory,
     "deploy": deploying.figures,
+    "follow": following.figures,
 }
 
 

@@ -43,7 +43,7 @@ class Fact(Struct, frozen=True):
 def of(event: Event, service: str = SERVICE, tenant: str = TENANT) -> Fact:
     """Says which service and tenant an event is about."""
     noun = wire_name(type(event)).partition(".")[0]
-    subjects = {"service": service, "tenant": tenant, "key": tenant, "log": "1"}
+    subjects = {"service": service, "tenant": tenant, "key": tenant, "log": "1", "exec": service}
     stream = f"effect-{event.intent}" if noun == "effect" else f"{noun.replace('key', 'tenant')}-{subjects[noun]}"
     return Fact(stream, "" if noun == "log" else tenant, event)
 

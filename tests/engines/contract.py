@@ -12,6 +12,7 @@ and may replace `ask`, `network`, `unknown_reference` and `spec_for`.
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
-from ahplat.engines.engine import Engine, Identity, Image, Instance, Network, Spec
+from ahplat.engines.engine import Bunch, Engine, Identity, Image, Instance, Network, Spec
 from ahplat.errors import EngineAway, Rejected
 
 PATIENCE_S = 30.0  # a deadline for what is expected to happen, not a wait
@@ -290,6 +291,99 @@ class EngineContract(EngineFixtures):
         assert (await engine.tail(crashed.id, 2)).splitlines() == ["two", "three"]
         assert (await engine.tail(crashed.id, 50)).splitlines() == ["one", "two", "three"]
 
+    # ── logs ──
+
+    async def test_logs_give_every_line_also_of_what_ended(
+        self, engine: Engine, crashing_image: Image, spec_for: SpecFor
+    ) -> None:
+        crashed = await ended(engine, await engine.find_or_start(spec_for(), crashing_image))
+        assert await told(engine.logs(crashed.id)) == [b"one", b"two", b"three"]
+        assert await told(engine.logs(crashed.id, tail=2)) == [b"two", b"three"]
+        assert await told(engine.logs(crashed.id, tail=9)) == [b"one", b"two", b"three"]
+        assert await told(engine.logs(crashed.id, tail=2, follow=True)) == [b"two", b"three"]
+
+    async def test_logs_give_what_was_written_since(
+        self, engine: Engine, crashing_image: Image, spec_for: SpecFor
+    ) -> None:
+        crashed = await ended(engine, await engine.find_or_start(spec_for(), crashing_image))
+        lines = [line async for bunch in engine.logs(crashed.id) for line in bunch]
+        times = [line.at_ns for line in lines]
+        assert times == sorted(times)
+        later = [line.text for line in lines if line.at_ns >= times[1]]
+        assert later
+        assert await told(engine.logs(crashed.id, since_ns=times[1])) == later
+        assert await told(engine.logs(crashed.id, since_ns=times[-1] + 1)) == []
+
+    async def test_a_log_is_followed_until_its_instance_ends(
+        self, engine: Engine, hanging_image: Image, spec_for: SpecFor
+    ) -> None:
+        started = await engine.find_or_start(spec_for(), hanging_image)
+        bunches = aiter(engine.logs(started.id, follow=True))
+        assert await asyncio.wait_for(anext(bunches), PATIENCE_S)
+        going_on = asyncio.ensure_future(anext(bunches))
+        await engine.stop(started.id, 0)
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(going_on, PATIENCE_S)
+
+    async def test_the_log_of_what_is_not_there_is_empty(self, engine: Engine) -> None:
+        assert await told(engine.logs("0123456789ab" * 5, follow=True)) == []
+
+    # ── commands ──
+
+    @pytest.fixture
+    def talking(self) -> list[str]:
+        """A command that says `out` and `err` where they belong, and ends with 7."""
+        return ["sh", "-c", "echo out; echo err >&2; exit 7"]
+
+    @pytest.fixture
+    def sleeping(self) -> list[str]:
+        """A command that does not end by itself."""
+        return ["sleep", "1000"]
+
+    async def test_a_command_tells_its_output_and_how_it_ended(
+        self, engine: Engine, image: Image, spec_for: SpecFor, talking: list[str]
+    ) -> None:
+        started = await engine.find_or_start(spec_for(), image)
+        done = await engine.execute(started.id, talking, secrets.token_hex(16), PATIENCE_S)
+        assert (done.exit_code, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+        assert not done.truncated
+        assert not done.timed_out
+
+    async def test_a_program_that_is_not_there_is_127(self, engine: Engine, image: Image, spec_for: SpecFor) -> None:
+        started = await engine.find_or_start(spec_for(), image)
+        done = await engine.execute(started.id, ["no-such-program"], secrets.token_hex(16), PATIENCE_S)
+        assert (done.exit_code, done.stdout) == (127, b"")
+        assert b"not found" in done.stderr or b"no such program" in done.stderr
+
+    async def test_a_command_is_ended_when_its_time_is_over(
+        self, engine: Engine, image: Image, spec_for: SpecFor, sleeping: list[str]
+    ) -> None:
+        started = await engine.find_or_start(spec_for(), image)
+        done = await engine.execute(started.id, sleeping, secrets.token_hex(16), 0.3)
+        assert (done.exit_code, done.timed_out) == (137, True)
+
+    async def test_a_command_ends_with_its_instance(
+        self, engine: Engine, image: Image, spec_for: SpecFor, sleeping: list[str]
+    ) -> None:
+        started = await engine.find_or_start(spec_for(), image)
+        running = asyncio.ensure_future(engine.execute(started.id, sleeping, secrets.token_hex(16), PATIENCE_S))
+        await asyncio.sleep(0)
+        await engine.stop(started.id, 0)
+        with contextlib.suppress(Rejected):  # it had not begun
+            done = await asyncio.wait_for(running, PATIENCE_S)
+            assert done.exit_code != 0
+            assert not done.timed_out
+
+    async def test_where_nothing_runs_nothing_is_executed(
+        self, engine: Engine, crashing_image: Image, spec_for: SpecFor, talking: list[str]
+    ) -> None:
+        crashed = await ended(engine, await engine.find_or_start(spec_for(), crashing_image))
+        for instance_id in (crashed.id, "0123456789ab" * 5):
+            with pytest.raises(Rejected) as refused:
+                await engine.execute(instance_id, talking, secrets.token_hex(16), PATIENCE_S)
+            assert refused.value.code == "not_running"
+            await engine.end_execution(instance_id, secrets.token_hex(16))
+
     async def test_watch_hints_at_the_service_whose_instance_ends(
         self, engine: Engine, image: Image, spec_for: SpecFor
     ) -> None:
@@ -335,6 +429,12 @@ class EngineContract(EngineFixtures):
         status = await engine.status()
         assert (status.name, status.available) == (engine.name, True)
         assert isinstance(await engine.guard(), list)
+
+
+async def told(logs: AsyncIterator[Bunch]) -> list[bytes]:
+    """All lines of a log, to its end."""
+    async with asyncio.timeout(PATIENCE_S):
+        return [line.text async for bunch in logs for line in bunch]
 
 
 async def close(hints: AsyncIterator[str]) -> None:

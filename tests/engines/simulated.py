@@ -9,14 +9,14 @@ without us. An engine's replies can be late (`lag_s`), lost after the deed (`los
 import asyncio
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from ahplat import limits
-from ahplat.engines.engine import EngineStatus, Image, Instance, Network, Spec
+from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, LogLine, Network, Spec
 from ahplat.errors import EngineAway, Rejected
 
 KILLED = 137
@@ -35,6 +35,18 @@ class Behaviour(Struct, frozen=True):
         return f"sha256:{hashlib.sha256(msgspec.json.encode(self)).hexdigest()}"
 
 
+class Ran(Struct, frozen=True):
+    """What a command does; `exit_code` None: runs until it is ended."""
+
+    exit_code: int | None = 0
+    stdout: bytes = b""
+    stderr: bytes = b""
+    truncated: bool = False
+
+
+LINE_NS = 1_000_000_000  # between two lines of an instance: the n-th was written n seconds after 1970
+
+
 class SimulatedHost:
     """What is there, whichever engine looks: images by reference, instances by id, networks by name."""
 
@@ -47,6 +59,9 @@ class SimulatedHost:
         self.env: dict[str, dict[str, str]] = {}
         self.networks: dict[str, Network] = {}
         self.engines: list[SimulatedEngine] = []
+        self.commands: dict[tuple[str, ...], Ran] = {}  # what there is to be executed in any instance
+        self.executing: dict[str, str] = {}  # mark → instance, of what runs
+        self._listening: set[asyncio.Event] = set()  # who follows a log, or waits for a command
         self._made = 0
 
     def named(self, name: str) -> Instance | None:
@@ -80,6 +95,24 @@ class SimulatedHost:
             instance_id, state="exited", host="", port=0, exit_code=exit_code, oom_killed=oom_killed, health=None
         )
 
+    def say(self, instance_id: str, *lines: str) -> None:
+        """It writes to its log."""
+        self.output[instance_id] += lines
+        self._wake()
+
+    async def changed(self) -> None:
+        """Returns once something was written, or any instance changed."""
+        listening = asyncio.Event()
+        self._listening.add(listening)
+        try:
+            await listening.wait()
+        finally:
+            self._listening.discard(listening)
+
+    def _wake(self) -> None:
+        for listening in self._listening:
+            listening.set()
+
     def be(self, instance_id: str, health: Literal["healthy", "unhealthy", "starting"] | None) -> None:
         """What the image's own health check says from now on."""
         self._change(instance_id, health=health)
@@ -96,6 +129,7 @@ class SimulatedHost:
         self._tell(self.instances[instance_id])
 
     def _tell(self, instance: Instance) -> None:
+        self._wake()
         for engine in self.engines:
             if engine.installation == instance.identity.instance and not engine.silent:
                 engine.hint(instance.identity.service)
@@ -119,6 +153,9 @@ class SimulatedEngine:
         self.away = False
         self.silent = False  # the watch says nothing by itself
         self.closed = False
+        self.pace = 1.0  # of a command's time
+        self.following = 0  # logs that are open
+        self.executed: list[tuple[str, ...]] = []  # commands, in their order
         self.missing_guards: list[str] = []  # what the next `guard` finds and repairs
         self.lag_s: dict[str, float] = {}  # by method
         self.calls: list[tuple[str, str]] = []  # method and subject, as they came in
@@ -225,6 +262,56 @@ class SimulatedEngine:
         self._leave("tail")
         kept = self.host.output[instance_id][-lines:] if self._ours(instance_id) and lines > 0 else []
         return "".join(f"{line}\n" for line in kept)[-limits.TAIL_BYTES :]
+
+    async def logs(
+        self, instance_id: str, tail: int | None = None, since_ns: int = 0, follow: bool = False
+    ) -> AsyncGenerator[Bunch, None]:
+        await self._arrive("logs", instance_id)
+        self._leave("logs")
+        self.following += 1
+        try:
+            told = 0 if tail is None else max(0, len(self.host.output[instance_id]) - tail)
+            while (found := self._ours(instance_id)) is not None:
+                output = self.host.output[instance_id]
+                lines = [LogLine(n * LINE_NS, line.encode()) for n, line in enumerate(output[told:], told + 1)]
+                told = len(output)
+                if wanted := [line for line in lines if line.at_ns >= since_ns]:
+                    yield wanted
+                elif not follow or found.state != "running" or self.closed:
+                    return
+                else:
+                    await self.host.changed()
+        finally:
+            self.following -= 1
+
+    async def execute(self, instance_id: str, argv: Sequence[str], mark: str, timeout_s: float) -> Execution:
+        await self._arrive("execute", instance_id)
+        if not self._runs(instance_id):
+            raise Rejected("not_running", "the instance does not run")
+        self.executed.append(tuple(argv))
+        ran = self.host.commands.get(tuple(argv), Ran(127, stderr=b"not found\n"))
+        self.host.executing[mark] = instance_id
+        timed_out = False
+        try:
+            async with asyncio.timeout(timeout_s * self.pace):
+                while ran.exit_code is None and self._runs(instance_id):
+                    await self.host.changed()
+        except TimeoutError:
+            timed_out = True
+        finally:
+            del self.host.executing[mark]
+        self._leave("execute")
+        code = KILLED if ran.exit_code is None else ran.exit_code
+        return Execution(code, ran.stdout, ran.stderr, ran.truncated, timed_out)
+
+    def _runs(self, instance_id: str) -> bool:
+        found = self._ours(instance_id)
+        return found is not None and found.state == "running"
+
+    async def end_execution(self, instance_id: str, mark: str) -> None:
+        await self._arrive("end_execution", mark)
+        self.host.executing.pop(mark, None)
+        self._leave("end_execution")
 
     async def watch(self) -> AsyncIterator[str]:
         watcher: asyncio.Queue[str | None] = asyncio.Queue()

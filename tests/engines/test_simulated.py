@@ -8,7 +8,7 @@ import pytest
 from ahplat.engines.engine import Engine, Image, Instance, Network
 from ahplat.errors import EngineAway, Rejected
 from tests.engines.contract import Ask, EngineContract, SpecFor, close, never
-from tests.engines.simulated import Behaviour, SimulatedEngine, SimulatedHost
+from tests.engines.simulated import Behaviour, Ran, SimulatedEngine, SimulatedHost
 
 REFERENCE = "ah/hello"
 IMAGES = {
@@ -16,6 +16,7 @@ IMAGES = {
     "ah/crash": Behaviour(output=("one", "two", "three"), exit_code=3),
     "ah/deaf": Behaviour(output=("not listening",), deaf=True),
 }
+TALKING = ("sh", "-c", "echo out; echo err >&2; exit 7")
 
 
 class TestSimulatedEngine(EngineContract):
@@ -23,6 +24,8 @@ class TestSimulatedEngine(EngineContract):
     def host(self) -> SimulatedHost:
         host = SimulatedHost()
         host.images |= IMAGES
+        host.commands[TALKING] = Ran(7, b"out\n", b"err\n")
+        host.commands["sleep", "1000"] = Ran(None)
         return host
 
     @pytest.fixture

@@ -1,6 +1,7 @@
 """A log in which nearly everything happens once: what the views are made of in these tests."""
 
 from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
+from events.execs import ExecEnded, ExecStarted
 from events.keys import KeyRevoked
 from events.services import (
     ServiceCircuitOpened,
@@ -32,7 +33,7 @@ from events.tenants import (
     TenantSuspended,
 )
 from tests.commands.facts import a_deploy, a_key, a_running_service, a_service, a_tenant, env_set, intent, redeployed
-from tests.commands.given import OTHER_SERVICE, OTHER_TENANT, THIRD_SERVICE, given, later, of, world
+from tests.commands.given import OTHER_SERVICE, OTHER_TENANT, SERVICE, THIRD_SERVICE, given, later, of, world
 
 
 def tell() -> None:
@@ -66,6 +67,9 @@ def tell() -> None:
     given(of(a_service("gone"), THIRD_SERVICE), of(env_set("A"), THIRD_SERVICE))
     given(of(ServiceDeleteRequested(), THIRD_SERVICE))
     given(of(ServiceDeleted(intent(ServiceDeleteRequested, THIRD_SERVICE), []), THIRD_SERVICE))
+    subject = f"service-{SERVICE}"
+    given(ExecStarted(subject, "d7", "d7-0", 5, 9, b"command"))
+    given(ExecEnded(world().log.position, subject, "exited", 0, duration_ms=7))
     given(TenantSuspended())
     given(TenantQuieted(world().log.position, []), TenantReactivated())
     given(TenantResumed(world().log.position, []), TenantSuspended())

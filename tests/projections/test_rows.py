@@ -19,6 +19,7 @@ from events.tenants import TenantRegistered
 from projections import services, tenants, todo
 from projections.activity import ActivityRow
 from projections.deployments import DeploymentRow
+from projections.execs import ExecRow
 from projections.keys import KeyRow
 from projections.services import InstanceRow, ServiceRow
 from projections.tenants import TenantRow
@@ -39,6 +40,7 @@ ROWS: dict[str, type[Struct]] = {
     "deployment": DeploymentRow,
     "todo": TodoRow,
     "activity": ActivityRow,
+    "exec": ExecRow,
 }
 JOINED = {"activity": ("service_name",)}  # fields that a query adds to the table's columns
 

@@ -17,6 +17,7 @@ from events.services import (
     ServiceDrifted,
     ServiceInstanceHealthy,
     ServiceRepaired,
+    ServiceRepairFailed,
     ServiceRepairRequested,
     ServiceStopped,
     ServiceStopRequested,
@@ -296,3 +297,13 @@ def test_requests_go_nowhere_once_the_end_was_asked_for(
     a_running_service()
     given(end)
     assert reached(world) == []
+
+
+def test_of_a_repair_that_failed_the_end_of_its_log_is_the_deployments(world: World) -> None:
+    a_running_service()
+    for tail, kept in ((b"first", b"first"), (b"", b"first"), (b"last", b"last")):
+        given(ServiceRepairRequested("d1"))
+        given(ServiceRepairFailed(intent(ServiceRepairRequested), "d1", "unhealthy", tail=tail))
+        found = deployments.find(world.views.db, "d1")
+        assert found
+        assert found.tail == kept

@@ -1,0 +1,235 @@
+"""What a service's instances write, over HTTP: as text, one line per line, or as server-sent events.
+
+Without `follow` the last lines of what serves, or of what served last; where nothing is left of it in the engine, the end
+of its log as the failure's event kept it. With `follow` see `following.py`. A reader that takes nothing for STREAM_STALL_S
+is closed; one that goes, may not any more, or whose server stops, ends all that was read for it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, Struct, UnsetType
+
+from ahplat import limits
+from ahplat.api import frames
+from ahplat.api.activity import moment
+from ahplat.api.call import Call, Reply
+from ahplat.api.following import Following, Told, Wanted, instances_of, past
+from ahplat.api.forward import abort, is_gone
+from ahplat.api.headers import invalid_header
+from ahplat.api.route import Route
+from ahplat.api.services import find, unsealed
+from ahplat.api.stream import Filter, Subscriber
+from ahplat.engines.engine import Instance, LogLine
+from ahplat.errors import Rejected, Unavailable
+from projections import deployments
+
+logger = logging.getLogger("ahplat.logs")
+
+_TEXT, _EVENT_STREAM = "text/plain; charset=utf-8", "text/event-stream"
+_LAST_ID = "Last-Event-ID"
+_RETRY_MS = 2_000
+NANOSECONDS = 1_000_000_000
+
+
+class Line(Struct, frozen=True):
+    """One line as an event's data. `at_us` is unix time in microseconds, absent where only the end of a log was kept."""
+
+    line: str
+    deployment_id: str
+    replica: int | UnsetType = UNSET
+    at_us: int | UnsetType = UNSET
+
+
+class End(Struct, frozen=True):
+    """Why there are no more lines: `end`, `closed` (the caller may not any more, or the server stops), or a problem's code."""
+
+    reason: str
+
+
+class Form:
+    """How lines go out."""
+
+    def __init__(self, call: Call, several: bool) -> None:
+        self.is_events = _EVENT_STREAM in call.request.headers.get("Accept", "")
+        self._has_times = call.flag("timestamps")
+        self._several = several
+
+    @property
+    def content_type(self) -> str:
+        return _EVENT_STREAM if self.is_events else _TEXT
+
+    def lines(self, told: Told) -> bytes:
+        """Some lines of an instance."""
+        return b"".join(self._line(told.instance, line) for line in told.bunch)
+
+    def _line(self, instance: Instance, line: LogLine) -> bytes:
+        text = line.text.decode("utf-8", "replace")
+        who = instance.identity
+        if self.is_events:
+            at_us = line.at_ns // 1_000 or UNSET
+            data = msgspec.json.encode(Line(text, who.deployment, who.replica, at_us))
+            return frames.frame(line.at_ns, "line", data)
+        time = f"{frames.rfc3339(line.at_ns // 1_000)} " if self._has_times else ""
+        prefix = f"[{who.replica}] " if self._several else ""
+        return f"{time}{prefix}{text}\n".encode()
+
+    def kept(self, deployment_id: str, line: str) -> bytes:
+        """A line of the end of a log that was kept."""
+        if self.is_events:
+            return _without_id("line", Line(line, deployment_id))
+        return f"{line}\n".encode()
+
+    def opening(self) -> bytes:
+        return b"retry: %d\n\n" % _RETRY_MS if self.is_events else b""
+
+    def ping(self) -> bytes:
+        return b": ping\n\n" if self.is_events else b""
+
+    def end(self, reason: str) -> bytes:
+        """The last frame: a client that would come back by itself need not."""
+        return _without_id("end", End(reason)) if self.is_events else b""
+
+
+def _without_id(event: str, data: Struct) -> bytes:
+    """A frame that leaves the client's cursor where it is."""
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), msgspec.json.encode(data))
+
+
+async def logs(call: Call) -> Reply:
+    """Lines until there are no more; with `follow` until there will be none."""
+    service = find(call, call.app.views, call.path_id())
+    wanted = _wanted(call, service.service_id)
+    follow = call.flag("follow")
+    form = Form(call, service.replicas > 1)
+    if call.request.method == "HEAD":
+        return Reply(content_type=form.content_type, headers=_headers(call))
+    instances = await instances_of(call.app, wanted)
+    hub = call.app.hub
+    reader = Subscriber(call.tenant_id, call.principal.key_id, hub.position, Filter("", service.service_id))
+    reader.live = True
+    hub.subscribe(reader)
+    response = web.StreamResponse(headers={**_headers(call), "Content-Type": form.content_type})
+    following = Following(call.app, wanted, reader)
+    try:
+        await response.prepare(call.request)
+        async with aclosing(_told(call, wanted, form, instances, following if follow else None, reader)) as told:
+            async for piece in told:
+                await _send(response, piece)
+        await asyncio.wait_for(response.write_eof(), limits.STREAM_STALL_S)
+    except (ConnectionError, TimeoutError):
+        logger.debug("the logs of %s are not read any more by %s", service.service_id, call.principal.actor)
+        if not is_gone(call.request):
+            abort(call.request)
+    finally:
+        hub.unsubscribe(reader)
+        await following.close()
+    return Reply(stream=response)
+
+
+def _wanted(call: Call, service_id: str) -> Wanted:
+    """What the query asks for. Raises Rejected."""
+    deployment_id = call.query.get("deployment", "")
+    row = deployments.find(call.app.views, deployment_id) if deployment_id else None
+    if deployment_id and (row is None or row.service_id != service_id):
+        raise Rejected("deployment_not_found", f"the service has no deployment {deployment_id[:64]}")
+    since_ns = moment(call.query.get("since", ""), "since") * NANOSECONDS
+    if last := call.request.headers.get(_LAST_ID):
+        if not (last.isascii() and last.isdecimal() and len(last) < 20):
+            raise invalid_header(_LAST_ID, "expected the id of a line")
+        since_ns = int(last) + 1
+    tail = call.number("tail", limits.LOG_TAIL_DEFAULT, 1, limits.LOG_TAIL)
+    return Wanted(service_id, deployment_id, limits.LOG_TAIL if last else tail, since_ns)
+
+
+def _headers(call: Call) -> dict[str, str]:
+    return {
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+        "X-Request-Id": call.request_id,
+        "X-Content-Type-Options": "nosniff",
+        **(call.limited or {}),
+    }
+
+
+async def _told(
+    call: Call,
+    wanted: Wanted,
+    form: Form,
+    instances: list[Instance],
+    following: Following | None,
+    reader: Subscriber,
+) -> AsyncGenerator[bytes, None]:
+    """All that goes out, piece by piece."""
+    yield form.opening()
+    reason, is_read = "end", bool(instances)
+    try:
+        if following is None:
+            async with aclosing(past(call.app, instances, wanted)) as lines:
+                async for told in lines:
+                    if reader.closed:
+                        return
+                    yield form.lines(told)
+        else:
+            await following.begin(instances)
+            async with aclosing(_coming(call, form, following, reader)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            is_read = following.has_read
+    except Unavailable as error:
+        reason = error.code
+    if reader.closed or reason != "end":
+        reason = "closed" if reader.closed else reason
+    elif not (is_read or wanted.since_ns):
+        for kept in _kept(call, wanted):
+            yield form.kept(*kept)
+    yield form.end(reason)
+
+
+async def _coming(call: Call, form: Form, following: Following, reader: Subscriber) -> AsyncGenerator[bytes, None]:
+    """What is written from now on, until nothing will be, or the caller may not any more."""
+    hub, clock = call.app.hub, call.app.clock
+    expires_s = call.principal.expires_at or float("inf")
+    quiet_since, look_at = clock.monotonic(), 0.0
+    while not reader.closed and clock.now_us() / 1e6 < expires_s and not is_gone(call.request):
+        reader.wake.clear()
+        if hub.take(reader) or (following.is_moving and clock.monotonic() >= look_at):
+            await following.look()
+            look_at = clock.monotonic() + limits.LOG_LOOK_S
+        if told := following.take():
+            yield form.lines(told)
+            quiet_since = clock.monotonic()
+            continue
+        if following.is_over:
+            return
+        if clock.monotonic() - quiet_since >= limits.STREAM_PING_S:
+            yield form.ping()
+            quiet_since = clock.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limits.LOG_LOOK_S if following.is_moving else limits.LOG_GONE_S):
+                await reader.wake.wait()
+
+
+def _kept(call: Call, wanted: Wanted) -> list[tuple[str, str]]:
+    """(deployment, line) of the end of a log that an event kept."""
+    if wanted.deployment_id:
+        row = deployments.find(call.app.views, wanted.deployment_id)
+    else:
+        row = next(iter(deployments.list_of(call.app.views, wanted.service_id, 1, 0, 0)), None)
+    if row is None:
+        return []
+    text = unsealed(call, row.tenant_id, row.service_id, "tail", row.tail)
+    return [(row.deployment_id, line) for line in text.splitlines()[-wanted.tail :]]
+
+
+async def _send(response: web.StreamResponse, data: bytes) -> None:
+    if data:
+        async with asyncio.timeout(limits.STREAM_STALL_S):
+            await response.write(data)
+
+
+ROUTES = [Route("GET", "/v1/services/{service_id}/logs", logs, stream=True)]

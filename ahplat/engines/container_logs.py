@@ -1,0 +1,126 @@
+"""A container's log as dockerd tells it: what to ask for, and how its frames become lines.
+
+Each frame is one message with its time in front; a long line comes in several, all full but the last. Docker 20.10 with
+the driver `local` leaves out the line's end then, so a message that is not full ends its line in any case; and it tells
+messages twice that are written while a follower begins, or while its files are turned over, so the last LOG_REPEATS are
+remembered by time and text. stdout and stderr are cut into lines apart, for a line of one may stand between two pieces of
+the other's.
+"""
+
+from datetime import datetime
+
+from docker import APIClient
+from docker.errors import APIError
+
+from ahplat import limits
+from ahplat.engines import lifecycle
+from ahplat.engines.dockerd import AWAY, Stream, open_stream
+from ahplat.engines.engine import Bunch
+from ahplat.engines.frames import Frames
+from ahplat.engines.handover import Handover
+from ahplat.engines.lines import Lines
+from ahplat.errors import EngineAway, Unavailable
+
+NANOSECONDS = 1_000_000_000
+FULL_BYTES = 16 * 1024  # of a message that goes on in the next one
+
+
+def question(tail: int | None, since_ns: int, follow: bool) -> dict[str, str]:
+    """The parameters of `GET /containers/{id}/logs`.
+
+    >>> question(10, 1_500_000_000, False)["since"]
+    '1.500000000'
+    """
+    seconds, rest = divmod(since_ns, NANOSECONDS)
+    return {
+        "stdout": "1",
+        "stderr": "1",
+        "timestamps": "1",
+        "tail": "all" if tail is None else str(tail),
+        "since": f"{seconds}.{rest:09}" if since_ns else "0",
+        "follow": "1" if follow else "0",
+    }
+
+
+def stamp_ns(stamp: bytes) -> int:
+    """The time in front of a message, in whatever zone dockerd lives; 0 where there is none.
+
+    >>> stamp_ns(b"1970-01-01T02:00:01.000000002+02:00"), stamp_ns(b"1970-01-01T00:00:01.5Z"), stamp_ns(b"x")
+    (1000000002, 1500000000, 0)
+    """
+    text = stamp.decode("ascii", "replace")
+    try:
+        whole = datetime.fromisoformat(text)  # to the microsecond
+    except ValueError:
+        return 0
+    digits = text[20:29] if len(text) >= 30 else ""
+    below_s = int(digits) if digits.isdecimal() else whole.microsecond * 1_000
+    return int(whole.replace(microsecond=0).timestamp()) * NANOSECONDS + below_s
+
+
+class Messages:
+    """Frames in, lines out."""
+
+    def __init__(self) -> None:
+        self._frames = Frames()
+        self._lines: dict[int, Lines] = {}
+        self._told: dict[int, None] = {}  # hashes of messages, the oldest first
+
+    def add(self, data: bytes) -> Bunch:
+        """The lines that end in `data`, oldest first."""
+        found: Bunch = []
+        for kind, message in self._frames.add(data):
+            stamp, _, text = message.partition(b" ")
+            if len(text) < FULL_BYTES and self._was_told(hash((kind, message))):
+                continue
+            if len(text) < FULL_BYTES and not text.endswith(b"\n"):
+                text += b"\n"
+            found += self._lines.setdefault(kind, Lines()).add(text, stamp_ns(stamp))
+        return found
+
+    def _was_told(self, message: int) -> bool:
+        """Whether it is a repeat. Remembers it."""
+        if message in self._told:
+            return True
+        self._told[message] = None
+        if len(self._told) > limits.LOG_REPEATS:
+            del self._told[next(iter(self._told))]
+        return False
+
+    def end(self) -> Bunch:
+        """What was written and has no end."""
+        return [line for lines in self._lines.values() for line in lines.end()]
+
+
+def begin(
+    client: APIClient, container_id: str, installation: str, wanted: dict[str, str], idle_s: float | None
+) -> Stream | None:
+    """Asks for the log; None where the container is gone, or somebody else's."""
+    found = lifecycle.ours(client, container_id, installation)
+    if found is None:
+        return None
+    try:
+        return open_stream(client, "GET", f"/containers/{found.id}/logs", wanted, idle_s)
+    except APIError as error:
+        if error.status_code in (404, 409):  # gone, or about to be
+            return None
+        raise
+
+
+def read(stream: Stream, handover: Handover) -> None:
+    """Reads a log to its end, in a thread of its own; whatever ends it, the reader learns of it."""
+    messages = Messages()
+    fault: Exception | None = None
+    try:
+        for data in stream.pieces():
+            if (lines := messages.add(data)) and not handover.put(lines):
+                return
+        if lines := messages.end():
+            handover.put(lines)
+    except Unavailable as error:
+        fault = error
+    except AWAY as error:
+        fault = None if stream.was_cut else EngineAway(f"a container's log was cut off: {error}")
+    finally:
+        stream.close()
+        handover.end(fault)

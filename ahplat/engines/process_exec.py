@@ -1,0 +1,129 @@
+"""A command beside an embedded instance: a child process with its environment and folder, ended to the last descendant.
+
+Its processes are known by the mark in their environment, which children inherit wherever they go, and by their session;
+the same as in a container. The invariant: when `run` returns or raises, for whatever reason, nothing that bears the mark
+is left.
+"""
+
+import asyncio
+import os
+import shutil
+from asyncio.subprocess import Process
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+
+from ahplat import limits, processes
+from ahplat.engines import folder_image
+from ahplat.engines.engine import Execution
+from ahplat.engines.lines import Kept
+from ahplat.engines.run_folder import RunFolder
+
+CHUNK_BYTES = 64 * 1024
+CANNOT_EXECUTE, NOT_FOUND, SIGNALLED = 126, 127, 128
+
+
+class Surroundings(Struct, frozen=True):
+    """What a command shares with an instance. `shim` is a pidfd: the command ends with it."""
+
+    env: dict[str, str]
+    cwd: Path
+    shim: int
+
+
+def surroundings(folder: RunFolder, images: Path) -> Surroundings | None:
+    """Those of a running instance, whose shim is open from now on; None where it does not run."""
+    record, program = folder.record(), folder.program()
+    env = None if program is None else processes.environment_of(program)
+    if record is None or env is None or (shim := folder.open_shim()) is None:
+        return None
+    return Surroundings(env, folder_image.locate(images, record.image), shim)
+
+
+async def run(argv: Sequence[str], running: Surroundings, mark: str, timeout_s: float) -> Execution:
+    """See `Engine.execute`."""
+    try:
+        return await _run(argv, running, mark, timeout_s)
+    finally:
+        os.close(running.shim)
+
+
+async def _run(argv: Sequence[str], running: Surroundings, mark: str, timeout_s: float) -> Execution:
+    program = _located(argv[0], running)
+    if program is None:
+        return _refused(NOT_FOUND, "there is no such program")
+    env = {**running.env, limits.EXEC_MARK: mark}
+    try:
+        process = await processes.start_piped([program, *argv[1:]], env, running.cwd)
+    except OSError as error:
+        return _refused(CANNOT_EXECUTE, error.strerror or "it cannot be executed")
+    stdout, stderr = Kept(), Kept()
+    reading = asyncio.gather(_read(process.stdout, stdout), _read(process.stderr, stderr))
+    try:
+        timed_out = not await _until_it_ended(process, running.shim, timeout_s)
+    finally:
+        await asyncio.shield(_end(process, mark, reading))
+    code = process.returncode or 0
+    truncated = bool(stdout.dropped or stderr.dropped)
+    return Execution(
+        code if code >= 0 else SIGNALLED - code, stdout.content, stderr.content, truncated, timed_out=timed_out
+    )
+
+
+async def end(mark: str) -> None:
+    """Kills all that bears the mark, until there is nothing."""
+    for _ in range(limits.EXEC_KILL_ROUNDS):
+        if await asyncio.to_thread(processes.kill_marked, f"{limits.EXEC_MARK}={mark}") == 0:
+            return
+
+
+def _located(name: str, running: Surroundings) -> str | None:
+    """The program that a name means; a path as it is, from the folder on."""
+    if "/" in name:
+        return name if (running.cwd / name).exists() else None
+    return shutil.which(name, path=running.env.get("PATH", ""))
+
+
+def _refused(code: int, why: str) -> Execution:
+    return Execution(code, b"", f"{why}\n".encode(), truncated=False, timed_out=False)
+
+
+async def _until_it_ended(process: Process, shim: int, timeout_s: float) -> bool:
+    """False where its time was over before. The end of the instance is its end too.
+
+    asyncio would wait for those who hold its output as well.
+    """
+    child = processes.open_child(process.pid)
+    if child is None:
+        return True
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for descriptor in (child, shim):
+        loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await ended.wait()
+    except TimeoutError:
+        return False
+    finally:
+        for descriptor in (child, shim):
+            loop.remove_reader(descriptor)
+        os.close(child)
+
+
+async def _end(process: Process, mark: str, reading: asyncio.Future[tuple[None, None]]) -> None:
+    """Kills what is left, and takes what it wrote. Who took the mark off may still hold its output: nobody waits for that."""
+    if process.returncode is None:
+        await asyncio.to_thread(processes.kill_session, process.pid)
+    await end(mark)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limits.EXEC_DRAIN_S):
+            await process.wait()
+            await reading
+
+
+async def _read(stream: asyncio.StreamReader | None, kept: Kept) -> None:
+    assert stream, "it was started with pipes"
+    while piece := await stream.read(CHUNK_BYTES):
+        kept.add(piece)

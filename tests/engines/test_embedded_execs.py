@@ -1,0 +1,146 @@
+"""Commands beside an embedded instance: what they get, and that nothing of them is left, whatever ends them."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ahplat import limits
+from ahplat.engines.embedded import EmbeddedEngine
+from ahplat.engines.engine import Image, Instance
+from tests.engines.contract import EngineFixtures, SpecFor, eventually
+from tests.engines.on_processes import Processes, child, lives
+
+pytestmark = pytest.mark.embedded
+
+STUBBORN = """
+import os, signal, time
+for number in (1, 2, 15):
+    signal.signal(number, signal.SIG_IGN)
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(1000)
+        os._exit(0)
+print("up", flush=True)
+time.sleep(1000)
+"""
+
+
+def left(mark: str) -> list[int]:
+    """Processes that bear a mark."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"{limits.EXEC_MARK}={mark}".encode() in environ.split(b"\0"):
+            found.append(int(entry.name))
+    return found
+
+
+class TestExecs(Processes, EngineFixtures):
+    @pytest.fixture
+    async def instance(self, engine: EmbeddedEngine, image: Image, spec_for: SpecFor) -> Instance:
+        return await engine.find_or_start(spec_for(env={"GREETING": "hi"}), image)
+
+    @pytest.fixture
+    def mark(self) -> str:
+        return secrets.token_hex(16)
+
+    async def test_a_command_has_the_environment_and_the_folder_of_the_instance(
+        self, engine: EmbeddedEngine, instance: Instance, mark: str
+    ) -> None:
+        script = "echo $GREETING $PORT; pwd; cat"
+        done = await engine.execute(instance.id, ["sh", "-c", script], mark, 10)
+        greeting, folder = done.stdout.decode().splitlines()
+        assert greeting == f"hi {instance.port}"
+        assert Path(folder) == Path(f"/proc/{child(engine, instance)}/cwd").resolve()
+
+    async def test_when_its_time_is_over_nothing_of_it_is_left_however_stubborn(
+        self, engine: EmbeddedEngine, instance: Instance, mark: str
+    ) -> None:
+        done = await engine.execute(instance.id, ["python3", "-c", STUBBORN], mark, 1)
+        assert (done.exit_code, done.timed_out, done.stdout) == (137, True, b"up\n")
+        assert left(mark) == []
+
+    async def test_what_clears_its_environment_ends_with_its_session(
+        self, engine: EmbeddedEngine, instance: Instance, mark: str
+    ) -> None:
+        script = "env -i sleep 987 & exec env -i sleep 987"
+        done = await engine.execute(instance.id, ["sh", "-c", script], mark, 0.5)
+        assert (done.exit_code, done.timed_out) == (137, True)
+        assert not [one for one in Path("/proc").glob("[0-9]*") if _argv(one) == b"sleep\x00987\x00"]
+
+    async def test_what_it_left_behind_ends_with_it(
+        self, engine: EmbeddedEngine, instance: Instance, mark: str
+    ) -> None:
+        done = await engine.execute(instance.id, ["sh", "-c", "setsid sleep 1000 & echo out; exit 3"], mark, 10)
+        assert (done.exit_code, done.stdout, done.timed_out) == (3, b"out\n", False)
+        assert left(mark) == []
+
+    async def test_a_call_that_is_cancelled_ends_it(
+        self, engine: EmbeddedEngine, instance: Instance, mark: str
+    ) -> None:
+        running = asyncio.create_task(engine.execute(instance.id, ["python3", "-c", STUBBORN], mark, 60))
+
+        async def is_up() -> bool:
+            return len(left(mark)) >= 4
+
+        await eventually(is_up)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert left(mark) == []
+
+    async def test_a_fresh_engine_ends_what_a_killed_server_left(
+        self, engine: EmbeddedEngine, comeback: Callable[[], EmbeddedEngine], instance: Instance, mark: str
+    ) -> None:
+        running = asyncio.create_task(engine.execute(instance.id, ["python3", "-c", STUBBORN], mark, 60))
+
+        async def is_up() -> bool:
+            return len(left(mark)) >= 4
+
+        await eventually(is_up)
+        await comeback().end_execution(instance.id, mark)
+        assert left(mark) == []
+        assert (await running).exit_code == 137
+
+    async def test_a_command_does_not_outlive_its_instance(
+        self, engine: EmbeddedEngine, instance: Instance, mark: str
+    ) -> None:
+        running = asyncio.create_task(engine.execute(instance.id, ["python3", "-c", STUBBORN], mark, 60))
+
+        async def is_up() -> bool:
+            return len(left(mark)) >= 4
+
+        await eventually(is_up)
+        program = child(engine, instance)
+        await engine.stop(instance.id, 5)
+        done = await running
+        assert (done.exit_code, done.timed_out) == (137, False)
+        assert left(mark) == []
+        assert not lives(program)
+
+    async def test_more_output_than_is_kept_is_dropped_and_said_so(
+        self, engine: EmbeddedEngine, instance: Instance, mark: str
+    ) -> None:
+        script = "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2"
+        done = await engine.execute(instance.id, ["sh", "-c", script], mark, 10)
+        sizes = (len(done.stdout), len(done.stderr), done.truncated, done.exit_code)
+        assert sizes == (limits.EXEC_OUTPUT_BYTES, limits.EXEC_OUTPUT_BYTES, True, 0)
+
+    async def test_what_is_no_program_is_126(self, engine: EmbeddedEngine, instance: Instance, mark: str) -> None:
+        assert (await engine.execute(instance.id, ["/etc/passwd"], mark, 10)).exit_code == 126
+        assert (await engine.execute(instance.id, ["/no/such/thing"], mark, 10)).exit_code == 127
+
+
+def _argv(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
