@@ -23,6 +23,9 @@ class Config(Struct, frozen=True, kw_only=True):
     domain: str = "localhost"
     bootstrap_tokens: tuple[str, ...] = ()
     allow_registries: frozenset[str] = frozenset()
+    registry: str = "127.0.0.1:5000"  # where builds put their images, and what base images are mirrored from
+    build_isolation: str = "gvisor"  # gvisor, none
+    allow_git_hosts: frozenset[str] = frozenset()  # HOST or HOST:PORT
     trusted_proxies: frozenset[str] = frozenset({"127.0.0.1", "::1"})
     tenant_pool: str = "10.128.0.0/12"
     dns_upstreams: tuple[tuple[str, int], ...] = ()  # () is whom the host's resolv.conf names

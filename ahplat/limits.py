@@ -134,6 +134,38 @@ FORWARD_HEAD_BYTES = 65_536  # of one header line of a service's answer
 WEBSOCKET_MESSAGE_BYTES = 16 * 1024 * 1024
 WEBSOCKET_CLOSE_S = 2.0  # that either side has to answer a close
 
+# builds
+BUILDS_AT_ONCE = 3  # under way, over all tenants; the others wait in order
+BUILDS_OF_ONE = 1  # of one tenant
+BUILD_DEADLINE_S = 1_200  # of all steps together, from the first attempt
+CLONE_S = 300
+CLONE_BYTES = 1024**3  # of the repository and what it is unpacked to, while it comes
+CLONE_ENTRIES = 200_000
+CLONE_POLL_S = 0.25  # between two looks at how large it has become
+PLAN_S = 60
+PUSH_S = 300
+PROGRAM_CHUNK_BYTES = 64 * 1024  # read at once of what a program says
+PROGRAM_DRAIN_S = 2.0  # after a program's end, for the last of what it said
+BUILD_MEMORY_MB = 2_048  # of a tenant's builder, with all that runs in a build
+BUILD_CPU_MILLI = 2_000
+BUILD_PIDS = 2_048
+BUILD_DISK_BYTES = 10 * 1024**3  # that one build may add to its tenant's cache
+BUILD_DISK_POLL_S = 1.0
+BUILD_CACHE_MB = 5_000  # that a builder keeps for its tenant between builds
+BUILDER_START_S = 20.0
+BUILDER_IDLE_S = 300.0  # without a build, then it ends
+BUILDER_KILL_ROUNDS = 50
+MIRROR_SILENCE_S = 60.0
+MIRROR_CHUNK_BYTES = 256 * 1024
+SOURCE_URL_CHARS = 512
+SOURCE_REF_CHARS = 255
+BUILD_LOG_BYTES = 5 * 1024**2  # of lines; after that only the last BUILD_LOG_TAIL_LINES are kept
+BUILD_LOG_TAIL_LINES = 500
+BUILD_LOG_TAIL_BYTES = 1024**2
+BUILD_LINE_BYTES = 256 * 1024  # of one line; the rest of it is cut
+BUILD_LOG_LOOK_S = 0.2  # between two looks whether a build that has its outcome has said its last
+MASKED_CHARS = 8  # a variable's value that is at least so long is masked in what a build says
+
 # the API
 BODY_BYTES = 1024 * 1024
 OPEN_BODY_BYTES = 16 * 1024  # of a body that is read before it is known who sends it

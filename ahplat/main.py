@@ -28,6 +28,9 @@ from ahplat.api.rates import Rates
 from ahplat.api.routes import ROUTES
 from ahplat.api.server import Edge
 from ahplat.api.stream import Hub
+from ahplat.builders.build_logs import BuildLogs
+from ahplat.builders.builder import Builder
+from ahplat.builders.choice import choose_builder
 from ahplat.clock import Clock, SystemClock, new_id
 from ahplat.config import Config
 from ahplat.crashpoints import CrashPoints
@@ -47,11 +50,13 @@ from ahplat.writer import Writer
 from events.catalog import UnknownEvent
 from events.database import open_reader
 from events.log import EventLog, LogDamaged
+from projections import builds
 from projections.views import DAMAGE, Views, condemn, is_whole, open_views, why_rebuild
 
 logger = logging.getLogger("ahplat")
 
 BUILD = f"ahplat 0.1.0, python {platform.python_version()}"
+BuilderOf = Callable[[Config, str, str], Awaitable[Builder]]  # (settings, engine, installation) → what makes images
 EngineOf = Callable[[Config, str], Awaitable[Engine]]  # (settings, installation) → where services run
 SOCKET_PATH_BYTES = 107  # of a Unix socket, on Linux
 
@@ -87,21 +92,28 @@ class Running:
         await self._stack.aclose()
 
 
-async def start(config: Config, engine_of: EngineOf = choose_engine, clock: Clock | None = None) -> Running:
+async def start(
+    config: Config,
+    engine_of: EngineOf = choose_engine,
+    clock: Clock | None = None,
+    builder_of: BuilderOf = choose_builder,
+) -> Running:
     """Constructs a server and begins to serve; returns once it is ready. Raises CannotStart.
 
-    Tests bring an engine and a clock of their own.
+    Tests bring an engine, a builder and a clock of their own.
     """
     with _usable(config.data_dir):
-        return await _start(config, engine_of, clock or SystemClock())
+        return await _start(config, engine_of, builder_of, clock or SystemClock())
 
 
-async def _start(config: Config, engine_of: EngineOf, clock: Clock) -> Running:
+async def _start(config: Config, engine_of: EngineOf, builder_of: BuilderOf, clock: Clock) -> Running:
     async with AsyncExitStack() as stack:
         stack.callback(lock_folder(config.data_dir).close)
         app, log = _open(config, clock, stack)
         app.engine = await engine_of(config, app.installation)
         stack.push_async_callback(app.engine.close)
+        app.builder = await builder_of(config, app.engine.name, app.installation)
+        stack.push_async_callback(app.builder.close)
         log_reader = open_reader(log.path)
         stack.callback(log_reader.close)
         app.log = log_reader
@@ -110,6 +122,7 @@ async def _start(config: Config, engine_of: EngineOf, clock: Clock) -> Running:
         parts = await stack.enter_async_context(AsyncExitStack())  # after the parts that use them,
         await _listen(app, stack)  # which end after those who may still ask them
         views = await _views_in_step(app, log_reader, files)
+        await app.builder.sweep([row.build_id for row in builds.list_open(app.views)])
         _begin(app, running, log, views, parts)
         stack.callback(app.hub.close)  # first of all, streams let go
         running._stack = stack.pop_all()
@@ -163,6 +176,7 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
         raise CannotStart(str(error)) from error
     stack.callback(log.close)
     app = Application(config, keyring, clock)
+    app.build_logs = BuildLogs(folder / "buildlogs", keyring)
     app.epoch, app.installation = log.epoch, log.installation
     app.gate = Gate(app)
     app.rates = Rates(app)
@@ -274,6 +288,8 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
         epoch=app.epoch,
         drain_s=config.drain_s,
         deploy_timeout_s=config.deploy_timeout_s,
+        builder=app.builder,
+        build_logs=app.build_logs,
     )
     app.runner = Runner(platform_, app.log, crash)
     app.runner.on_broken = running.broken

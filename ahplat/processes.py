@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from ahplat import limits
 from ahplat.errors import Unavailable
 
 
@@ -62,6 +64,87 @@ def environment_of(pid: int) -> dict[str, str] | None:
     return {name: value for name, _, value in pairs}
 
 
+async def follow(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    mark: str,
+    hear: Callable[[bytes], None],
+    timeout_s: float,
+    file_bytes: int = 0,
+) -> int:
+    """Runs a program in a session of its own to its end, hands on what it says as it comes, and returns its exit code.
+
+    Where this ends early, by cancellation too, nothing of it is left: its process group is killed, and whatever else
+    has `mark` ("NAME=value", which is put into its environment) there; so it is where what it started holds its output
+    open after its end. `file_bytes` is the largest file that it may write.
+    Raises Unavailable `program_missing`, and TimeoutError.
+    """
+    name, _, value = mark.partition("=")
+    ours, theirs = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=cwd,
+            env={**env, name: value},
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.close(ours)
+        raise Unavailable("program_missing", f"{argv[0]} could not be started: {error.strerror}") from error
+    finally:
+        os.close(theirs)
+    hearing = asyncio.ensure_future(_hear(ours, hear))
+    try:
+        if file_bytes:
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        async with asyncio.timeout(timeout_s):
+            code = await process.wait()
+        await _drained(hearing, mark)
+        return code
+    finally:
+        await _end_group(process, mark)
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+
+
+async def _hear(descriptor: int, hear: Callable[[bytes], None]) -> None:
+    """Hands on what comes through a pipe until all its writers are gone."""
+    reader = asyncio.StreamReader()
+    pipe = os.fdopen(descriptor, "rb", buffering=0)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    try:
+        while data := await reader.read(limits.PROGRAM_CHUNK_BYTES):
+            hear(data)
+    finally:
+        transport.close()
+
+
+async def _drained(hearing: "asyncio.Future[None]", mark: str) -> None:
+    """Waits for the last words; what the program left running would hold the pipe open for ever."""
+    done, _ = await asyncio.wait({hearing}, timeout=limits.PROGRAM_DRAIN_S)
+    if not done:
+        await asyncio.to_thread(kill_marked, mark)
+        done, _ = await asyncio.wait({hearing}, timeout=limits.PROGRAM_DRAIN_S)
+    if done:
+        hearing.result()
+
+
+async def _end_group(process: asyncio.subprocess.Process, mark: str) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # not reaped yet: the group is still its own
+        await process.wait()
+        await asyncio.to_thread(kill_marked, mark)
+
+
 def start_detached(
     argv: Sequence[str],
     env: Mapping[str, str],
@@ -86,6 +169,36 @@ def start_detached(
     )
     process.returncode = 0  # this object never waits for it, and need not warn that it runs on
     return process.pid
+
+
+def start_logged(argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path) -> int:
+    """Starts a program in a session of its own whose output goes to a file, and returns its pid; `reap` takes it in."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603 — argv, no shell
+            argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    process.returncode = 0  # as in start_detached
+    return process.pid
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child of ours has ended; it stays to be reaped."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def kill_group(pid: int, number: int) -> None:
+    """Signals the group that a child of ours leads, which was not reaped: until then the number cannot be another's."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
 
 
 def reap(pid: int) -> None:

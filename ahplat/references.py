@@ -17,6 +17,8 @@ _REFERENCE = re.compile(
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
+_OF_A_BUILD = re.compile(r"ah/[0-9a-f]{32}-")  # on the embedded engine, whose images have no registry
+
 
 def check_reference(reference: str, tenant_id: str, allowed: frozenset[str]) -> str:
     """The reference, with `:latest` where it names neither tag nor digest. Raises Rejected `image_invalid`.
@@ -31,6 +33,8 @@ def check_reference(reference: str, tenant_id: str, allowed: frozenset[str]) -> 
     if found is None or len(reference) > 512:
         raise Rejected("image_invalid", f"{reference[:80]!r} is not an image: expected name[:tag][@sha256:…]")
     host, path = found["host"], found["path"]
+    if not host and _OF_A_BUILD.match(path) and not path.startswith(f"ah/{tenant_id}-"):
+        raise Rejected("image_forbidden", f"a tenant may use only what was built for it, ah/{tenant_id}-…")
     if host in LOCAL_REGISTRIES and host not in allowed and not path.startswith(f"ah/{tenant_id}-"):
         raise Rejected("image_forbidden", f"on {host} a tenant may use only its own repositories, ah/{tenant_id}-…")
     if host and host not in LOCAL_REGISTRIES and host not in allowed and host != "docker.io":

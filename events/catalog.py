@@ -8,11 +8,13 @@ from typing import Any, Union
 
 import msgspec
 
-from events import effects, execs, keys, platform, services, tenants
+from events import builds, effects, execs, keys, platform, services, tenants
 from events.event import Event, wire_name
 
 CATALOG: dict[str, type[Event]] = {
-    wire_name(event): event for noun in (platform, tenants, keys, services, effects, execs) for event in noun.EVENTS
+    wire_name(event): event
+    for noun in (platform, tenants, keys, services, builds, effects, execs)
+    for event in noun.EVENTS
 }
 
 UPCASTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}

@@ -142,6 +142,14 @@ class ServiceDeleted(Outcome, frozen=True, tag="service.deleted"):
     removed: list[str]
 
 
+class ServiceBuildFailed(Outcome, frozen=True, tag="service.build_failed"):
+    """A build for the service came to nothing; what serves, if anything does, goes on."""
+
+    build_id: str
+    code: str
+    detail: bytes = b""  # sealed
+
+
 class ServiceDrifted(Event, frozen=True, tag="service.drifted"):
     """What runs is not what should run: `finding` says how (missing, exited, paused, stray, moved, foreign_epoch)."""
 
@@ -218,6 +226,7 @@ EVENTS = (
     ServiceStopped,
     ServiceDeleteRequested,
     ServiceDeleted,
+    ServiceBuildFailed,
     ServiceDrifted,
     ServiceCrashed,
     ServiceRepairRequested,

@@ -6,7 +6,7 @@ from typing import Any
 from apsw import Connection
 from msgspec import Struct
 
-from events import execs, keys, services, tenants
+from events import builds, execs, keys, services, tenants
 from events.database import read_sql
 from events.event import Event, Recorded
 from events.execs import ExecEnded, ExecStarted
@@ -80,5 +80,5 @@ def _row(at: Recorded, event: Event) -> tuple[str, int, str, str, str, int]:
 
 
 APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = dict.fromkeys(
-    (*tenants.EVENTS, *services.EVENTS, *keys.EVENTS, *execs.EVENTS), happened
+    (*tenants.EVENTS, *services.EVENTS, *builds.EVENTS, *keys.EVENTS, *execs.EVENTS), happened
 )

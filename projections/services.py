@@ -9,6 +9,7 @@ from msgspec import Struct
 from events.database import read_sql
 from events.event import Event, Recorded
 from events.services import (
+    ServiceBuildFailed,
     ServiceCircuitOpened,
     ServiceCircuitReset,
     ServiceConfigured,
@@ -150,6 +151,7 @@ def crashes_since(db: Connection, service_id: str, at_us: int) -> int:
     return int(db.execute("SELECT count(*) FROM crash WHERE service_id = ? AND at_us >= ?", (service_id, at_us)).get)
 
 
+_SETTINGS = ("name", "label", "image", "port", "memory_mb", "cpu_milli", "health_path", "egress", "replicas")
 _TOUCH = "UPDATE service SET version = ?1, updated_at = ?2"
 _WHERE = " WHERE service_id = ?3"
 _NO_ERROR = ", last_error_code = NULL, last_error = NULL, last_error_of = NULL"
@@ -171,22 +173,7 @@ def created(db: Connection, at: Recorded, event: ServiceCreated) -> None:
         " egress, replicas, desired, status, serving, deployments, env_version, crash_count, circuit_open,"
         " created_at, updated_at, version)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', 'created', 0, 0, 0, 0, 0, ?, ?, ?)",
-        (
-            at.subject,
-            at.tenant,
-            event.name,
-            event.label,
-            event.image,
-            event.port,
-            event.memory_mb,
-            event.cpu_milli,
-            event.health_path,
-            event.egress,
-            event.replicas,
-            at.at_s,
-            at.at_s,
-            at.version,
-        ),
+        (at.subject, at.tenant, *(getattr(event, name) for name in _SETTINGS), at.at_s, at.at_s, at.version),
     )
 
 
@@ -243,6 +230,12 @@ def deploy_failed(db: Connection, at: Recorded, event: ServiceDeployFailed) -> N
         event.detail,
         event.deployment_id,
     )
+
+
+def build_failed(db: Connection, at: Recorded, event: ServiceBuildFailed) -> None:
+    """A service that waits for its first build fails with it; one that serves, or is about to, goes on."""
+    status = "CASE WHEN status = 'created' THEN 'failed' ELSE status END"
+    _update(db, at, f", status = {status}, last_error_code = ?4, last_error = ?5", event.code, event.detail)
 
 
 def deploy_called_off(db: Connection, at: Recorded, _: Event) -> None:
@@ -385,6 +378,7 @@ APPLY = {
     ServiceStopped: stopped,
     ServiceDeleteRequested: delete_requested,
     ServiceDeleted: deleted,
+    ServiceBuildFailed: build_failed,
     ServiceDrifted: touched,
     ServiceCrashed: crashed,
     ServiceRepairRequested: touched,

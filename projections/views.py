@@ -20,7 +20,7 @@ from events.catalog import decode
 from events.database import open_database, open_reader, read_sql, run_script
 from events.event import Event, Recorded
 from events.log import head, read_all
-from projections import activity, deployments, env, execs, keys, routes, services, tenants, todo
+from projections import activity, builds, deployments, env, execs, keys, routes, services, tenants, todo
 
 Fact = tuple[Recorded, Event]
 Apply = Callable[[apsw.Connection, Recorded, Any], None]
@@ -32,6 +32,7 @@ PROJECTIONS: dict[str, ModuleType] = {
     "services": services,
     "env": env,
     "deployments": deployments,
+    "builds": builds,
     "routes": routes,
     "todo": todo,
     "activity": activity,

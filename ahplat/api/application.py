@@ -10,6 +10,8 @@ import apsw
 
 from ahplat import limits
 from ahplat.api.throttle import Window
+from ahplat.builders.build_logs import BuildLogs
+from ahplat.builders.builder import Builder
 from ahplat.clock import Clock
 from ahplat.config import Config
 from ahplat.effects.reconcile import Reconciler
@@ -50,6 +52,8 @@ class Application:
         self.views: apsw.Connection
         self.writer: Writer
         self.engine: Engine
+        self.builder: Builder
+        self.build_logs: BuildLogs
         self.runner: Runner
         self.reconciler: Reconciler
         self.names: Responders

@@ -13,7 +13,7 @@ from ahplat.commands.deployments import CancelDeployment, DeployImage, Deploymen
 from ahplat.errors import Rejected
 from ahplat.references import PLACEHOLDERS
 from ahplat.writer import Answer
-from projections import deployments
+from projections import builds, deployments
 from projections.deployments import DeploymentRow
 
 STATUSES = ("pending", "deploying", "running", "failed", "crashed", "superseded", "stopped", "cancelled")
@@ -34,6 +34,7 @@ class Deployment(Struct, frozen=True):
     started_at: int
     created_at: int
     number: int
+    build_id: str | UnsetType = UNSET
     completed_at: int | UnsetType = UNSET
     cancelled_at: int | UnsetType = UNSET
     container_id: str | UnsetType = UNSET
@@ -43,7 +44,7 @@ class Deployment(Struct, frozen=True):
     log_tail: str | UnsetType = UNSET
 
 
-def render(call: Call, row: DeploymentRow) -> Deployment:
+def render(call: Call, views: Connection, row: DeploymentRow) -> Deployment:
     """The public form of a deployment's row."""
     return Deployment(
         id=row.deployment_id,
@@ -55,6 +56,7 @@ def render(call: Call, row: DeploymentRow) -> Deployment:
         started_at=row.started_at or row.created_at,
         created_at=row.created_at,
         number=row.number,
+        build_id=(builds.of_deployment(views, row.deployment_id) if row.trigger == "build" else None) or UNSET,
         completed_at=row.completed_at or UNSET,
         cancelled_at=row.cancelled_at or UNSET,
         container_id=row.container_id or UNSET,
@@ -72,7 +74,7 @@ async def list_all(call: Call) -> Reply:
     before = int(page.before) if page.before else 0
     rows = deployments.list_of(call.app.views, service.service_id, page.limit, page.offset, before)
     last = str(rows[-1].number) if rows else ""
-    return call.listing("deployments", page, [render(call, row) for row in rows], last)
+    return call.listing("deployments", page, [render(call, call.app.views, row) for row in rows], last)
 
 
 def _find(call: Call, views: Connection) -> DeploymentRow:
@@ -95,7 +97,7 @@ async def get(call: Call) -> Reply:
         )
         row = _find(call, call.app.views)
     service = find(call, call.app.views, row.service_id)
-    return json_reply(render(call, row), ETag=call.etag(service.version))
+    return json_reply(render(call, call.app.views, row), ETag=call.etag(service.version))
 
 
 class Deploy(Struct):
@@ -133,13 +135,13 @@ async def _order(call: Call, command: DeploymentCommand) -> Reply:
         row = deployments.find(views, command.deployment_id)
         assert row
         location = f"/v1/services/{row.service_id}/deployments/{row.deployment_id}"
-        return answer(render(call, row), 202, location)
+        return answer(render(call, views, row), 202, location)
 
     reply = call.reply(await call.submit(command, rendered))
     if await waited(call, f"service-{command.service_id}", reply):
         row = deployments.find(call.app.views, command.deployment_id)
         if row is not None:  # a replayed answer is about the first request's deployment, and stays as it was
-            reply.body = json_reply(render(call, row)).body
+            reply.body = json_reply(render(call, call.app.views, row)).body
     return reply
 
 
@@ -150,7 +152,7 @@ async def cancel(call: Call) -> Reply:
     def rendered(views: Connection) -> Deployment:
         found = deployments.find(views, command.deployment_id)
         assert found
-        return render(call, found)
+        return render(call, views, found)
 
     return await call.order(command, rendered)
 

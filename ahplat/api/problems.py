@@ -105,6 +105,9 @@ PROBLEMS: dict[str, Problem] = {
         "list the service's deployments",
         "GET /v1/services/{service_id}/deployments",
     ),
+    "build_not_found": _problem(
+        404, "There is no such build", "list the service's builds", "GET /v1/services/{service_id}/builds"
+    ),
     "env_not_found": _problem(
         404, "There is no such variable", "list the service's variables", "GET /v1/services/{service_id}/env"
     ),
@@ -131,6 +134,9 @@ PROBLEMS: dict[str, Problem] = {
         "The deployment has come to its end",
         "a deployment that serves is undone by a rollback",
         "POST /v1/services/{service_id}/rollback",
+    ),
+    "build_ended": _problem(
+        409, "The build has come to its end", "ask for another one", "POST /v1/services/{service_id}/builds"
     ),
     "nothing_to_roll_back": _problem(
         409,
@@ -187,6 +193,22 @@ PROBLEMS: dict[str, Problem] = {
         429, "Too many failed authentications", "check the key and wait for Retry-After", retryable=True
     ),
     "registration_limited": _problem(429, "Too many registrations", "wait for Retry-After", retryable=True),
+    # a repository that is not built here
+    "source_invalid": _problem(
+        400,
+        "The repository's address or ref is not valid",
+        "name it as https://HOST/OWNER/NAME, and a branch, a tag or a whole commit",
+        "POST /v1/services/{service_id}/builds",
+    ),
+    "source_forbidden": _problem(
+        400,
+        "The repository's host is not allowed here",
+        "use a host that the operator allows",
+        "POST /v1/services/{service_id}/builds",
+    ),
+    "builds_unavailable": _problem(
+        503, "No builds can run on this server", "tell the operator what is missing", "GET /v1/system/health/detailed"
+    ),
     # an image or an option that the engine cannot take
     "image_not_found": _problem(
         400,

@@ -1,6 +1,20 @@
 """Every route. What is not in ROUTES does not exist."""
 
-from ahplat.api import activity, deployments, env, events, execs, keys, logs, quotas, services, system, tenants
+from ahplat.api import (
+    activity,
+    build_logs,
+    builds,
+    deployments,
+    env,
+    events,
+    execs,
+    keys,
+    logs,
+    quotas,
+    services,
+    system,
+    tenants,
+)
 from ahplat.api.route import Route
 
 ROUTES: list[Route] = [
@@ -11,6 +25,8 @@ ROUTES: list[Route] = [
     *services.ROUTES,
     *env.ROUTES,
     *deployments.ROUTES,
+    *builds.ROUTES,
+    *build_logs.ROUTES,
     *activity.ROUTES,
     *events.ROUTES,
     *execs.ROUTES,

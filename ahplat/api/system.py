@@ -98,6 +98,15 @@ class EnginePart(Struct, frozen=True):
     isolated: bool
 
 
+class BuildsPart(Struct, frozen=True):
+    """Whether builds can run. `isolated` is false where their steps share the host's kernel with the platform."""
+
+    name: str
+    available: bool
+    isolated: bool
+    detail: str | UnsetType = UNSET
+
+
 class Detailed(Struct, frozen=True):
     """Everything that a status tool shows."""
 
@@ -108,6 +117,7 @@ class Detailed(Struct, frozen=True):
     engine: EnginePart
     router: Part
     names: Part
+    builds: BuildsPart
     log: LogPart
     effects: EffectsPart
 
@@ -116,6 +126,7 @@ async def detailed(call: Call) -> Reply:
     """The parts, one by one."""
     app = call.app
     engine = await app.engine.status()
+    builder = await app.builder.status()
     usage = shutil.disk_usage(app.config.data_dir)
     open_work = todo.open_of_all(app.views)
     now_us = app.clock.now_us()
@@ -135,6 +146,7 @@ async def detailed(call: Call) -> Reply:
             engine=EnginePart(engine.name, engine.available, engine.isolated),
             router=Part(True, detail="built in: the API's port forwards to services"),
             names=_names(app),
+            builds=BuildsPart(builder.name, builder.available, builder.isolated, builder.detail or UNSET),
             log=LogPart(head(app.log), app.epoch),
             effects=EffectsPart(
                 open=len(open_work),

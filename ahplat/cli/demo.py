@@ -6,11 +6,13 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import click
 import uvloop
 
+from ahplat import limits
 from ahplat.config import Config
 from ahplat.errors import CannotStart
 from ahplat.main import Running, start
@@ -28,10 +30,11 @@ class DemoFailed(Exception):
 @click.command()
 @click.option("--engine", type=click.Choice(["embedded", "docker"]), default="embedded", show_default=True)
 @click.option("--image", default="ah/hello", show_default=True, help="What to deploy. Docker wants one of its own.")
+@click.option("--git", default="", metavar="URL", help="Build this repository instead, and deploy what comes of it.")
 @click.option("--docker-host", default="", envvar=["AH_DOCKER_HOST", "DOCKER_HOST"], help="Docker's address.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 (the default) is any free one.")
 @click.option("--once", is_flag=True, help="End after the story instead of serving until Ctrl-C.")
-def demo(engine: str, image: str, docker_host: str, port: int, once: bool) -> None:
+def demo(engine: str, image: str, git: str, docker_host: str, port: int, once: bool) -> None:
     """Show the platform at work: start it, register a tenant, deploy a service, ask its URL, tell the story.
 
     Everything is kept in a temporary folder and is gone at the end.
@@ -45,22 +48,23 @@ def demo(engine: str, image: str, docker_host: str, port: int, once: bool) -> No
             dev=True,
             open_registration=True,
             drain_s=0.0,
+            allow_git_hosts=frozenset({urlsplit(git).netloc.lower()} if git else ()),
         )
         try:
-            uvloop.run(_demo(config, image, once))
+            uvloop.run(_demo(config, image, git, once))
         except (CannotStart, DemoFailed) as error:
             click.echo(f"ah: {error}", err=True)
             sys.exit(2 if isinstance(error, CannotStart) else 1)
 
 
-async def _demo(config: Config, image: str, once: bool) -> None:
+async def _demo(config: Config, image: str, git: str, once: bool) -> None:
     interrupted = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, interrupted.set)
     running = await start(config)
     try:
         async with aiohttp.ClientSession(f"http://{config.host}:{running.app.port}") as session:
-            telling = asyncio.ensure_future(_tell(session, running, image))
+            telling = asyncio.ensure_future(_tell(session, running, image, git))
             waiting = asyncio.ensure_future(interrupted.wait())
             await asyncio.wait({telling, waiting}, return_when=asyncio.FIRST_COMPLETED)
             if telling.done():
@@ -76,7 +80,7 @@ async def _demo(config: Config, image: str, once: bool) -> None:
         await running.close()
 
 
-async def _tell(session: aiohttp.ClientSession, running: Running, image: str) -> str:
+async def _tell(session: aiohttp.ClientSession, running: Running, image: str, git: str) -> str:
     """Does the main job over HTTP and prints what the log says of it; returns the tenant's key."""
     engine = running.app.engine
     note = "" if engine.name == "docker" else " (services are not isolated: for trying out)"
@@ -84,7 +88,10 @@ async def _tell(session: aiohttp.ClientSession, running: Running, image: str) ->
     tenant = await _call(session, "POST", "/v1/tenants/register", "", {"name": _TENANT, "email": "demo@example.org"})
     key = str(tenant["api_key"])
     click.echo("registered the tenant demo")
-    service = await _call(session, "POST", "/v1/services", key, {"name": "web", "image": image}, wait_s=_DEPLOY_S)
+    wanted = {"name": "web", "image": "pending" if git else image}
+    service = await _call(session, "POST", "/v1/services", key, wanted, wait_s=_DEPLOY_S)
+    if git:
+        service = await _build(session, key, service, git)
     if service["status"] != "running":
         raise DemoFailed(f"the service is {service['status']}: {service.get('last_error', 'no error was recorded')}")
     click.echo(f"deployed {service['image']} as the service web")
@@ -95,6 +102,23 @@ async def _tell(session: aiohttp.ClientSession, running: Running, image: str) ->
     events = await _call(session, "GET", "/v1/events?after=0&limit=200", key)
     _print_story(events)
     return key
+
+
+async def _build(session: aiohttp.ClientSession, key: str, service: Any, git: str) -> Any:
+    """Has the repository built, shows what the build says as it says it, and returns the service once that runs."""
+    path = f"/v1/services/{service['id']}"
+    build = await _call(session, "POST", f"{path}/builds", key, {"source_url": git})
+    click.echo(f"building {git}:\n")
+    headers = {"Authorization": f"Bearer {key}"}
+    whole = aiohttp.ClientTimeout(total=limits.BUILD_DEADLINE_S)
+    async with session.get(f"{path}/builds/{build['id']}/logs", headers=headers, timeout=whole) as log:
+        async for line in log.content:
+            click.echo("  " + line.decode().rstrip("\n"))
+    build = await _call(session, "GET", f"{path}/builds/{build['id']}", key)
+    if build["status"] != "succeeded":
+        raise DemoFailed(f"the build {build['status']}: {build.get('error', 'no error was recorded')}")
+    click.echo("")
+    return await _call(session, "GET", f"{path}?wait=running&timeout={_DEPLOY_S}", key)
 
 
 async def _call(

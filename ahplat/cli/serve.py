@@ -50,6 +50,18 @@ SETTINGS: list[click.Parameter] = [
     _option("--domain", "Services are at <service>.<tenant>.<domain>.", default="localhost"),
     _option("--allow-registry", "Also take images from HOST. Repeatable.", multiple=True, metavar="HOST"),
     _option(
+        "--allow-git-host",
+        "Also build repositories of HOST[:PORT]; with --dev over http where that is this machine. Repeatable.",
+        multiple=True,
+        metavar="HOST",
+    ),
+    _option(
+        "--build-isolation",
+        "What runs the steps of builds. none: as root on this machine's kernel, for who trusts all tenants.",
+        type=click.Choice(["gvisor", "none"]),
+        default="gvisor",
+    ),
+    _option(
         "--trusted-proxy",
         "Believe its X-Forwarded-*; loopback always is. Repeatable.",
         multiple=True,
@@ -138,6 +150,8 @@ def configured(settings: dict[str, Any]) -> Config:
         domain=_domain(settings["domain"]),
         bootstrap_tokens=tokens,
         allow_registries=frozenset(settings["allow_registry"]),
+        allow_git_hosts=frozenset(host.lower() for host in settings["allow_git_host"]),
+        build_isolation=settings["build_isolation"],
         trusted_proxies=frozenset({"127.0.0.1", "::1", *settings["trusted_proxy"]}),
         tenant_pool=_pool(settings["tenant_pool"]),
         dns_upstreams=tuple(_upstream(text) for text in settings["dns_upstream"]),

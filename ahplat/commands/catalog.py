@@ -1,6 +1,6 @@
 """Every command and how it is decided. What is not in COMMANDS cannot be done."""
 
-from ahplat.commands import deployments, effects, execs, instances, keys, services, tenants
+from ahplat.commands import builds, deployments, effects, execs, instances, keys, services, tenants
 from ahplat.commands.command import Command, Decision
 
 COMMANDS: dict[type[Command], Decision] = {
@@ -8,6 +8,7 @@ COMMANDS: dict[type[Command], Decision] = {
     **keys.COMMANDS,
     **services.COMMANDS,
     **deployments.COMMANDS,
+    **builds.COMMANDS,
     **instances.COMMANDS,
     **effects.COMMANDS,
     **execs.COMMANDS,

@@ -35,13 +35,15 @@ from ahplat.effects.task import CalledOff, Effect, Failed, Platform, Task
 from ahplat.errors import AhError, EngineAway, Rejected, Unavailable
 from events.catalog import decode
 from events.effects import EffectPostponed, EffectUnparked
-from events.event import Event, Intent, Outcome, Recorded
+from events.event import Event, Intent, Outcome, Recorded, wire_name
 from events.log import read_all
 from projections import todo
 from projections.todo import TodoRow
 from projections.views import DAMAGE
 
 logger = logging.getLogger("ahplat.effects")
+
+_BY_NAME = {wire_name(intent): effect for intent, effect in EFFECTS.items()}
 
 
 class Runner:
@@ -154,7 +156,7 @@ class Runner:
             if work.parked or work.subject in seen:
                 continue
             seen.add(work.subject)
-            if self.engine_away:
+            if self.engine_away or not self._has_turn(work):
                 continue
             left_us = self._left_us(work, waiting)
             if left_us > 0 and work.away_since_us is None:
@@ -169,6 +171,10 @@ class Runner:
         since = self._waiting[work.intent] = waiting.get(work.intent, now)
         meant_us = work.due_us - work.opened_us - int((now - since) * 1e6)
         return min(work.due_us - self.platform.clock.now_us(), meant_us)
+
+    def _has_turn(self, work: TodoRow) -> bool:
+        has_turn = _BY_NAME[work.type].has_turn
+        return has_turn is None or has_turn(self.platform.views, work, self._tasks.keys())
 
     def _start(self, work: TodoRow) -> None:
         at = read_all(self._log, work.intent - 1, 1)[0]
@@ -281,7 +287,11 @@ class Runner:
         await self._submit(
             task,
             Conclude(
-                tenant_id=work.tenant_id, intent=work.intent, attempt=task.attempt, stream=work.subject, outcome=facts
+                tenant_id=work.tenant_id,
+                intent=work.intent,
+                attempt=task.attempt,
+                stream=task.outcome_stream,
+                outcome=facts,
             ),
         )
 

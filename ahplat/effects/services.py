@@ -6,6 +6,7 @@ from ahplat import limits
 from ahplat.commands.command import Command
 from ahplat.commands.effects import Conclude
 from ahplat.commands.instances import FailRepair
+from ahplat.effects.builds import call_off
 from ahplat.effects.health import wait_healthy
 from ahplat.effects.networks import join_networks
 from ahplat.effects.specs import Plan, deployment_up, instance_specs, load_plan
@@ -27,7 +28,7 @@ from events.services import (
     ServiceStopRequested,
     Target,
 )
-from projections import services
+from projections import builds, services
 
 
 async def deploy(task: Task[ServiceDeployRequested]) -> list[Event]:
@@ -70,7 +71,9 @@ async def stop(task: Task[ServiceStopRequested]) -> list[Event]:
 
 
 async def delete(task: Task[ServiceDeleteRequested]) -> list[Event]:
-    """Ends everything of the service; the views forget its variables with this."""
+    """Ends everything of the service, its builds too; the views forget its variables with this."""
+    await call_off(task, builds.list_of(task.platform.views, task.work.tenant_id, task.subject))
+    await task.step(task.platform.builder.forget, task.work.tenant_id, task.subject)
     return [ServiceDeleted(task.work.intent, await end(task, await task.step(task.engine.list, task.subject)))]
 
 

@@ -6,12 +6,14 @@ steps are also where a process may die; whatever was done by then is found by th
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from apsw import Connection
 from msgspec import Struct
 
+from ahplat.builders.build_logs import BuildLogs
+from ahplat.builders.builder import Builder
 from ahplat.clock import Clock
 from ahplat.commands.command import Command
 from ahplat.engines.engine import Engine
@@ -56,6 +58,8 @@ class Platform(Struct, frozen=True):
     epoch: int
     drain_s: float
     deploy_timeout_s: float
+    builder: Builder
+    build_logs: BuildLogs
 
 
 class Task(Generic[I]):
@@ -71,6 +75,7 @@ class Task(Generic[I]):
         self.attempt = attempt
         self.deadline_us = deadline_us
         self.correlation = correlation
+        self.outcome_stream = work.subject  # where its facts go
         self.called_off = asyncio.Event()
         self.interrupted = False  # the engine was away since it began, however briefly
 
@@ -123,12 +128,12 @@ class Task(Generic[I]):
             off.cancel()
             await asyncio.gather(waiting, off, return_exceptions=True)
 
-    def seal(self, field: str, text: str) -> bytes:
+    def seal(self, field: str, text: str, stream: str = "") -> bytes:
         """Seals a field of the outcome for the tenant; empty where there is nothing, or no key any more."""
         if not text:
             return b""
         try:
-            return self.platform.keyring.seal(self.work.tenant_id, self.work.subject, field, text.encode())
+            return self.platform.keyring.seal(self.work.tenant_id, stream or self.work.subject, field, text.encode())
         except Unreadable:
             return b""
 
@@ -138,9 +143,11 @@ class Effect(Struct, frozen=True):
 
     `run` returns the facts that end it. `fail` is the command that records its failure; without one the work cannot fail:
     it is tried again until it is done, or parked. `clean_up` takes away what it made, once it was called off or failed.
+    `has_turn`, given the views, the work and the subjects that are being worked on, says whether it may begin yet.
     """
 
     run: Callable[[Task[Any]], Awaitable[list[Event]]]
     fail: Callable[[Task[Any], Failed], Command] | None = None
     clean_up: Callable[[Task[Any]], Awaitable[None]] | None = None
     deadline_s: float = float("inf")
+    has_turn: Callable[[Connection, TodoRow, Collection[str]], bool] | None = None

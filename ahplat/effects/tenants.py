@@ -5,6 +5,7 @@ from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import StartService
 from ahplat.commands.services import DeleteService, StopService
+from ahplat.effects.builds import call_off
 from ahplat.effects.networks import leave_networks
 from ahplat.effects.task import Effect, Task
 from ahplat.errors import Rejected, Unavailable
@@ -17,13 +18,14 @@ from events.tenants import (
     TenantResumed,
     TenantSuspended,
 )
-from projections import services, tenants, todo
+from projections import builds, services, tenants, todo
 
 
 async def quiet(task: Task[TenantSuspended]) -> list[Event]:
     """Stops all that runs of a suspended tenant; nothing, where it is back before that."""
     if tenants.status_of(task.platform.views, task.subject) == "active":
         return [TenantQuieted(task.work.intent, [])]
+    await call_off(task, builds.list_of(task.platform.views, task.subject, ""))
     stopped = [
         row.service_id
         for row in services.list_of(task.platform.views, task.subject)
@@ -58,7 +60,9 @@ async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
     else:
         raise Unavailable("waiting", "the tenant's services are still being removed")
     await leave_networks(task, tenant)
+    await task.step(task.platform.builder.forget_tenant, task.subject)
     task.platform.keyring.destroy(task.subject)
+    task.platform.build_logs.remove(task.subject)
     return [TenantErased(task.work.intent)]
 
 

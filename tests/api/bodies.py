@@ -24,6 +24,7 @@ EXAMPLES: dict[str, Any] = {
     "bootstrap_token": "x",
     "health_path": "/up",
     "command": ["true"],
+    "source_url": "https://github.com/acme/web",
 }
 
 
@@ -67,7 +68,9 @@ def stripped(shape: inspect.Type) -> inspect.Type:
 def skeleton(route: Route) -> dict[str, str]:
     """The least body that the route takes: the required fields, as JSON text."""
     return {
-        field.name: json.dumps(EXAMPLES[field.name]) for field in fields() if field.route == route and field.required
+        field.name: json.dumps(EXAMPLES[field.name])
+        for field in fields()
+        if field.route == route and (field.required or field.name == "source_url")
     }
 
 
@@ -138,4 +141,8 @@ TEXTS = {  # of strings that have a form of their own
     "image": ["", "pending", "a" * 255, "docker.io/library/nginx:1@sha256:" + "0" * 64],
     "health_path": ["", "/", "/" + "a" * 255],
     "deployment_id": [],
+    "source_url": ["https://github.com/a/b", "https://git.sr.ht/~a/b.git"],
+    "git_url": ["", "https://github.com/acme/web"],
+    "source_ref": ["", "main", "a" * 255],
+    "branch": ["", "v1.2.3"],
 }

@@ -20,10 +20,12 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from ahplat import limits
+from ahplat.builders.builder import Builder
 from ahplat.clock import SystemClock
 from ahplat.config import Config
 from ahplat.engines.engine import Engine
 from ahplat.main import Running, start
+from tests.builds.simulated import SimulatedBuilder
 from tests.engines.simulated import Behaviour, SimulatedEngine, SimulatedHost
 
 TOKENS = ("first-token-of-the-operator-1234567", "second-token-of-the-operator-123456")
@@ -163,6 +165,7 @@ class Site:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.clock = Movable()
         self.host = SimulatedHost()
+        self.builder = SimulatedBuilder()
         self.host.images |= IMAGES
         defaults = {"bootstrap_tokens": TOKENS, "rate_limits": False, "drain_s": 0.0, "metrics_port": 0}
         self.config = Config(data_dir=folder, port=0, **defaults | settings)
@@ -186,7 +189,10 @@ class Site:
             self.engine = SimulatedEngine(installation, self.host)
             return self.engine
 
-        self.running = await start(self.config, engine_of, self.clock)
+        async def builder_of(_: Config, engine: str, installation: str) -> Builder:
+            return self.builder
+
+        self.running = await start(self.config, engine_of, self.clock, builder_of)
         path = str(self.config.data_dir / "operator.sock")
         plain: Any = {"skip_auto_headers": ("User-Agent", "Content-Type"), "auto_decompress": False}
         self.session = aiohttp.ClientSession(**plain, timeout=aiohttp.ClientTimeout(total=20))

@@ -29,6 +29,7 @@ STRUCTS = [route for route in bodies.WITH_BODY if any(field.route == route for f
 SET_ENV = next(route for route in bodies.WITH_BODY if route.path.endswith("/env"))
 CREATE = next(route for route in bodies.WITH_BODY if route.path == "/v1/services")
 KNOWN = {"invalid_json", "validation_failed", "duplicate_key", "unknown_field", "image_invalid", "image_forbidden"}
+KNOWN |= {"source_invalid", "source_forbidden"}
 
 NOT_THERE = ("tenant_not_found", "tenant_not_suspended", "effect_not_found", "duplicate_email")
 
@@ -69,6 +70,7 @@ async def target(site: Site) -> Target:
         {
             "service_id": service["id"],
             "deployment_id": deployment["id"],
+            "build_id": "0" * 32,
             "key_id": "0" * 32,
             "key": "A",
             "tenant_id": (await site.register()).id,

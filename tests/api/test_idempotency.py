@@ -46,6 +46,7 @@ async def asked(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, A
     key = await site.another_key(acme)
     boss, anybody = site.operator, site.anybody
     return {
+        **await builds(site, acme, path),
         "POST /v1/system/effects/{position}/unpark": (
             boss,
             "POST",
@@ -89,6 +90,17 @@ async def asked(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, A
         "POST /v1/services/{service_id}/start": (acme, "POST", f"{path}/start", None),
         "DELETE /v1/services/{service_id}": (acme, "DELETE", path, None),
         "DELETE /v1/tenant": (await site.register(), "DELETE", "/v1/tenant", None),
+    }
+
+
+async def builds(site: Site, acme: Tenant, path: str) -> dict[str, tuple[Client, str, str, Any]]:
+    """Another build, and the end of one that clones."""
+    site.builder.held["clone"] = asyncio.Event()
+    source = {"git_url": "https://github.com/acme/web"}
+    build = (await acme.post(f"{path}/builds", source)).json
+    return {
+        "POST /v1/services/{service_id}/builds": (acme, "POST", f"{path}/builds", source | {"branch": "next"}),
+        "DELETE /v1/services/{service_id}/builds/{build_id}": (acme, "DELETE", f"{path}/builds/{build['id']}", None),
     }
 
 

@@ -126,13 +126,20 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
     service = await theirs.running(env={"A": "1"})
     [deployment] = (await theirs.get(f"/v1/services/{service['id']}/deployments")).json
     mine = await acme.service(image="")
+    build = (await theirs.post(f"/v1/services/{service['id']}/builds", {"git_url": "https://github.com/a/b"})).json
     ids = {"service_id": service["id"], "deployment_id": deployment["id"], "key_id": theirs.key[:32], "key": "A"}
+    ids["build_id"] = build["id"]
     before = site.position
     asked = 0
     for route in ROUTES:
         if route.auth != "key" or "{" not in route.path:
             continue
-        bodies = {"env": {"A": "1"}, "exec": {"command": ["true"]}, "rollback": {"deployment_id": deployment["id"]}}
+        bodies = {
+            "env": {"A": "1"},
+            "exec": {"command": ["true"]},
+            "rollback": {"deployment_id": deployment["id"]},
+            "builds": {"git_url": "https://github.com/a/b"},
+        }
         body = bodies.get(route.path.rpartition("/")[2], {} if route.method != "GET" else None)
         for fixed in ({}, {"service_id": mine["id"]} if "{service_id}/" in route.path else {}):
             known = await acme.ask(route.method, route.path.format(**ids | fixed), body)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import appending, deploying, figure, following, over_http, rebuilding, starting, streaming
+from tests.bench import appending, building, deploying, figure, following, over_http, rebuilding, starting, streaming
 from tests.bench.figure import MISSED, Figure
 
 TEACHES = """\
@@ -26,6 +26,7 @@ loopback and in a temporary folder; what is started is ended.
   memory    resident after the start, with each engine that is here
   deploy    a deploy over HTTP on each engine that is here. Bare: the engine's calls and the wait for health
   follow    from the write of a log line to its follower over HTTP. Bare: docker logs -f, and tail -f of a process's
+  build     from the POST of a build to the pushed image, with Docker. Bare: nixpacks and buildctl on a folder
 
   bin/bench                   all of it, about 5 minutes
   bin/bench --quick           shorter and rougher, a smaller log
@@ -45,6 +46,7 @@ GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "memory": starting.memory,
     "deploy": deploying.figures,
     "follow": following.figures,
+    "build": building.figures,
 }
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from events.builds import BuildRequested
 from events.effects import EffectAttempted
 from events.event import Event, wire_name
 from events.keys import KeyCreated
@@ -17,7 +18,7 @@ from events.services import (
 from events.tenants import TenantRegistered
 from projections import services, todo
 from projections.todo import TodoRow
-from tests.commands.given import SERVICE, TENANT, given, of, world
+from tests.commands.given import BUILD, SERVICE, TENANT, given, of, world
 
 SETTINGS: dict[str, Any] = {
     "image": "web:1",
@@ -66,6 +67,18 @@ def work(kind: type[Event], service: str = SERVICE) -> TodoRow:
 def intent(kind: type[Event], service: str = SERVICE) -> int:
     """The position of the open work of a kind about a service."""
     return work(kind, service).intent
+
+
+def a_build(deployment_id: str = "b1", **fields: Any) -> BuildRequested:
+    """A build of the service is asked for."""
+    wanted = {"service_id": SERVICE, "url": b"url", "ref": "", "source": b"s", "builder": "nixpacks", "image": "web:b"}
+    return BuildRequested(deployment_id=deployment_id, **(wanted | fields))
+
+
+def step_of(build: str = BUILD) -> int:
+    """The position of what asks for a build's next step."""
+    (row,) = todo.open_of(world().views.db, f"build-{build}")
+    return row.intent
 
 
 def begun(kind: type[Event], service: str = SERVICE) -> None:

@@ -26,6 +26,7 @@ from projections.views import Views, digests, open_views
 from tests.folders import memory_folder
 
 TENANT, OTHER_TENANT = "a" * 32, "b" * 32
+BUILD, OTHER_BUILD, THIRD_BUILD = "7" * 32, "8" * 32, "9" * 32
 SERVICE, OTHER_SERVICE, THIRD_SERVICE = "1" * 32, "2" * 32, "3" * 32
 MINE = {"tenant_id": TENANT, "service_id": SERVICE}
 INSTALLATION = "f" * 32
@@ -40,10 +41,10 @@ class Fact(Struct, frozen=True):
     event: Event
 
 
-def of(event: Event, service: str = SERVICE, tenant: str = TENANT) -> Fact:
-    """Says which service and tenant an event is about."""
+def of(event: Event, service: str = SERVICE, tenant: str = TENANT, build: str = BUILD) -> Fact:
+    """Says which service, tenant or build an event is about."""
     noun = wire_name(type(event)).partition(".")[0]
-    subjects = {"service": service, "tenant": tenant, "key": tenant, "log": "1", "exec": service}
+    subjects = {"service": service, "tenant": tenant, "key": tenant, "build": build, "log": "1", "exec": service}
     stream = f"effect-{event.intent}" if noun == "effect" else f"{noun.replace('key', 'tenant')}-{subjects[noun]}"
     return Fact(stream, "" if noun == "log" else tenant, event)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ahplat import limits
+from ahplat.builders.build_logs import BuildLogs
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import CancelDeployment, DeployImage, ResetService, StartService
 from ahplat.commands.services import CreateService, DeleteService, StopService
@@ -42,6 +43,7 @@ from projections.deployments import DeploymentRow
 from projections.services import ServiceRow
 from projections.todo import TodoRow
 from projections.views import digests, open_views
+from tests.builds.simulated import SimulatedBuilder
 from tests.effects.virtual import START_US, LoopClock, VirtualLoop
 from tests.engines.simulated import Behaviour, SimulatedEngine, SimulatedHost
 from tests.folders import memory_folder
@@ -82,6 +84,7 @@ class World:
         self.folder = folder
         self.clock = LoopClock(loop)
         self.host = SimulatedHost()
+        self.builder = SimulatedBuilder()
         self.silent: set[str] = set()  # digests of images that never listen
         self.image("web:1")
         self.image("dead:1", listens=False, output=("starting", "no, I will not"))
@@ -119,6 +122,8 @@ class World:
             epoch=self.log.epoch,
             drain_s=self.drain_s,
             deploy_timeout_s=self.deploy_timeout_s,
+            builder=self.builder,
+            build_logs=BuildLogs(self.folder / "buildlogs", self.keyring),
         )
         self.runner = Runner(self.platform, self.reader, self.crash)
         self.reconciler = Reconciler(self.platform, self.runner)

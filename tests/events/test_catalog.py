@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies
 
-from events import catalog, effects, execs, keys, platform, services, tenants
+from events import builds, catalog, effects, execs, keys, platform, services, tenants
 from events.catalog import CATALOG, UPCASTS, UnknownEvent, decode
 from events.event import Event, Intent, Outcome, canonical, wire_name
 from tests.events.samples import sample, strategy
 
 GOLDEN = Path(__file__).with_name("golden.json")
-NOUNS = (platform, tenants, keys, services, effects, execs)
+NOUNS = (platform, tenants, keys, services, builds, effects, execs)
 EACH = pytest.mark.parametrize("kind", CATALOG.values(), ids=CATALOG)
 
 

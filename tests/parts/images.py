@@ -39,19 +39,19 @@ def put() -> str | None:
     """Makes and pushes all images; Docker and the registry have to run. Returns what was done, None when all were there."""
     if not missing():
         return None
-    base = _base()
+    made_from = base()
     for image, (stage, arguments) in versions.IMAGES.items():
         pushed = f"{registry.ADDRESS}/library/{image}"
-        given = [f"--build-arg={name}={value}" for name, value in {"BASE": base, **arguments}.items()]
+        given = [f"--build-arg={name}={value}" for name, value in {"BASE": made_from, **arguments}.items()]
         docker.client("build", "--quiet", "--network=none", f"--target={stage}", f"--tag={pushed}", *given, str(SOURCE))
         docker.client("push", "--quiet", pushed)
     write(_stamp(), _fingerprint())
     return f"{len(versions.IMAGES)} made and pushed"
 
 
-def _base() -> str:
+def base() -> str:
     """The base image in our engine, imported where it is not there yet."""
-    name = f"parts-base:{_tarball_name()}"
+    name = f"parts-base:{base_name()}"
     if not docker.client("image", "ls", "--quiet", name).strip():
         docker.client("import", str(_tarball()), name)
     return name
@@ -59,7 +59,7 @@ def _base() -> str:
 
 def _tarball() -> Path:
     """The files of the base image: kept, since making them takes longest."""
-    made = folder("images") / f"{_tarball_name()}.tar"
+    made = folder("images") / f"{base_name()}.tar"
     if made.exists():
         return made
     for old in folder("images").glob("*.tar"):
@@ -73,7 +73,8 @@ def _tarball() -> Path:
     return half.rename(made)
 
 
-def _tarball_name() -> str:
+def base_name() -> str:
+    """Of what the base is made from."""
     return f"{versions.SUITE}-{hashlib.sha256(repr((PACKAGES, LEFT_OUT)).encode()).hexdigest()[:12]}"
 
 

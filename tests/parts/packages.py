@@ -40,6 +40,9 @@ def _absent() -> list[str]:
     names = {package for program, package in versions.PROGRAMS.items() if find(program) is None}
     if not Path("/usr/share/keyrings", f"{versions.KEYRING}.gpg").exists():
         names.add(versions.KEYRING)
+    package, brings = versions.PLUGINS
+    if not Path(brings).exists():
+        names.add(package)
     if registry() is None:
         names.add(versions.REGISTRY)
     return sorted(names)

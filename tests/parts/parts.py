@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from tests.parts import docker, gvisor, images, packages, registry, versions
+from tests.parts import buildkit, docker, gvisor, images, nixpacks, packages, registry, traefik, versions
 from tests.parts.cache import locked
 from tests.parts.programs import PartFailed
 
@@ -25,6 +25,8 @@ class Parts:
     docker_socket: Path
     docker_client: Path  # the one that can build on this engine
     runsc: Path
+    traefik: Path
+    builders: tuple[Path, ...]  # folders of buildkitd, buildctl, nixpacks and runsc, for a server's PATH
     registry: str  # host:port
     images: tuple[str, ...]  # name:tag, as they are pulled
 
@@ -33,7 +35,7 @@ def missing() -> list[str]:
     """What is not here, one line each with its remedy. Looks only: nothing is installed or started."""
     lacks = [] if os.geteuid() == 0 else ["root: Docker and debootstrap need it; run as root"]
     part: ModuleType
-    for part in (packages, docker, gvisor, images):
+    for part in (packages, docker, gvisor, traefik, buildkit, images, nixpacks):
         lacks += part.missing()
     return lacks
 
@@ -51,6 +53,8 @@ def up() -> Parts:
         docker_socket=docker.SOCKET,
         docker_client=Path(docker.client_path()),
         runsc=gvisor.path(),
+        traefik=traefik.path(),
+        builders=(buildkit.path(), nixpacks.path().parent, gvisor.path().parent),
         registry=registry.ADDRESS,
         images=tuple(versions.IMAGES),
     )
@@ -63,9 +67,13 @@ def put(report: Callable[[str, Callable[[], str | None]], None]) -> None:
     with locked():
         report("packages", packages.put)
         report("gvisor", gvisor.put)
+        report("traefik", traefik.put)
+        report("buildkit", buildkit.put)
+        report("nixpacks", nixpacks.put)
         report("registry", lambda: "started" if registry.start() else None)
         report("docker", lambda: "started" if docker.start() else None)
         report("images", images.put)
+        report("nixpacks", nixpacks.put_image)
 
 
 def down(report: Callable[[str, Callable[[], str | None]], None]) -> None:

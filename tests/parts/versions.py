@@ -1,6 +1,10 @@
 """What is put on the machine, in which version: the one place to change when a part moves on."""
 
 GVISOR = "gvisor.dev/gvisor/runsc@v0.0.0-20260905035102-160fafc42237"  # that commit, and its dependencies by its go.sum
+TRAEFIK = "github.com/traefik/traefik/v3@v3.6.12"  # newer ones do not build with the Go proxy alone
+BUILDKIT = "github.com/moby/buildkit@v0.34.2"
+NIXPACKS = "1.41.0"
+NIXPACKS_IMAGE = "railwayapp/nixpacks:ubuntu-1745885067"  # that this version builds on, of ghcr.io
 GO = (1, 26)  # what the go.mod of that version asks for
 DOCKERD = (20, 10)  # at least; Debian 12 brings 20.10.24
 SUITE = "bookworm"  # of Debian, for the images
@@ -14,7 +18,10 @@ PROGRAMS = {
     "iptables": "iptables",
     "ip": "iproute2",
     "debootstrap": "debootstrap",
+    "git": "git",
+    "sysctl": "procps",
 }
+PLUGINS = ("containernetworking-plugins", "/usr/lib/cni/bridge")  # package, and a file that it brings
 KEYRING = "debian-archive-keyring"  # what debootstrap checks the suite's signature with
 REGISTRY = "docker-registry"  # package and program; only unpacked, for installing it would start one of its own
 

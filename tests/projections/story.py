@@ -1,9 +1,19 @@
 """A log in which nearly everything happens once: what the views are made of in these tests."""
 
+from events.builds import (
+    BuildBuilt,
+    BuildCancelled,
+    BuildCloned,
+    BuildFailed,
+    BuildPlanned,
+    BuildPushed,
+    BuildSucceeded,
+)
 from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
 from events.execs import ExecEnded, ExecStarted
 from events.keys import KeyRevoked
 from events.services import (
+    ServiceBuildFailed,
     ServiceCircuitOpened,
     ServiceCircuitReset,
     ServiceConfigured,
@@ -32,8 +42,31 @@ from events.tenants import (
     TenantResumed,
     TenantSuspended,
 )
-from tests.commands.facts import a_deploy, a_key, a_running_service, a_service, a_tenant, env_set, intent, redeployed
-from tests.commands.given import OTHER_SERVICE, OTHER_TENANT, SERVICE, THIRD_SERVICE, given, later, of, world
+from tests.commands.facts import (
+    a_build,
+    a_deploy,
+    a_key,
+    a_running_service,
+    a_service,
+    a_tenant,
+    env_set,
+    intent,
+    redeployed,
+    step_of,
+)
+from tests.commands.given import (
+    BUILD,
+    OTHER_BUILD,
+    OTHER_SERVICE,
+    OTHER_TENANT,
+    SERVICE,
+    THIRD_BUILD,
+    THIRD_SERVICE,
+    given,
+    later,
+    of,
+    world,
+)
 
 
 def tell() -> None:
@@ -70,9 +103,24 @@ def tell() -> None:
     subject = f"service-{SERVICE}"
     given(ExecStarted(subject, "d7", "d7-0", 5, 9, b"command"))
     given(ExecEnded(world().log.position, subject, "exited", 0, duration_ms=7))
+    builds()
     given(TenantSuspended())
     given(TenantQuieted(world().log.position, []), TenantReactivated())
     given(TenantResumed(world().log.position, []), TenantSuspended())
     given(ServiceStopRequested())
     given(of(TenantErasureRequested(), tenant=OTHER_TENANT))
     given(of(TenantErased(world().log.position), tenant=OTHER_TENANT))
+
+
+def builds() -> None:
+    """One that is deployed in the end, one that fails, one that is called off."""
+    given(a_build(), EffectAttempted(world().log.position + 1, f"build-{BUILD}", 1))
+    given(BuildCloned(step_of(), "c" * 40))
+    given(BuildPlanned(step_of(), "p"), EffectAttempted(world().log.position + 1, f"build-{BUILD}", 1))
+    given(BuildBuilt(step_of(), "sha256:1"))
+    given(BuildPushed(step_of(), "sha256:2"))
+    given(BuildSucceeded(step_of(), "circuit_open"))
+    given(of(a_build("b2"), build=OTHER_BUILD), of(a_build("b3"), build=THIRD_BUILD))
+    given(of(BuildFailed(step_of(OTHER_BUILD), "clone", "clone_failed", b"detail"), build=OTHER_BUILD))
+    given(ServiceBuildFailed(step_of(OTHER_BUILD), OTHER_BUILD, "build_failed", b"detail"))
+    given(ServiceStopRequested(), of(BuildCancelled(step_of(THIRD_BUILD)), build=THIRD_BUILD))

@@ -18,6 +18,7 @@ from events.services import ServiceCreated
 from events.tenants import TenantRegistered
 from projections import services, tenants, todo
 from projections.activity import ActivityRow
+from projections.builds import BuildRow
 from projections.deployments import DeploymentRow
 from projections.execs import ExecRow
 from projections.keys import KeyRow
@@ -38,6 +39,7 @@ ROWS: dict[str, type[Struct]] = {
     "service": ServiceRow,
     "instance": InstanceRow,
     "deployment": DeploymentRow,
+    "build": BuildRow,
     "todo": TodoRow,
     "activity": ActivityRow,
     "exec": ExecRow,

@@ -1,0 +1,236 @@
+"""Builds over HTTP: a repository becomes an image, and that is deployed."""
+
+from typing import Annotated, Literal
+
+from apsw import Connection
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ahplat import limits
+from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
+from ahplat.api.fields import invalid
+from ahplat.api.route import Route
+from ahplat.api.services import find
+from ahplat.commands.builds import CancelBuild, RequestBuild
+from ahplat.errors import Rejected, Unavailable, Unreadable
+from ahplat.sources import Rules, check_ref, check_url
+from ahplat.writer import Answer
+from events.builds import BuildRequested
+from events.event import canonical
+from projections import builds
+from projections.builds import BuildRow
+
+STATUSES = ("pending", "running", "succeeded", "failed", "cancelled")
+
+SourceUrl = Annotated[str, Meta(max_length=4_096)]
+SourceRef = Annotated[str, Meta(max_length=4_096)]
+
+
+class Build(Struct, frozen=True):
+    """One build; what there is none of is absent. `queue_position` counts those that have their turn first, and itself.
+
+    `step` is clone, plan, build, push or deploy: the one that is under way, or was last.
+    """
+
+    id: str
+    build_id: str
+    service_id: str
+    tenant_id: str
+    status: str
+    source_type: str
+    source_url: str
+    source_ref: str
+    builder: str
+    image: str
+    step: str
+    attempt: int
+    created_at: int
+    deployment_id: str
+    queue_position: int | UnsetType = UNSET
+    commit: str | UnsetType = UNSET
+    image_digest: str | UnsetType = UNSET
+    started_at: int | UnsetType = UNSET
+    finished_at: int | UnsetType = UNSET
+    error_code: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+def render(call: Call, views: Connection, row: BuildRow) -> Build:
+    """The public form of a build's row."""
+    return Build(
+        id=row.build_id,
+        build_id=row.build_id,
+        service_id=row.service_id,
+        tenant_id=row.tenant_id,
+        status=row.status,
+        source_type="git",
+        source_url=_unsealed(call, row, "url", row.url),
+        source_ref=row.ref,
+        builder=row.builder,
+        image=row.image,
+        step=row.step,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        deployment_id=row.deployment_id,
+        queue_position=builds.place_of(views, row) or UNSET,
+        commit=row.commit_id or UNSET,
+        image_digest=row.digest or UNSET,
+        started_at=row.started_us // 1_000_000 if row.started_us else UNSET,
+        finished_at=row.finished_at or UNSET,
+        error_code=row.error_code or UNSET,
+        error=(_unsealed(call, row, "detail", row.error) or row.error_code) or UNSET,
+    )
+
+
+def _unsealed(call: Call, row: BuildRow, field: str, sealed: bytes | None) -> str:
+    """A sealed field of the build's stream; "" where there is none, or no key any more."""
+    if not sealed:
+        return ""
+    try:
+        return call.app.keyring.unseal(row.tenant_id, f"build-{row.build_id}", field, sealed).decode()
+    except Unreadable:
+        return ""
+
+
+def find_build(call: Call) -> BuildRow:
+    """The caller's build that the path names. Raises Rejected, the same for another tenant's as for none."""
+    service = find(call, call.app.views, call.path_id())
+    row = builds.find(call.app.views, call.path_id(1))
+    if row is None or row.service_id != service.service_id:
+        raise Rejected("build_not_found", f"the service has no build {call.path_id(1)[:64]}")
+    return row
+
+
+async def list_of_service(call: Call) -> Reply:
+    """A service's builds, newest first."""
+    return _list(call, find(call, call.app.views, call.path_id()).service_id)
+
+
+async def list_all(call: Call) -> Reply:
+    """All builds of the caller, newest first."""
+    return _list(call, "")
+
+
+def _list(call: Call, service_id: str) -> Reply:
+    page = call.page("builds")
+    views = call.app.views
+    rows = builds.list_of(views, call.tenant_id, service_id, page.limit, page.offset, page.before)
+    last = rows[-1].build_id if rows else ""
+    return call.listing("builds", page, [render(call, views, row) for row in rows], last)
+
+
+async def get(call: Call) -> Reply:
+    """One build; with `?wait=<status>&timeout=<s>` as soon as it has that status, or has ended, or as it is by then."""
+    row = find_build(call)
+    if wanted := call.query.get("wait"):
+        if wanted not in STATUSES:
+            raise invalid_parameter("wait", f"expected one of {', '.join(STATUSES)}")
+        timeout_s = call.number("timeout", 30, 0, limits.WAIT_S)
+        await call.app.hub.until(f"build-{row.build_id}", lambda: _has_come_to(call, wanted), timeout_s)
+        row = find_build(call)
+    return json_reply(render(call, call.app.views, row))
+
+
+def _has_come_to(call: Call, wanted: str) -> bool:
+    row = builds.find(call.app.views, call.path_id(1))
+    return row is None or row.status == wanted or not row.is_open
+
+
+class NewBuild(Struct):
+    """What to build: `source_url` and `source_ref`, or as older clients say it `git_url` and `branch`."""
+
+    source_type: Literal["git"] = "git"
+    source_url: SourceUrl = ""
+    source_ref: SourceRef = ""
+    git_url: SourceUrl = ""
+    branch: SourceRef = ""
+    builder: Literal["nixpacks", "dockerfile"] = "nixpacks"
+
+
+async def create(call: Call) -> Reply:
+    """Has a repository cloned, built and deployed, once it is its turn."""
+    body = call.body(NewBuild)
+    app, service_id, build_id = call.app, call.path_id(), call.new_id()
+    find(call, app.views, service_id)
+    url, ref = _source(call, body)
+    if body.builder not in app.builder.kinds:
+        raise invalid("/builder", f"this server builds with {', '.join(sorted(app.builder.kinds))}")
+    status = await app.builder.status()
+    if not status.available:
+        raise Unavailable("builds_unavailable", status.detail, 30)
+    source = app.keyring.mac("specs", canonical([service_id, url, ref, body.builder]))
+    requested = BuildRequested(
+        service_id=service_id,
+        deployment_id=call.new_id(),
+        url=app.keyring.seal(call.tenant_id, f"build-{build_id}", "url", url.encode()),
+        ref=ref,
+        source=source,
+        builder=body.builder,
+        image=app.builder.image_name(call.tenant_id, service_id, build_id),
+    )
+    command = RequestBuild(tenant_id=call.tenant_id, service_id=service_id, build_id=build_id, requested=requested)
+
+    def rendered(views: Connection) -> Answer:
+        row = builds.find(views, build_id) or builds.same_as(views, service_id, source)
+        assert row
+        location = f"/v1/services/{service_id}/builds/{row.build_id}"
+        return answer(render(call, views, row), 202, location)
+
+    reply = call.reply(await call.submit(command, rendered))
+    await _wait(call, reply)
+    return reply
+
+
+def _source(call: Call, body: NewBuild) -> tuple[str, str]:
+    """(URL, ref), whichever way they were given. Raises Rejected."""
+    config = call.app.config
+    rules = Rules(config.allow_git_hosts, plain=config.dev)
+    urls = {
+        check_url(url, rules, at) for at, url in (("/source_url", body.source_url), ("/git_url", body.git_url)) if url
+    }
+    refs = {check_ref(ref, at) for at, ref in (("/source_ref", body.source_ref), ("/branch", body.branch)) if ref}
+    if not urls:
+        raise invalid("/source_url", "expected the address of a git repository")
+    if len(urls) > 1 or len(refs) > 1:
+        raise invalid("", "git_url and branch are other names of source_url and source_ref: give one of them")
+    return urls.pop(), refs.pop() if refs else ""
+
+
+async def _wait(call: Call, reply: Reply) -> None:
+    """Waits as `Prefer: wait=` asks until the build has ended; a repeated command gets its first answer."""
+    wait_s = None if "Idempotency-Replayed" in reply.headers else call.prefer.wait_s
+    if wait_s is None:
+        return
+    build_id = reply.headers["Location"].rpartition("/")[2]
+    views = call.app.views
+
+    def has_ended() -> bool:
+        row = builds.find(views, build_id)
+        return row is None or not row.is_open
+
+    await call.app.hub.until(f"build-{build_id}", has_ended, wait_s)
+    row = builds.find(views, build_id)
+    if row is not None:
+        reply.body = json_reply(render(call, views, row)).body
+    reply.headers["Preference-Applied"] = f"wait={wait_s}"
+
+
+class Cancelled(Struct, frozen=True):
+    """The build is called off, and never deploys."""
+
+    status: str = "cancelled"
+
+
+async def cancel(call: Call) -> Reply:
+    """Calls a build off, wherever it is: what runs of it ends, and it never deploys."""
+    find(call, call.app.views, call.path_id())
+    command = CancelBuild(tenant_id=call.tenant_id, build_id=call.path_id(1), service_id=call.path_id())
+    return await call.order(command, lambda _: Cancelled())
+
+
+ROUTES = [
+    Route("POST", "/v1/services/{service_id}/builds", create, scope="deploy", body=NewBuild),
+    Route("GET", "/v1/services/{service_id}/builds", list_of_service),
+    Route("GET", "/v1/services/{service_id}/builds/{build_id}", get),
+    Route("DELETE", "/v1/services/{service_id}/builds/{build_id}", cancel, scope="deploy"),
+    Route("GET", "/v1/builds", list_all),
+]

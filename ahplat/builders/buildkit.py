@@ -1,0 +1,277 @@
+"""The builder of the Docker engine: Nixpacks or the repository's Dockerfile says how, a BuildKit of the tenant's own does it.
+
+Nixpacks only plans: it reads the source and writes a Dockerfile. What is the tenant's runs in the steps of the build, and
+so in `buildkitd.py`'s daemon, inside gVisor. The image comes back as an OCI layout, and we push it.
+"""
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ahplat import limits
+from ahplat.builders import git
+from ahplat.builders.build_logs import BuildLog
+from ahplat.builders.builder import BuilderStatus, Job
+from ahplat.builders.buildkitd import PLUGINS, Daemon, Programs
+from ahplat.builders.mirror import Mirror
+from ahplat.builders.registry import Layout, Registry
+from ahplat.builders.workplace import Said, Workplace, left_in, size_of
+from ahplat.errors import Rejected, Unavailable
+
+NEEDED = ("git", "nixpacks", "buildkitd", "buildctl", "ip", "iptables")
+_SAID_BYTES = 256 * 1024
+
+
+class BuildKitBuilder:
+    """See the module."""
+
+    kinds = frozenset({"nixpacks", "dockerfile"})
+
+    def __init__(self, data_dir: Path, installation: str, registry: str, isolated: bool) -> None:
+        self._builds = data_dir.absolute() / "builds"
+        self._daemons_folder = data_dir.absolute() / "buildkit"
+        self._installation = installation
+        self._address = registry
+        self._registry = Registry(registry)
+        self._mirror = Mirror(registry)
+        self._isolated = isolated
+        self._daemons: dict[str, Daemon] = {}
+        self._idle: dict[str, asyncio.TimerHandle] = {}
+        self._begun: set[str] = set()  # builds that this process has begun: nothing of another's runs of them
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def status(self) -> BuilderStatus:
+        missing = self._missing()
+        detail = f"not on the PATH: {', '.join(missing)}" if missing else ""
+        if not self._isolated and not missing:
+            detail = "steps of builds are not isolated: --build-isolation none"
+        return BuilderStatus("buildkit", available=not missing, isolated=self._isolated, detail=detail)
+
+    def _missing(self) -> list[str]:
+        runtime = "runsc" if self._isolated else "runc"
+        missing = [name for name in (*NEEDED, runtime) if shutil.which(name) is None]
+        return missing if self._plugins() else [*missing, "the CNI plugins"]
+
+    def _plugins(self) -> str:
+        return next((folder for folder in PLUGINS if Path(folder, "bridge").exists()), "")
+
+    def image_name(self, tenant_id: str, service_id: str, build_id: str) -> str:
+        return f"{self._address}/{_repository(tenant_id, service_id)}:{build_id}"
+
+    async def clone(self, job: Job, log: BuildLog) -> str:
+        return await git.clone(await self._begin(job, log), job, log)
+
+    async def plan(self, job: Job, log: BuildLog) -> str:
+        place = await self._begin(job, log)
+        warming = asyncio.ensure_future(self._daemon(job.tenant_id).start())  # it is needed next
+        try:
+            dockerfile = await self._dockerfile(place, job, log)
+            await warming
+        finally:
+            warming.cancel()
+            await asyncio.gather(warming, return_exceptions=True)
+            self._rest(job.tenant_id)
+        return hashlib.sha256(dockerfile.read_bytes()).hexdigest()
+
+    async def build(self, job: Job, log: BuildLog) -> str:
+        place = await self._begin(job, log)
+        return (await self._layout(place, job, log)).manifest().digest
+
+    async def push(self, job: Job, log: BuildLog) -> str:
+        place = await self._begin(job, log)
+        layout = await self._layout(place, job, log)
+        digest = await self._registry.push(layout, _repository(job.tenant_id, job.service_id), job.build_id)
+        log.say(f"pushed {job.image} {digest}")
+        return digest
+
+    async def discard(self, build_id: str) -> None:
+        self._begun.discard(build_id)
+        await Workplace(self._builds, build_id).discard()
+
+    async def sweep(self, keep: Sequence[str]) -> None:
+        """Also ends the daemons of an earlier server: what they were at is done again."""
+        folders = sorted(self._daemons_folder.iterdir()) if self._daemons_folder.exists() else []
+        for folder in folders:
+            if not self._missing():
+                await self._daemon(folder.name).stop()
+        for build_id in left_in(self._builds, keep):
+            await self.discard(build_id)
+
+    async def forget(self, tenant_id: str, service_id: str) -> None:
+        await self._registry.forget(_repository(tenant_id, service_id))
+
+    async def forget_tenant(self, tenant_id: str) -> None:
+        if (self._daemons_folder / tenant_id).exists():
+            await self._daemon(tenant_id).remove()
+        self._daemons.pop(tenant_id, None)
+
+    async def close(self) -> None:
+        for timer in self._idle.values():
+            timer.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+        for daemon in self._daemons.values():
+            await daemon.stop()
+        await self._mirror.close()
+
+    # how it is built
+
+    async def _begin(self, job: Job, log: BuildLog) -> Workplace:
+        place = Workplace(self._builds, job.build_id)
+        await place.begin(is_first=job.build_id not in self._begun)
+        self._begun.add(job.build_id)
+        log.hide(str(place.folder))
+        return place
+
+    async def _dockerfile(self, place: Workplace, job: Job, log: BuildLog) -> Path:
+        """The Dockerfile to follow, the source being there, as it was left or fetched again."""
+        await git.clone(place, job, log)
+        if job.builder == "dockerfile":
+            own = place.source / "Dockerfile"
+            if not own.is_file():
+                raise Rejected("dockerfile_missing", "the repository has no Dockerfile at its root")
+            return own
+        planned = place.source / ".nixpacks" / "Dockerfile"
+        done = place.folder / "planned"
+        if not done.exists():
+            await self._plan_with_nixpacks(place, job, log)
+            done.touch()
+        return planned
+
+    async def _plan_with_nixpacks(self, place: Workplace, job: Job, log: BuildLog) -> None:
+        """Has it write `.nixpacks` into the source, which is what its Dockerfile copies from; one that came is no use."""
+        plan = place.source / ".nixpacks"
+        if plan.is_symlink() or plan.is_file():
+            plan.unlink()
+        await asyncio.to_thread(shutil.rmtree, plan, ignore_errors=True)
+        said = Said(_SAID_BYTES, log)
+        argv = [
+            shutil.which("nixpacks") or "nixpacks",
+            "build",
+            str(place.source),
+            "--name",
+            "app",
+            "--out",
+            str(place.source),
+        ]
+        timeout_s = min(limits.PLAN_S, job.left_s)
+        if await place.run(argv, said.hear, timeout_s) != 0 or not (plan / "Dockerfile").exists():
+            raise Rejected("plan_failed", f"nixpacks knows no way to build this: {_last_line(said.text)}")
+
+    async def _layout(self, place: Workplace, job: Job, log: BuildLog) -> Layout:
+        """The image as an OCI layout: as it was left, or made (again, from the cache where it can)."""
+        made = place.folder / "layout"
+        if not made.exists():
+            dockerfile = await self._dockerfile(place, job, log)
+            half = place.folder / "building"
+            await asyncio.to_thread(shutil.rmtree, half, ignore_errors=True)
+            async with self._at_work(job.tenant_id) as daemon:
+                await self._solve(place, job, log, daemon, dockerfile, half)
+            half.rename(made)
+        return Layout(made)
+
+    async def _solve(
+        self, place: Workplace, job: Job, log: BuildLog, daemon: Daemon, dockerfile: Path, into: Path
+    ) -> None:
+        argv = build_argv(daemon.buildctl, daemon.address, place.source, dockerfile.parent, into)
+        said = Said(_SAID_BYTES, log)
+        watching = asyncio.ensure_future(_too_large(daemon.cache))
+        solving = asyncio.ensure_future(place.run(argv, said.hear, job.left_s))
+        try:
+            await asyncio.wait({watching, solving}, return_when=asyncio.FIRST_COMPLETED)
+            if not solving.done():
+                watching.result()
+            code = await solving
+        finally:
+            for one in (watching, solving):
+                one.cancel()
+            await asyncio.gather(watching, solving, return_exceptions=True)
+        if code != 0 and daemon.cgroup.out_of_memory():
+            raise Rejected("out_of_memory", f"the build took more than {limits.BUILD_MEMORY_MB} MB of memory")
+        if code != 0:
+            raise Rejected("build_failed", _last_line(said.text))
+
+    # the tenant's daemon
+
+    def _daemon(self, tenant_id: str) -> Daemon:
+        if tenant_id not in self._daemons:
+            runtime = shutil.which("runsc" if self._isolated else "runc")
+            buildkitd, buildctl = shutil.which("buildkitd"), shutil.which("buildctl")
+            if not (runtime and buildkitd and buildctl):
+                raise Unavailable("builds_unavailable", f"not on the PATH: {', '.join(self._missing())}")
+            programs = Programs(buildkitd, buildctl, runtime, self._plugins(), self._isolated)
+            folder = self._daemons_folder / tenant_id
+            self._daemons[tenant_id] = Daemon(tenant_id, folder, self._installation[:12], programs, self._mirror)
+        return self._daemons[tenant_id]
+
+    @asynccontextmanager
+    async def _at_work(self, tenant_id: str) -> AsyncIterator[Daemon]:
+        """The tenant's daemon; what does not end well may have left something running in it, so it is ended."""
+        daemon = self._daemon(tenant_id)
+        if timer := self._idle.pop(tenant_id, None):
+            timer.cancel()
+        try:
+            await daemon.start()
+            yield daemon
+        except Rejected as rejected:
+            if rejected.code != "build_failed":
+                await daemon.stop()
+            raise
+        except BaseException:
+            await asyncio.shield(daemon.stop())
+            raise
+        finally:
+            self._rest(tenant_id)
+
+    def _rest(self, tenant_id: str) -> None:
+        """It ends if nobody needs it for a while."""
+
+        def end() -> None:
+            ending = asyncio.ensure_future(self._daemon(tenant_id).stop())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+        if timer := self._idle.pop(tenant_id, None):
+            timer.cancel()
+        self._idle[tenant_id] = asyncio.get_running_loop().call_later(limits.BUILDER_IDLE_S, end)
+
+
+def build_argv(buildctl: str, address: str, context: Path, dockerfile: Path, into: Path) -> list[str]:
+    """The build as BuildKit's client is asked for it. No secret, no argument and no entitlement goes in.
+
+    >>> build_argv("buildctl", "unix:///s", Path("/c"), Path("/d"), Path("/o"))[-2:]
+    ['--output', 'type=oci,dest=/o,tar=false']
+    """
+    return [
+        *(buildctl, "--addr", address, "build", "--progress=plain", "--frontend", "dockerfile.v0"),
+        *("--local", f"context={context}", "--local", f"dockerfile={dockerfile}", "--opt", "filename=Dockerfile"),
+        *("--output", f"type=oci,dest={into},tar=false"),
+    ]
+
+
+async def _too_large(cache: Path) -> None:
+    """Raises Rejected once the build has taken more of the disk than it may; else does not return.
+
+    The disk's free space is cheap to ask; only where that fell is the cache measured.
+    """
+    free, before = shutil.disk_usage(cache).free, (await asyncio.to_thread(size_of, cache))[0]
+    while True:
+        await asyncio.sleep(limits.BUILD_DISK_POLL_S)
+        if free - shutil.disk_usage(cache).free < limits.BUILD_DISK_BYTES:
+            continue
+        if (await asyncio.to_thread(size_of, cache))[0] - before >= limits.BUILD_DISK_BYTES:
+            raise Rejected("build_too_large", f"the build wrote more than {limits.BUILD_DISK_BYTES} bytes")
+
+
+def _repository(tenant_id: str, service_id: str) -> str:
+    return f"ah/{tenant_id}-{service_id}"
+
+
+def _last_line(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = next(
+        (line for line in reversed(lines) if line.startswith("error:")), lines[-1] if lines else "it said nothing"
+    )
+    return told[:400]

@@ -1,0 +1,233 @@
+"""A tenant's own BuildKit daemon: its own cache, cgroup and network; every step of a build it runs inside gVisor.
+
+Theory of operation. BuildKit runs each RUN step as a container of an OCI runtime, and fetches base images, `ADD http://…`
+and frontends itself. So the steps get runsc for a runtime, by a wrapper that speaks BuildKit's words to it, and the
+daemon itself is locked in: a network namespace from which only the internet and our mirror of base images are to be
+seen (`network.py`, `mirror.py`), and a cgroup that bounds it with all that it starts (`cgroup.py`). It serves one tenant,
+whose builds run one at a time; a foreign cache can therefore not even be named. It goes on after a build, for the next
+one, and ends after BUILDER_IDLE_S, or when a build is called off: ending the cgroup ends whatever ran.
+"""
+
+import asyncio
+import json
+import shlex
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import web
+from msgspec import Struct
+
+from ahplat import limits, processes
+from ahplat.builders import mirror
+from ahplat.builders.cgroup import Cgroup
+from ahplat.builders.mirror import Mirror
+from ahplat.builders.network import BRIDGE, HOST_SIDE, STEPS, Network
+from ahplat.errors import Unavailable
+
+SOCKETS = Path("/run/ah-build")  # a socket's path is short
+MARK = "AH_BUILDER"
+PLUGINS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
+NAMESERVERS = ("1.1.1.1", "9.9.9.9")
+MIRRORED = ("docker.io", "ghcr.io")
+_HOME = "/nonexistent"
+
+
+class Programs(Struct, frozen=True):
+    """Where the programs are. `runtime` runs the steps: runsc, or runc where the operator wants no isolation."""
+
+    buildkitd: str
+    buildctl: str
+    runtime: str
+    plugins: str
+    isolated: bool
+
+
+def config(root: Path, worker: Path, conflist: Path, address: str, plugins: str) -> str:
+    """The daemon's configuration (TOML). Strings are written as JSON, which TOML reads alike."""
+    quoted = {name: json.dumps(str(value)) for name, value in (("root", root), ("worker", worker), ("cni", conflist))}
+    mirrors = [f'[registry."{host}"]\nmirrors = ["127.0.0.1:{mirror.PORT}"]' for host in MIRRORED]
+    return "\n".join(
+        [
+            f"root = {quoted['root']}",
+            "[grpc]",
+            f"address = [{json.dumps(address)}]",
+            "[dns]",
+            f"nameservers = {json.dumps(list(NAMESERVERS))}",
+            "[worker.containerd]",
+            "enabled = false",
+            "[worker.oci]",
+            "enabled = true",
+            f"binary = {quoted['worker']}",
+            'networkMode = "cni"',
+            f"cniConfigPath = {quoted['cni']}",
+            f"cniBinaryPath = {json.dumps(plugins)}",
+            "gc = true",
+            f'maxUsedSpace = "{limits.BUILD_CACHE_MB}MB"',
+            *mirrors,
+            f'[registry."127.0.0.1:{mirror.PORT}"]',
+            "http = true",
+            "",
+        ]
+    )
+
+
+def conflist(data: Path) -> str:
+    """How a step gets its network: a bridge in the builder's own namespace (CNI 1.0.0)."""
+    bridge = {
+        "type": "bridge",
+        "bridge": BRIDGE,
+        "isGateway": True,
+        "ipMasq": True,
+        "hairpinMode": False,
+        "ipam": {
+            "type": "host-local",
+            "dataDir": str(data),
+            "ranges": [[{"subnet": STEPS}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        },
+    }
+    return json.dumps({"cniVersion": "1.0.0", "name": "ah-build", "plugins": [bridge]})
+
+
+def worker(runtime: str, root: Path, isolated: bool) -> str:
+    """The runtime as BuildKit calls it. runsc knows no `--keep`, forgets a step's files with an overlay of its own, and
+    deletes what still runs only when it has to."""
+    if not isolated:
+        return f'#!/bin/sh\nexec {shlex.quote(runtime)} "$@"\n'
+    flags = shlex.join([f"--root={root}", "--overlay2=none", "--network=sandbox", "--ignore-cgroups"])
+    return f"""#!/bin/sh
+for argument do
+  shift
+  case "$argument" in
+    --keep) ;;
+    delete) set -- "$@" delete --force ;;
+    *) set -- "$@" "$argument" ;;
+  esac
+done
+exec {shlex.quote(runtime)} {flags} "$@"
+"""
+
+
+class Daemon:
+    """See the module. `folder` is the tenant's, and is all that there is of it on the disk."""
+
+    def __init__(self, tenant_id: str, folder: Path, installation: str, programs: Programs, mirror_: Mirror) -> None:
+        self._folder = folder
+        self._programs = programs
+        self._mirror = mirror_
+        self._mark = f"{MARK}={folder}"
+        self._network = Network(f"{HOST_SIDE}{tenant_id[-12:]}", folder)
+        self._cgroup = Cgroup(f"{installation}/{tenant_id}")
+        self._socket = SOCKETS / tenant_id
+        self._site: web.SockSite | None = None
+        self._pid = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def address(self) -> str:
+        """Where buildctl finds it."""
+        return f"unix://{self._socket}"
+
+    @property
+    def buildctl(self) -> str:
+        """The client that speaks to it."""
+        return self._programs.buildctl
+
+    @property
+    def cache(self) -> Path:
+        """What it keeps."""
+        return self._folder / "root"
+
+    @property
+    def cgroup(self) -> Cgroup:
+        """What it and its builds run in."""
+        return self._cgroup
+
+    async def start(self) -> None:
+        """Has it run and answer. Raises Unavailable."""
+        async with self._turn:
+            if self._pid and not processes.has_ended(self._pid):
+                return
+            await self._end()
+            try:
+                await self._begin()
+            except OSError as error:
+                await self._end()
+                raise Unavailable("builder_unavailable", f"the builder could not be started: {error}") from error
+
+    async def stop(self) -> None:
+        """Ends it with everything that it runs; its cache stays."""
+        async with self._turn:
+            await self._end()
+
+    async def remove(self) -> None:
+        """Ends it, and its cache goes."""
+        await self.stop()
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _begin(self) -> None:
+        for folder in (self._folder, SOCKETS):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._write()
+        await self._network.ensure()
+        self._site = await self._mirror.serve(await asyncio.to_thread(mirror.listen_in, self._network.name))
+        self._cgroup.make()
+        argv = [shutil.which("ip") or "ip", "netns", "exec", self._network.name, self._programs.buildkitd]
+        name, _, value = self._mark.partition("=")
+        env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": _HOME, name: value}
+        self._pid = processes.start_logged(
+            [*argv, "--config", str(self._folder / "buildkitd.toml")], env, self._folder, self._folder / "buildkitd.log"
+        )
+        self._cgroup.join(self._pid)
+        await self._until_it_answers()
+
+    def _write(self) -> None:
+        """Its configuration, and what that names."""
+        files = {
+            "buildkitd.toml": config(
+                self.cache, self._folder / "worker", self._folder / "cni.conflist", self.address, self._programs.plugins
+            ),
+            "cni.conflist": conflist(self._folder / "addresses"),
+            "worker": worker(self._programs.runtime, self._folder / "runsc", self._programs.isolated),
+        }
+        for name, text in files.items():
+            (self._folder / name).write_text(text)
+        (self._folder / "worker").chmod(0o700)
+
+    async def _until_it_answers(self) -> None:
+        argv = [self._programs.buildctl, "--addr", self.address, "debug", "workers"]
+        try:
+            async with asyncio.timeout(limits.BUILDER_START_S):
+                while True:
+                    if self._socket.exists() and (await processes.run(argv, limits.BUILDER_START_S)).code == 0:
+                        return
+                    if processes.has_ended(self._pid):
+                        raise OSError(f"buildkitd ended at once: {_last_line(self._folder / 'buildkitd.log')}")
+                    await asyncio.sleep(0.02)
+        except TimeoutError as error:
+            raise OSError(f"buildkitd does not answer within {limits.BUILDER_START_S} s") from error
+
+    async def _end(self) -> None:
+        """What an earlier server left is ended too: it has the same cgroup, namespace and mark."""
+        if self._pid:
+            processes.kill_group(self._pid, signal.SIGKILL)
+        await asyncio.to_thread(self._cgroup.kill)
+        await asyncio.to_thread(processes.kill_marked, self._mark)
+        if self._pid:
+            processes.reap(self._pid)
+            self._pid = 0
+        self._cgroup.remove()
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+        await self._network.remove()
+        self._socket.unlink(missing_ok=True)
+        for stale in ("runsc", "addresses"):
+            await asyncio.to_thread(shutil.rmtree, self._folder / stale, ignore_errors=True)
+
+
+def _last_line(log: Path) -> str:
+    lines: Sequence[str] = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return lines[-1][:400] if lines else "it said nothing"

@@ -1,0 +1,114 @@
+"""The limits of one tenant's builder, and of all that it starts: memory, CPU and processes, in a cgroup of its own.
+
+Nothing leaves a cgroup by forking or daemonising, so that it also is how everything in it is ended. Both versions of the
+kernel's interface are spoken: one tree for each controller (v1), or one for all (v2, cgroup-v2.rst).
+"""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from msgspec import Struct
+
+from ahplat import limits
+
+ROOT = Path("/sys/fs/cgroup")
+CONTROLLERS = ("memory", "cpu", "pids")
+PARENT = "ah-build"
+
+
+class Cgroup(Struct, frozen=True):
+    """`name` may have slashes: one for the installation, one for the tenant."""
+
+    name: str
+
+    def folders(self) -> list[Path]:
+        """One for each tree."""
+        if is_v2():
+            return [ROOT / PARENT / self.name]
+        return [ROOT / controller / PARENT / self.name for controller in CONTROLLERS]
+
+    def make(self) -> None:
+        """Makes it with its limits. Raises OSError where this machine has no such cgroups, or they may not be written."""
+        for folder in self.folders():
+            folder.mkdir(parents=True, exist_ok=True)
+            if is_v2():
+                _delegate(folder)
+        for path, value in settings(self.folders(), v2=is_v2()):
+            path.write_text(value)
+        if not is_v2():
+            with contextlib.suppress(OSError):  # there only where the kernel counts swap
+                swap = ROOT / "memory" / PARENT / self.name / "memory.memsw.limit_in_bytes"
+                swap.write_text(str(limits.BUILD_MEMORY_MB * 1024**2))
+
+    def join(self, pid: int) -> None:
+        """Moves a process in; what it starts from now on is in too."""
+        for folder in self.folders():
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def kill(self) -> None:
+        """Ends everything in it, and returns when nothing is left. Blocks."""
+        for _ in range(limits.BUILDER_KILL_ROUNDS):
+            pids = self.pids()
+            if not pids:
+                return
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    def pids(self) -> list[int]:
+        """What is in it."""
+        try:
+            return [int(line) for line in (self.folders()[-1] / "cgroup.procs").read_text().split()]
+        except OSError:
+            return []
+
+    def remove(self) -> None:
+        """Takes it away, once nothing is in it; its parents too, once nothing is in them."""
+        for folder in self.folders():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+                folder.parent.rmdir()
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel ended something in it for want of memory."""
+        memory = self.folders()[0]
+        for name, word in (("memory.events", "oom_kill"), ("memory.oom_control", "oom_kill")):
+            with contextlib.suppress(OSError, ValueError):
+                counts = dict(line.split() for line in (memory / name).read_text().splitlines())
+                return int(counts.get(word, 0)) > 0
+        return False
+
+
+def is_v2() -> bool:
+    """Whether one tree has all controllers."""
+    return (ROOT / "cgroup.controllers").exists()
+
+
+def settings(folders: list[Path], v2: bool) -> list[tuple[Path, str]]:
+    """Which file gets which value."""
+    memory, pids = str(limits.BUILD_MEMORY_MB * 1024**2), str(limits.BUILD_PIDS)
+    if v2:
+        (folder,) = folders
+        return [
+            (folder / "memory.max", memory),
+            (folder / "memory.swap.max", "0"),
+            (folder / "cpu.max", f"{limits.BUILD_CPU_MILLI * 100} 100000"),
+            (folder / "pids.max", pids),
+        ]
+    memory_folder, cpu_folder, pids_folder = folders
+    return [
+        (memory_folder / "memory.limit_in_bytes", memory),
+        (cpu_folder / "cpu.cfs_period_us", "100000"),
+        (cpu_folder / "cpu.cfs_quota_us", str(limits.BUILD_CPU_MILLI * 100)),
+        (pids_folder / "pids.max", pids),
+    ]
+
+
+def _delegate(folder: Path) -> None:
+    """Has the controllers reach down to it."""
+    for parent in (*reversed(folder.relative_to(ROOT).parents),):
+        (ROOT / parent / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in CONTROLLERS))

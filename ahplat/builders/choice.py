@@ -1,0 +1,14 @@
+"""Which builder makes images here: the one that fits the engine."""
+
+from ahplat.builders.builder import Builder
+from ahplat.builders.buildkit import BuildKitBuilder
+from ahplat.builders.embedded import EmbeddedBuilder
+from ahplat.config import Config
+
+
+async def choose_builder(config: Config, engine: str, installation: str) -> Builder:
+    """BuildKit for Docker, folders for the embedded engine."""
+    if engine == "docker":
+        isolated = config.build_isolation == "gvisor"
+        return BuildKitBuilder(config.data_dir, installation, config.registry, isolated)
+    return EmbeddedBuilder(config.data_dir)
