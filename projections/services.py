@@ -156,7 +156,7 @@ _TOUCH = "UPDATE service SET version = ?1, updated_at = ?2"
 _WHERE = " WHERE service_id = ?3"
 _NO_ERROR = ", last_error_code = NULL, last_error = NULL, last_error_of = NULL"
 _IMAGE_BEFORE = (
-    "(SELECT image_served FROM deployment d WHERE d.deployment_id = ?6 AND d.trigger = 'deploy'"
+    "(SELECT image_served FROM deployment d WHERE d.deployment_id = ?6 AND d.trigger IN ('deploy', 'build')"
     " AND d.image = service.image)"
 )
 _BACK_TO = "CASE WHEN serving THEN 'running' WHEN circuit_open THEN 'circuit_open' ELSE '{}' END"

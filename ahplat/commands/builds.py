@@ -133,9 +133,9 @@ def deliver(state: Delivery, command: DeployBuild) -> list[Event]:
     check_fence(state.work, command.attempt)
     if state.is_deployed or state.build.stopped:
         return []
-    deploying.refuse_open_circuit(state.service)
     image, deployment_id = state.build.image, state.build.deployment_id
-    return deploying.request(state.service, [ServiceConfigured(image=image)], deployment_id, "build", image)
+    before = [*deploying.close_circuit(state.service), ServiceConfigured(image=image)]
+    return deploying.request(state.service, before, deployment_id, "build", image)
 
 
 COMMANDS: dict[type[Command], Decision] = {

@@ -39,7 +39,7 @@ from projections.todo import TodoRow
 logger = logging.getLogger("ahplat.builds")
 
 Step = Callable[[Job, BuildLog], Awaitable[str]]
-NOT_DEPLOYED = ("service_not_found", "circuit_open", "quota_exceeded", "tenant_suspended")
+NOT_DEPLOYED = ("service_not_found", "quota_exceeded", "tenant_suspended")
 
 
 def has_turn(views: Connection, work: TodoRow, busy: Collection[str]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ahplat import limits
 from ahplat.builders.builder import Job
 from ahplat.commands.builds import CancelBuild, RequestBuild
 from ahplat.commands.tenants import RequestErasure, SuspendTenant
@@ -157,6 +158,19 @@ async def test_more_builds_than_the_quota_are_refused(world: World) -> None:
         await request(world)
     with pytest.raises(Rejected, match="quota_exceeded"):
         await request(world)
+
+
+async def test_a_build_is_another_try_for_a_service_that_crashed_too_often(world: World) -> None:
+    await world.create()
+    await world.settled()
+    for _ in range(limits.CRASHES):
+        world.host.crash(world.instances[0].id, 1)
+        await world.later(20)
+        await world.settled()
+    assert world.service.circuit_open
+    await request(world)
+    await world.settled()
+    assert (world.service.circuit_open, world.service.status) == (0, "running")
 
 
 async def test_a_first_build_that_fails_is_told_to_its_service(world: World) -> None:
