@@ -95,7 +95,10 @@ def wrong(shape: inspect.Type) -> Iterator[str]:
             if shape.min_length:
                 yield from ['""', json.dumps("a" * (shape.min_length - 1))]
             if shape.max_length:
-                yield from [json.dumps("a" * (shape.max_length + 1)), json.dumps("ä" * 5_000)]
+                yield from [
+                    json.dumps("a" * (shape.max_length + 1)),
+                    json.dumps("ä" * max(5_000, shape.max_length + 1)),
+                ]
             if shape.pattern:
                 yield from [json.dumps(text) for text in ("a\nb", "\x7f", "a\x1b[0m", "\n")]
         case inspect.LiteralType(values=values):
