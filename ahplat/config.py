@@ -35,4 +35,7 @@ class Config(Struct, frozen=True, kw_only=True):
     drain_s: float = limits.DRAIN_S
     deploy_timeout_s: float = limits.DEPLOY_TIMEOUT_S
     reconcile_s: float = limits.RECONCILE_S
+    postgres_image: str = "postgres:16-alpine"
+    redis_image: str = "redis:7-alpine"
+    db_retention_s: float = limits.DB_RETENTION_S
     crash_at: str = ""  # tests only: see ahplat/crashpoints.py

@@ -69,9 +69,17 @@ TENANTS = 1_000
 
 # services
 REPLICAS = 10
+VOLUMES_PER_SERVICE = 5
+VOLUME_BYTES_S = 10.0  # for which what volumes were seen to hold is told again
 CRASHES = 5  # within CRASH_WINDOW_S open the circuit
 CRASH_WINDOW_S = 600
 CRASH_BACKOFF_S = (1, 2, 4, 8)
+
+# databases
+DATABASE_MEMORY_MB = 512
+DATABASE_CPU_MILLI = 1_000
+DATABASE_DEADLINE_S = 120  # until a new one, or one that is started again, has to answer a query
+DB_RETENTION_S = 24 * 3600.0  # for which the volume of a deleted one is kept
 
 # effects
 WORKERS = 32  # attempts under way at once, over all subjects

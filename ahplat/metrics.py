@@ -57,7 +57,7 @@ class _Parts(Collector):
     def _effects(self) -> Iterator[Metric]:
         runner = self._app.runner
         open_work = todo.open_of_all(self._app.views)
-        oldest_us = open_work[0].opened_us if open_work else self._app.clock.now_us()
+        now_us = self._app.clock.now_us()
         yield CounterMetricFamily("ahplat_effect_attempts", "Attempts begun.", runner.attempts)
         outcomes = CounterMetricFamily("ahplat_effect_outcomes", "How attempts ended.", labels=["outcome"])
         for outcome, count in sorted(runner.outcomes.items()):
@@ -68,7 +68,7 @@ class _Parts(Collector):
         yield GaugeMetricFamily(
             "ahplat_effects_parked", "Work that waits for an operator.", sum(w.parked for w in open_work)
         )
-        age_s = (self._app.clock.now_us() - oldest_us) / 1e6
+        age_s = max([0, *(now_us - work.since_us for work in open_work)]) / 1e6
         yield GaugeMetricFamily("ahplat_effect_oldest_seconds", "Age of the oldest open intent.", age_s)
         yield CounterMetricFamily(
             "ahplat_drifts", "Services found other than they should be.", self._app.reconciler.drifts

@@ -1,6 +1,6 @@
 """What happened to services: what was asked for, what became of it, and what was found."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from events.event import Event, Intent, Outcome
 
@@ -17,6 +17,7 @@ class ServiceCreated(Event, frozen=True, tag="service.created"):
     health_path: str
     egress: str
     replicas: int
+    volumes: dict[str, str] = field(default_factory=dict)  # of the tenant, by name → where it is mounted
 
 
 class ServiceConfigured(Event, frozen=True, tag="service.configured"):
@@ -31,6 +32,7 @@ class ServiceConfigured(Event, frozen=True, tag="service.configured"):
     health_path: str | None = None
     egress: str | None = None
     replicas: int | None = None
+    volumes: dict[str, str] | None = None
 
 
 class ServiceEnvSet(Event, frozen=True, tag="service.env_set"):
@@ -68,6 +70,7 @@ class ServiceDeployRequested(Intent, frozen=True, tag="service.deploy_requested"
     egress: str
     replicas: int
     env_version: int
+    volumes: dict[str, str] = field(default_factory=dict)
 
 
 class Target(Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Any
 from apsw import Connection
 from msgspec import Struct
 
-from events import builds, execs, keys, services, tenants
+from events import builds, databases, execs, keys, services, tenants, volumes
 from events.database import read_sql
 from events.event import Event, Recorded
 from events.execs import ExecEnded, ExecStarted
@@ -16,7 +16,7 @@ TABLES = read_sql(__file__)
 
 
 class ActivityRow(Struct, frozen=True):
-    """One row of `activity`, its columns in order, and the name of a service that it is about."""
+    """One row of `activity`, its columns in order, and the name of the service or database that it is about."""
 
     tenant_id: str
     position: int
@@ -24,7 +24,7 @@ class ActivityRow(Struct, frozen=True):
     resource_id: str
     action: str
     created_at: int
-    service_name: str | None
+    name: str | None
 
 
 class Wanted(Struct, frozen=True):
@@ -40,7 +40,8 @@ class Wanted(Struct, frozen=True):
 def list_of(db: Connection, tenant_id: str, wanted: Wanted, limit: int, offset: int) -> list[ActivityRow]:
     """What happened to a tenant's resources, newest first."""
     rows = db.execute(
-        "SELECT activity.*, service.name FROM activity LEFT JOIN service ON service_id = resource_id"
+        "SELECT activity.*, coalesce(service.name, database.name) FROM activity LEFT JOIN service ON service_id = resource_id"
+        " LEFT JOIN database ON database_id = resource_id"
         " WHERE activity.tenant_id = ?1 AND (?2 = '' OR resource_type = ?2) AND (?3 = '' OR resource_id = ?3)"
         " AND (?4 = '' OR action = ?4) AND activity.created_at >= ?5 AND (?6 = 0 OR position < ?6)"
         " ORDER BY position DESC LIMIT ?7 OFFSET ?8",
@@ -80,5 +81,14 @@ def _row(at: Recorded, event: Event) -> tuple[str, int, str, str, str, int]:
 
 
 APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = dict.fromkeys(
-    (*tenants.EVENTS, *services.EVENTS, *builds.EVENTS, *keys.EVENTS, *execs.EVENTS), happened
+    (
+        *tenants.EVENTS,
+        *services.EVENTS,
+        *builds.EVENTS,
+        *databases.EVENTS,
+        *volumes.EVENTS,
+        *keys.EVENTS,
+        *execs.EVENTS,
+    ),
+    happened,
 )

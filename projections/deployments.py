@@ -5,7 +5,7 @@ from msgspec import Struct
 
 from events.database import read_sql
 from events.effects import EffectAttempted
-from events.event import Event, Recorded
+from events.event import Event, Recorded, canonical
 from events.services import (
     ServiceCrashed,
     ServiceDeleteRequested,
@@ -42,6 +42,7 @@ class DeploymentRow(Struct, frozen=True):
     health_path: str
     egress: str
     replicas: int
+    volumes: str
     env_version: int
     status: str
     container_id: str | None
@@ -74,8 +75,8 @@ def list_of(db: Connection, service_id: str, limit: int, offset: int, before: in
 def requested(db: Connection, at: Recorded, event: ServiceDeployRequested) -> None:
     db.execute(
         "INSERT INTO deployment (deployment_id, service_id, tenant_id, intent, number, trigger, image, port, memory_mb,"
-        " cpu_milli, health_path, egress, replicas, env_version, status, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
+        " cpu_milli, health_path, egress, replicas, volumes, env_version, status, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
         (
             event.deployment_id,
             at.subject,
@@ -90,6 +91,7 @@ def requested(db: Connection, at: Recorded, event: ServiceDeployRequested) -> No
             event.health_path,
             event.egress,
             event.replicas,
+            canonical(event.volumes).decode(),
             event.env_version,
             at.at_s,
         ),

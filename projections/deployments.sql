@@ -14,6 +14,7 @@ CREATE TABLE deployment (
     health_path   TEXT NOT NULL,
     egress        TEXT NOT NULL,
     replicas      INTEGER NOT NULL,
+    volumes       TEXT NOT NULL,            -- JSON: name → path
     env_version   INTEGER NOT NULL,
     status        TEXT NOT NULL,            -- pending deploying running failed crashed superseded stopped cancelled
     container_id  TEXT,

@@ -59,11 +59,14 @@ def addresses_of(db: Connection, tenant_id: str, service_label: str) -> list[str
 
 
 def moved(db: Connection, at: Recorded, event: ServiceInstanceHealthy | ServiceRepaired) -> None:
-    if event.targets:
+    reached = [target for target in event.targets if target.port]
+    if reached:
         db.execute(
             "REPLACE INTO route VALUES (?, ?, ?, ?, ?)",
-            (at.subject, at.tenant, event.deployment_id, canonical(event.targets), isinstance(event, ServiceRepaired)),
+            (at.subject, at.tenant, event.deployment_id, canonical(reached), isinstance(event, ServiceRepaired)),
         )
+    elif event.targets:  # a worker, which listens nowhere
+        removed(db, at, event)
 
 
 def confirmed(db: Connection, at: Recorded, event: ServiceRouted) -> None:

@@ -7,7 +7,7 @@ from apsw import Connection
 from msgspec import Struct
 
 from events.database import read_sql
-from events.event import Event, Recorded
+from events.event import Event, Recorded, canonical
 from events.services import (
     ServiceBuildFailed,
     ServiceCircuitOpened,
@@ -56,6 +56,7 @@ class ServiceRow(Struct, frozen=True):
     health_path: str
     egress: str
     replicas: int
+    volumes: str
     desired: str
     status: str
     serving: int
@@ -151,7 +152,7 @@ def crashes_since(db: Connection, service_id: str, at_us: int) -> int:
     return int(db.execute("SELECT count(*) FROM crash WHERE service_id = ? AND at_us >= ?", (service_id, at_us)).get)
 
 
-_SETTINGS = ("name", "label", "image", "port", "memory_mb", "cpu_milli", "health_path", "egress", "replicas")
+_SETTINGS = ("name", "label", "image", "port", "memory_mb", "cpu_milli", "health_path", "egress", "replicas", "volumes")
 _TOUCH = "UPDATE service SET version = ?1, updated_at = ?2"
 _WHERE = " WHERE service_id = ?3"
 _NO_ERROR = ", last_error_code = NULL, last_error = NULL, last_error_of = NULL"
@@ -170,10 +171,10 @@ def _update(db: Connection, at: Recorded, assignments: str = "", *values: str | 
 def created(db: Connection, at: Recorded, event: ServiceCreated) -> None:
     db.execute(
         "INSERT INTO service (service_id, tenant_id, name, label, image, port, memory_mb, cpu_milli, health_path,"
-        " egress, replicas, desired, status, serving, deployments, env_version, crash_count, circuit_open,"
+        " egress, replicas, volumes, desired, status, serving, deployments, env_version, crash_count, circuit_open,"
         " created_at, updated_at, version)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', 'created', 0, 0, 0, 0, 0, ?, ?, ?)",
-        (at.subject, at.tenant, *(getattr(event, name) for name in _SETTINGS), at.at_s, at.at_s, at.version),
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', 'created', 0, 0, 0, 0, 0, ?, ?, ?)",
+        (at.subject, at.tenant, *(_column(event, name) for name in _SETTINGS), at.at_s, at.at_s, at.version),
     )
 
 
@@ -183,8 +184,13 @@ def configured(db: Connection, at: Recorded, event: ServiceConfigured) -> None:
         db,
         at,
         "".join(f", {name} = coalesce(?{n}, {name})" for n, name in enumerate(names, 4)),
-        *(getattr(event, name) for name in names),
+        *(_column(event, name) for name in names),
     )
+
+
+def _column(event: Event, name: str) -> str | int | None:
+    value: str | int | dict[str, str] | None = getattr(event, name)
+    return canonical(value).decode() if isinstance(value, dict) else value
 
 
 def env_changed(db: Connection, at: Recorded, _: Event) -> None:

@@ -11,6 +11,7 @@ CREATE TABLE service (
     health_path     TEXT NOT NULL,
     egress          TEXT NOT NULL,
     replicas        INTEGER NOT NULL,
+    volumes         TEXT NOT NULL,      -- JSON: name → path
     desired         TEXT NOT NULL,      -- running, stopped, deleted: what the tenant wants
     status          TEXT NOT NULL,      -- what is: see API.md
     serving         INTEGER NOT NULL,   -- 1 while some instance answers

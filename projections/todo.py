@@ -14,8 +14,6 @@ from events.catalog import CATALOG
 from events.database import read_sql
 from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
 from events.event import Event, Intent, Outcome, Recorded
-from events.execs import ExecStarted
-from events.services import ServiceRepairRequested
 
 TABLES = read_sql(__file__)
 
@@ -43,6 +41,11 @@ class TodoRow(Struct, frozen=True):
         """Attempts that count: those since an operator last looked."""
         return self.attempt - self.forgiven
 
+    @property
+    def since_us(self) -> int:
+        """From when on somebody waits for it: work that was put off when it was asked for is nobody's until then."""
+        return self.opened_us if self.attempt else max(self.opened_us, self.due_us)
+
 
 def find(db: Connection, intent: int) -> TodoRow | None:
     """The open work of one intent; None when it has its outcome."""
@@ -62,7 +65,7 @@ def open_of_all(db: Connection) -> list[TodoRow]:
 
 
 def opened(db: Connection, at: Recorded, event: Intent) -> None:
-    due_us = event.due_us if isinstance(event, ServiceRepairRequested | ExecStarted) else 0
+    due_us = getattr(event, "due_us", 0)
     db.execute(
         "INSERT INTO todo VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, 0, NULL, 0)",
         (at.position, at.type, at.stream, at.tenant, getattr(event, "deployment_id", ""), at.at_us, due_us),

@@ -20,7 +20,20 @@ from events.catalog import decode
 from events.database import open_database, open_reader, read_sql, run_script
 from events.event import Event, Recorded
 from events.log import head, read_all
-from projections import activity, builds, deployments, env, execs, keys, routes, services, tenants, todo
+from projections import (
+    activity,
+    builds,
+    databases,
+    deployments,
+    env,
+    execs,
+    keys,
+    routes,
+    services,
+    tenants,
+    todo,
+    volumes,
+)
 
 Fact = tuple[Recorded, Event]
 Apply = Callable[[apsw.Connection, Recorded, Any], None]
@@ -34,6 +47,8 @@ PROJECTIONS: dict[str, ModuleType] = {
     "deployments": deployments,
     "builds": builds,
     "routes": routes,
+    "databases": databases,
+    "volumes": volumes,
     "todo": todo,
     "activity": activity,
     "execs": execs,

@@ -64,7 +64,7 @@ def _render(call: Call, row: ActivityRow) -> Activity:
         actor=shown.actor,
         position=row.position,
         created_at=row.created_at,
-        resource_name=row.service_name or UNSET,
+        resource_name=row.name or UNSET,
         service_id=row.resource_id if row.resource_type == "service" else UNSET,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from ahplat import limits
+from ahplat.api.sizes import Sizes
 from ahplat.api.throttle import Window
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
@@ -43,6 +44,7 @@ class Application:
         self.rendered: dict[str, tuple[int, bytes]] = {}  # service id → (version, its JSON)
         self.execs = 0  # commands that run
         self.listed: dict[str, bytes] = {}  # tenant id → the list of its services, until something of it changes
+        self.sizes = Sizes()
         self.registrations = Window(limits.REGISTRATIONS_PER_HOUR, 3600.0, 1)
         self.registrations_here = Window(limits.REGISTRATIONS_PER_HOUR_AND_ADDRESS, 3600.0, limits.AUTH_CACHE)
         # the rest is there from `ready` on

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ahplat import limits
+from ahplat.engines.engine import Engine
 from ahplat.errors import Rejected, Violation
 from ahplat.labels import RESERVED, label_of
 from ahplat.references import PLACEHOLDERS, check_reference
@@ -24,11 +26,18 @@ Replicas = Annotated[int, Meta(ge=1, le=10)]
 EnvName = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")]
 EnvValue = Annotated[str, Meta(max_length=32_768)]
 EnvValues = Annotated[dict[EnvName, EnvValue], Meta(max_length=100)]
+VolumeName = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,62}\Z")]
+MountPath = Annotated[str, Meta(max_length=256, pattern=r"\A(/[A-Za-z0-9._-]+)+\Z")]
+Volumes = Annotated[dict[VolumeName, MountPath], Meta(max_length=limits.VOLUMES_PER_SERVICE)]
 Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Quota = Annotated[int, Meta(ge=0, le=1_000_000)]
 ExpiresIn = Annotated[int, Meta(ge=1, le=10 * 365 * 86_400)]
 
 _FORBIDDEN_ENV = frozenset({"PATH", "LD_PRELOAD", "LD_LIBRARY_PATH"})
+_OURS = (
+    *("/proc", "/sys", "/dev", "/tmp", "/run", "/var/run", "/var/tmp", "/etc"),  # noqa: S108 — inside the container
+    *("/bin", "/sbin", "/lib", "/usr/bin"),
+)
 _ENV_VALUE_BYTES = 32_768
 
 
@@ -65,6 +74,33 @@ def check_env(values: dict[str, str], at: str) -> None:
             raise invalid(f"{at}/{key}", "this variable would change what the platform starts: it cannot be set")
         if len(value) > _ENV_VALUE_BYTES // 4 and len(value.encode()) > _ENV_VALUE_BYTES:
             raise invalid(f"{at}/{key}", f"expected at most {_ENV_VALUE_BYTES} bytes")
+
+
+def check_volumes(paths: dict[str, str], engine: Engine) -> None:
+    """What the types cannot say of mounts. Raises Rejected with the pointer of the first that is wrong."""
+    at = "/volumes"
+    if paths and not engine.mounts_volumes:
+        detail = f"the {engine.name} engine mounts no volumes"
+        raise Rejected("volumes_unsupported", detail, (Violation(at, detail),))
+    for name, path in paths.items():
+        parts = path.split("/")[1:]
+        if ".." in parts or "." in parts:
+            raise invalid(f"{at}/{name}", "expected a path without . and ..")
+        if any(is_within(path, ours) or is_within(ours, path) for ours in _OURS):
+            raise invalid(
+                f"{at}/{name}", f"{path} is the platform's or the system's: choose another, such as /var/lib/app"
+            )
+        if any(is_within(path, other) for key, other in paths.items() if key != name):
+            raise invalid(f"{at}/{name}", f"{path} lies within the path of another volume")
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or lies in it.
+
+    >>> is_within("/data/x", "/data"), is_within("/database", "/data")
+    (True, False)
+    """
+    return f"{path}/".startswith(f"{folder}/")
 
 
 def cpu_milli(cpu_count: float) -> int:

@@ -111,6 +111,8 @@ PROBLEMS: dict[str, Problem] = {
     "env_not_found": _problem(
         404, "There is no such variable", "list the service's variables", "GET /v1/services/{service_id}/env"
     ),
+    "database_not_found": _problem(404, "There is no such database", "list your databases", "GET /v1/databases"),
+    "volume_not_found": _problem(404, "There is no such volume", "list your volumes", "GET /v1/volumes"),
     "event_not_found": _problem(404, "There is no such event", "read the events", "GET /v1/events"),
     "effect_not_found": _problem(
         404, "There is no such open work", "see what is open and parked", "GET /v1/system/health/detailed"
@@ -119,6 +121,15 @@ PROBLEMS: dict[str, Problem] = {
     "name_taken": _problem(409, "The name is taken", "choose another name, or use what has it", "GET /v1/services"),
     "quota_exceeded": _problem(
         409, "A quota is used up", "delete what is not needed, or ask the operator for more", "GET /v1/tenant/usage"
+    ),
+    "database_not_deleted": _problem(
+        409, "The database is not deleted", "use it as it is", "GET /v1/databases/{database_id}"
+    ),
+    "volume_in_use": _problem(
+        409, "Another service has the volume", "name another volume, or free this one", "GET /v1/volumes"
+    ),
+    "volumes_need_one_replica": _problem(
+        409, "A service with volumes has one replica", "set replicas to 1, or leave the volumes out"
     ),
     "nothing_to_deploy": _problem(
         409, "The service has no image", "deploy an image first", "POST /v1/services/{service_id}/deploy"
@@ -229,6 +240,7 @@ PROBLEMS: dict[str, Problem] = {
         "POST /v1/services/{service_id}/deploy",
     ),
     "egress_unsupported": _problem(400, "The engine cannot restrict traffic this way", "leave `egress` at its default"),
+    "volumes_unsupported": _problem(400, "The engine cannot mount volumes", "leave `volumes` out"),
     # ours
     "internal": _problem(
         500, "Something broke on our side", "nothing was changed; tell the operator the request_id", "GET /v1/activity"

@@ -11,7 +11,7 @@ from ahplat.api.fields import Quota, cpu_count
 from ahplat.api.route import Route
 from ahplat.api.tenants import find
 from ahplat.commands.tenants import SetQuotas
-from projections import keys, services, tenants
+from projections import databases, keys, services, tenants
 
 
 class Usage(Struct, frozen=True):
@@ -41,16 +41,17 @@ def usage_of(views: Connection, tenant_id: str) -> TenantUsage:
     quotas = limits.QUOTAS | tenants.quotas_of(views, tenant_id)
     rows = services.held_by(views, tenant_id)
     running = [row for row in rows if row.desired == "running"]
+    memory_mb, cpu_milli = databases.held_by(views, tenant_id)
     return TenantUsage(
         services=Usage(len(rows), quotas["max_services"]),
-        databases=Usage(0, quotas["max_databases"]),
+        databases=Usage(len(databases.list_of(views, tenant_id)), quotas["max_databases"]),
         api_keys=Usage(keys.count_of(views, tenant_id), limits.KEYS_PER_TENANT),
         memory_mb=quotas["max_memory_mb"],
-        used_memory_mb=sum(row.memory_mb for row in running),
+        used_memory_mb=memory_mb + sum(row.memory_mb for row in running),
         cpu_cores=quotas["max_cpu_cores"],
-        used_cpu_cores=cpu_count(sum(row.cpu_milli for row in running)),
+        used_cpu_cores=cpu_count(cpu_milli + sum(row.cpu_milli for row in running)),
         disk_gb=quotas["max_disk_gb"],
-        used_disk_gb=0,  # services keep nothing; databases will
+        used_disk_gb=0,  # what volumes hold is not counted yet
         rate_limit=quotas["api_rate_limit"],
     )
 

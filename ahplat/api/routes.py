@@ -4,6 +4,7 @@ from ahplat.api import (
     activity,
     build_logs,
     builds,
+    databases,
     deployments,
     env,
     events,
@@ -14,6 +15,7 @@ from ahplat.api import (
     services,
     system,
     tenants,
+    volumes,
 )
 from ahplat.api.route import Route
 
@@ -27,6 +29,8 @@ ROUTES: list[Route] = [
     *deployments.ROUTES,
     *builds.ROUTES,
     *build_logs.ROUTES,
+    *databases.ROUTES,
+    *volumes.ROUTES,
     *activity.ROUTES,
     *events.ROUTES,
     *execs.ROUTES,

@@ -17,9 +17,11 @@ from ahplat.api.fields import (
     Port,
     Replicas,
     ServiceName,
+    Volumes,
     check_env,
     check_image,
     check_label,
+    check_volumes,
     cpu_count,
     cpu_milli,
 )
@@ -31,7 +33,7 @@ from ahplat.commands.services import ConfigureService, CreateService, DeleteServ
 from ahplat.errors import Rejected, Unreadable, Violation
 from ahplat.writer import Answer
 from events.services import ServiceConfigured, ServiceCreated
-from projections import env, services, tenants
+from projections import env, services, tenants, volumes
 from projections.services import ServiceRow
 
 T = TypeVar("T")
@@ -60,6 +62,8 @@ class Service(Struct, frozen=True):
     egress: str
     replicas: int
     env_keys: list[str]
+    volumes: dict[str, str] | UnsetType = UNSET
+    switch: str | UnsetType = UNSET  # stop_start: a deploy stops what serves before the next one starts
     health_path: str | UnsetType = UNSET
     container_id: str | UnsetType = UNSET
     deployment_id: str | UnsetType = UNSET
@@ -103,6 +107,8 @@ def _service(call: Call, views: Connection, row: ServiceRow) -> Service:
         egress=row.egress,
         replicas=row.replicas,
         env_keys=list(env.values_at(views, row.service_id, row.env_version)),
+        volumes=volumes.paths_of(row.volumes) or UNSET,
+        switch="stop_start" if row.volumes != "{}" else UNSET,
         health_path=row.health_path or UNSET,
         container_id=row.container_id or UNSET,
         deployment_id=row.deployment_id or UNSET,
@@ -124,9 +130,8 @@ def url_of(call: Call, views: Connection, row: ServiceRow) -> str:
 def _last_error(call: Call, row: ServiceRow) -> str | UnsetType:
     if row.last_error_code is None:
         return UNSET
-    return f"{row.last_error_code}: {unsealed(call, row.tenant_id, row.service_id, 'detail', row.last_error)}".rstrip(
-        ": "
-    )
+    detail = unsealed(call, row.tenant_id, row.service_id, "detail", row.last_error)
+    return f"{row.last_error_code}: {detail}".rstrip(": ")
 
 
 def unsealed(call: Call, tenant_id: str, service_id: str, field: str, sealed: bytes | None) -> str:
@@ -200,6 +205,7 @@ class NewService(Struct):
     health_path: HealthPath = ""
     egress: Egress = "none"
     replicas: Replicas = 1
+    volumes: Volumes = {}
 
 
 async def create(call: Call) -> Reply:
@@ -207,6 +213,7 @@ async def create(call: Call) -> Reply:
     body = call.body(NewService)
     check_env(body.env, "/env")
     _check_egress(call, body.egress)
+    check_volumes(body.volumes, call.app.engine)
     service_id, deployment_id = call.new_id(), call.new_id()
     created = ServiceCreated(
         name=body.name,
@@ -218,6 +225,7 @@ async def create(call: Call) -> Reply:
         health_path=body.health_path,
         egress=body.egress,
         replicas=body.replicas,
+        volumes=body.volumes,
     )
     command = CreateService(
         tenant_id=call.tenant_id,
@@ -270,6 +278,7 @@ class ServiceChanges(Struct):
     health_path: HealthPath | UnsetType = UNSET
     egress: Egress | UnsetType = UNSET
     replicas: Replicas | UnsetType = UNSET
+    volumes: Volumes | UnsetType = UNSET
 
 
 async def patch(call: Call) -> Reply:
@@ -278,24 +287,24 @@ async def patch(call: Call) -> Reply:
     service_id = call.path_id()
     if body.egress is not UNSET:
         _check_egress(call, body.egress)
+    check_volumes(body.volumes or {}, call.app.engine)
     changes = ServiceConfigured(
         name=_given(body.name),
         label=check_label(body.name, "/name") if body.name is not UNSET else None,
-        image=_image(call, body.image),
+        image=None
+        if body.image is UNSET
+        else check_image(body.image, call.tenant_id, call.app.config.allow_registries),
         port=_given(body.port),
         memory_mb=_given(body.memory_mb),
         cpu_milli=cpu_milli(body.cpu_count) if body.cpu_count is not UNSET else None,
         health_path=_given(body.health_path),
         egress=_given(body.egress),
         replicas=_given(body.replicas),
+        volumes=_given(body.volumes),
     )
     return await order(
         call, ConfigureService(tenant_id=call.tenant_id, service_id=service_id, changes=changes), service_id
     )
-
-
-def _image(call: Call, image: str | UnsetType) -> str | None:
-    return None if image is UNSET else check_image(image, call.tenant_id, call.app.config.allow_registries)
 
 
 def _given(value: T | UnsetType) -> T | None:

@@ -150,7 +150,7 @@ async def detailed(call: Call) -> Reply:
             log=LogPart(head(app.log), app.epoch),
             effects=EffectsPart(
                 open=len(open_work),
-                oldest_s=(now_us - open_work[0].opened_us) // 1_000_000 if open_work else 0,
+                oldest_s=max([0, *(now_us - work.since_us for work in open_work)]) // 1_000_000,
                 parked=sum(work.parked for work in open_work),
             ),
         )

@@ -98,6 +98,14 @@ SETTINGS: list[click.Parameter] = [
         type=click.FloatRange(1, 3_600),
         default=limits.RECONCILE_S,
     ),
+    _option("--postgres-image", "What databases of type postgres run.", default="postgres:16-alpine"),
+    _option("--redis-image", "What databases of type redis run.", default="redis:7-alpine"),
+    _option(
+        "--db-retention",
+        "For how many seconds the data of a deleted database is kept.",
+        type=click.FloatRange(0, 366 * 86_400),
+        default=limits.DB_RETENTION_S,
+    ),
     _option(
         "--log-level", "How much is said.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
     ),
@@ -161,6 +169,9 @@ def configured(settings: dict[str, Any]) -> Config:
         drain_s=settings["drain_s"],
         deploy_timeout_s=settings["deploy_timeout_s"],
         reconcile_s=settings["reconcile_s"],
+        postgres_image=settings["postgres_image"],
+        redis_image=settings["redis_image"],
+        db_retention_s=settings["db_retention"],
         crash_at=os.environ.get("AH_CRASH_AT", ""),
     )
 

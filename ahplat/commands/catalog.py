@@ -1,6 +1,18 @@
 """Every command and how it is decided. What is not in COMMANDS cannot be done."""
 
-from ahplat.commands import builds, deployments, effects, execs, instances, keys, services, tenants
+from ahplat.commands import (
+    builds,
+    database_servers,
+    databases,
+    deployments,
+    effects,
+    execs,
+    instances,
+    keys,
+    services,
+    tenants,
+    volumes,
+)
 from ahplat.commands.command import Command, Decision
 
 COMMANDS: dict[type[Command], Decision] = {
@@ -10,6 +22,9 @@ COMMANDS: dict[type[Command], Decision] = {
     **deployments.COMMANDS,
     **builds.COMMANDS,
     **instances.COMMANDS,
+    **volumes.COMMANDS,
+    **databases.COMMANDS,
+    **database_servers.COMMANDS,
     **effects.COMMANDS,
     **execs.COMMANDS,
 }

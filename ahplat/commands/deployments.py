@@ -11,6 +11,7 @@ from ahplat.commands.services import (
     ServiceState,
     check_active,
     check_resources,
+    check_volumes,
     load_service,
     superseded,
 )
@@ -22,8 +23,9 @@ from events.services import (
     ServiceDeployCancelled,
     ServiceDeployRequested,
     ServiceEnvRestored,
+    ServiceEnvSet,
 )
-from projections import deployments
+from projections import deployments, volumes
 from projections.deployments import DeploymentRow
 from projections.services import ServiceRow
 
@@ -45,6 +47,7 @@ def request(
     source: ServiceRow | DeploymentRow = like or state.service
     check_active(state.holdings)
     check_resources(source.memory_mb, source.cpu_milli, source.replicas, state.holdings)
+    check_volumes(volumes.paths_of(source.volumes), source.replicas, state.holdings)
     events = [*superseded(state, everything=False), *before]
     if like:
         events += [*settings_back(state.service, like), ServiceEnvRestored(like.env_version)]
@@ -60,16 +63,24 @@ def request(
             health_path=source.health_path,
             egress=source.egress,
             replicas=source.replicas,
-            env_version=state.service.version + len(events) if like else state.service.env_version,
+            env_version=state.service.version + len(events) if is_env_new(events) else state.service.env_version,
+            volumes=volumes.paths_of(source.volumes),
         )
     )
     return events
+
+
+def is_env_new(events: list[Event]) -> bool:
+    """Whether the last of these events changes the variables: then the deployment wants them as they are after it."""
+    return bool(events) and isinstance(events[-1], ServiceEnvSet | ServiceEnvRestored)
 
 
 def settings_back(service: ServiceRow, earlier: DeploymentRow) -> list[Event]:
     """An earlier deployment's image and limits become the service's own: what comes next keeps them, and quotas count them."""
     names = ("image", "port", "memory_mb", "cpu_milli", "health_path", "egress", "replicas")
     changed = {name: getattr(earlier, name) for name in names if getattr(earlier, name) != getattr(service, name)}
+    if earlier.volumes != service.volumes:
+        changed["volumes"] = volumes.paths_of(earlier.volumes)
     return [ServiceConfigured(**changed)] if changed else []
 
 

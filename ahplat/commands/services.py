@@ -1,12 +1,14 @@
 """What may happen to services, as their tenants ask for it."""
 
+from collections.abc import Iterable
+
 from apsw import Connection
 from msgspec import Struct, structs
 
 from ahplat import limits
 from ahplat.commands.command import Command, Decision
 from ahplat.errors import Rejected
-from events.event import Event, wire_name
+from events.event import Event, canonical, wire_name
 from events.services import (
     ServiceConfigured,
     ServiceCreated,
@@ -20,7 +22,7 @@ from events.services import (
     ServiceStopRequested,
     ServiceWorkSuperseded,
 )
-from projections import deployments, env, services, tenants, todo
+from projections import databases, deployments, env, services, tenants, todo, volumes
 from projections.deployments import DeploymentRow
 from projections.services import ServiceRow
 from projections.todo import TodoRow
@@ -42,10 +44,11 @@ class Holdings(Struct, frozen=True):
 
     quotas: dict[str, int]
     services: int
-    memory_mb: int  # of all that is wanted to run
+    memory_mb: int  # of all that is wanted to run, databases too
     cpu_milli: int
     names: frozenset[str]
     labels: frozenset[str]
+    volumes: frozenset[str]  # that others have, or that are being removed
     suspended: bool  # nothing of the tenant is to begin
 
 
@@ -68,15 +71,24 @@ class Variables(Struct, frozen=True):
 def load_holdings(views: Connection, tenant_id: str, without: str) -> Holdings:
     rows = [row for row in services.held_by(views, tenant_id) if row.service_id != without]
     running = [row for row in rows if row.desired == "running"]
+    memory_mb, cpu_milli = databases.held_by(views, tenant_id, without)
     return Holdings(
         quotas=load_quotas(views, tenant_id),
         services=len(rows),
-        memory_mb=sum(row.memory_mb for row in running),
-        cpu_milli=sum(row.cpu_milli for row in running),
+        memory_mb=memory_mb + sum(row.memory_mb for row in running),
+        cpu_milli=cpu_milli + sum(row.cpu_milli for row in running),
         names=frozenset(row.name for row in rows),
         labels=frozenset(row.label for row in rows),
+        volumes=load_volumes_taken(views, tenant_id, without),
         suspended=tenants.status_of(views, tenant_id) in ("suspended", "erased"),
     )
+
+
+def load_volumes_taken(views: Connection, tenant_id: str, without: str) -> frozenset[str]:
+    mounted = volumes.mounted_by(views, tenant_id)
+    others = {name for name, service_id in mounted.items() if service_id != without}
+    kept = [row for row in volumes.list_of(views, tenant_id) if row.name not in mounted]
+    return frozenset(others | {row.name for row in kept if todo.open_of(views, f"volume-{row.volume_id}")})
 
 
 def load_quotas(views: Connection, tenant_id: str) -> dict[str, int]:
@@ -129,6 +141,15 @@ def check_name(name: str, label: str, holdings: Holdings) -> None:
         raise Rejected("name_taken", f"another service has the host name {label!r} already")
 
 
+def check_volumes(wanted: Iterable[str], replicas: int, holdings: Holdings) -> None:
+    """A volume is one service's at a time, and of that service one replica's: two sandboxes would not see each other's locks."""
+    taken = sorted(holdings.volumes.intersection(wanted))
+    if taken:
+        raise Rejected("volume_in_use", f"another service has the volume {taken[0]!r}, or it is being removed")
+    if wanted and replicas > 1:
+        raise Rejected("volumes_need_one_replica", f"{replicas} replicas wanted; a service with volumes has one")
+
+
 def superseded(state: ServiceState, everything: bool) -> list[Event]:
     """Closes the open work that a newer wish makes pointless, in the same append, so that nobody waits for it.
 
@@ -167,6 +188,7 @@ def create(state: Holdings, command: CreateService) -> list[Event]:
     check_quota("max_services", state.services + 1, state.quotas, "services")
     check_quota("max_env_vars_per_service", len(command.env), state.quotas, "variables")
     check_resources(wanted.memory_mb, wanted.cpu_milli, wanted.replicas, state)
+    check_volumes(wanted.volumes, wanted.replicas, state)
     events: list[Event] = [wanted]
     if command.env:
         events.append(ServiceEnvSet(command.env))
@@ -189,6 +211,7 @@ def first_deployment(wanted: ServiceCreated, deployment_id: str, env_version: in
         egress=wanted.egress,
         replicas=wanted.replicas,
         env_version=env_version,
+        volumes=wanted.volumes,
     )
 
 
@@ -201,10 +224,13 @@ class ConfigureService(ServiceCommand, frozen=True, kw_only=True):
 def configure(state: ServiceState, command: ConfigureService) -> list[Event]:
     changes, service = command.changes, state.service
     changed = {key: value for key, value in structs.asdict(changes).items() if value is not None}
+    if changes.volumes is not None:
+        changed["volumes"] = canonical(changes.volumes).decode()
     after = structs.replace(service, **changed)
     if after == service:
         return []
     check_name(after.name, after.label, state.holdings)
+    check_volumes(volumes.paths_of(after.volumes), after.replicas, state.holdings)
     if after.desired == "running":
         check_resources(after.memory_mb, after.cpu_milli, after.replicas, state.holdings)
     return [changes]

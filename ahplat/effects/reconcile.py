@@ -16,6 +16,7 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.commands.command import Command
 from ahplat.commands.instances import ReportCrash, ReportDrift
+from ahplat.effects.reconcile_databases import DatabaseLook
 from ahplat.effects.runner import Runner
 from ahplat.effects.specs import deployment_up
 from ahplat.effects.task import Platform
@@ -83,13 +84,14 @@ class Reconciler:
         self.platform = platform
         self.runner = runner
         self.every_s = every_s
+        self.databases = DatabaseLook(platform, self._is_busy)
         self.drifts = 0
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._everything = False
         self._watched = False  # all the time since everything was looked at
-        self._hinted: dict[str, None] = {}  # services to be looked at, in order
-        self._put_off: set[str] = set()  # services that had open work when they were to be looked at
+        self._hinted: dict[str, None] = {}  # services and databases to be looked at, in order
+        self._put_off: set[str] = set()  # of those, who had open work when they were to be looked at
         self._nobodys: frozenset[str] = frozenset()  # instances of no service that there is
 
     def begin(self) -> None:
@@ -175,7 +177,7 @@ class Reconciler:
     # the look
 
     async def look_at_all(self) -> None:
-        """Looks at all services, the host's protection and who answers names. Raises Unavailable, also where the writer is."""
+        """Looks at all services and databases, the host's protection and who answers names. Raises Unavailable."""
         await self._guard()
         await self.platform.names.look()
         seen = [self._wanted(row) for row in services.list_all(self.platform.views)]
@@ -184,6 +186,7 @@ class Reconciler:
             actual.setdefault(instance.identity.service, []).append(instance)
         for wanted in seen:
             await self._compare(wanted, actual.pop(wanted.service.service_id, []))
+        await self.databases.look_at_all(self._watched)
         self._watched = True
         self._tell_of(actual)
 
@@ -196,7 +199,9 @@ class Reconciler:
 
     async def _look_at(self, service_id: str) -> None:
         service = services.find(self.platform.views, service_id)
-        if service and service.desired != "deleted" and not self._is_busy(service_id):
+        if service is None:
+            await self.databases.look_at(service_id, self._watched)
+        elif service.desired != "deleted" and not self._is_busy(f"service-{service_id}"):
             await self._compare(self._wanted(service), await self.platform.engine.list(service_id))
 
     def _wanted(self, service: ServiceRow) -> Wanted:
@@ -205,10 +210,10 @@ class Reconciler:
         up = deployment_up(views, service)
         return Wanted(service, up.replicas if up else 0, services.instances_of(views, service.service_id))
 
-    def _is_busy(self, service_id: str) -> bool:
-        """Whether work on the service is open or being cleaned up after; then it is looked at once that has ended."""
+    def _is_busy(self, subject: str) -> bool:
+        """Whether work on a stream is open or being cleaned up after; then it is looked at once that has ended."""
+        service_id = subject.partition("-")[2]
         self._put_off.discard(service_id)
-        subject = f"service-{service_id}"
         if self.runner.is_at(subject) or todo.open_of(self.platform.views, subject):
             self._put_off.add(service_id)
             return True
@@ -216,7 +221,7 @@ class Reconciler:
 
     async def _compare(self, wanted: Wanted, actual: list[Instance]) -> None:
         service = wanted.service
-        if self._is_busy(service.service_id):
+        if self._is_busy(f"service-{service.service_id}"):
             return
         findings = diff(wanted, actual, self.platform.epoch, self._watched)
         if not findings:

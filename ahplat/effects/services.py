@@ -9,9 +9,9 @@ from ahplat.commands.instances import FailRepair
 from ahplat.effects.builds import call_off
 from ahplat.effects.health import wait_healthy
 from ahplat.effects.networks import join_networks
-from ahplat.effects.specs import Plan, deployment_up, instance_specs, load_plan
+from ahplat.effects.specs import Plan, deployment_up, instance_specs, load_plan, volumes_of
 from ahplat.effects.task import Effect, Failed, Task
-from ahplat.engines.engine import Image, Instance
+from ahplat.engines.engine import Image, Instance, Volume
 from events.event import Event, Intent
 from events.services import (
     ServiceDeleted,
@@ -96,9 +96,22 @@ async def repair(task: Task[ServiceRepairRequested]) -> list[Event]:
 async def start(task: Task[Any], plan: Plan, image: Image) -> list[Instance]:
     """Has every replica run, in the tenant's network, and waits until all are healthy."""
     await join_networks(task, plan.tenant, plan.deployment.egress)
+    if volumes := volumes_of(plan, task.platform.installation):
+        await take_over(task, plan.deployment.deployment_id, list(volumes.values()))
     specs = instance_specs(plan, image, task.platform, task.attempt)
     started = [await task.step(task.engine.find_or_start, spec, image) for spec in specs]
     return await wait_healthy(task, started, specs[0].port, plan.deployment.health_path)
+
+
+async def take_over(task: Task[Any], deployment_id: str, volumes: list[Volume]) -> None:
+    """A volume is written to by one instance: what has it now goes before the next one starts.
+
+    Where that does not come to serve, what went is found missing, and is repaired.
+    """
+    found = await task.step(task.engine.list, task.subject)
+    await end(task, [one for one in found if one.identity.deployment != deployment_id])
+    for volume in volumes:
+        await task.step(task.engine.ensure_volume, volume)
 
 
 def targets(instances: list[Instance]) -> list[Target]:

@@ -4,9 +4,10 @@ from apsw import Connection
 from msgspec import Struct
 
 from ahplat.effects.task import Platform
-from ahplat.engines.engine import Identity, Image, Network, Spec
+from ahplat.effects.volumes import volume_of
+from ahplat.engines.engine import Identity, Image, Mount, Network, Spec, Volume
 from events.event import canonical
-from projections import deployments, env, services, tenants
+from projections import databases, deployments, env, services, tenants, volumes
 from projections.deployments import DeploymentRow
 from projections.services import ServiceRow
 from projections.tenants import TenantRow
@@ -21,6 +22,7 @@ class Plan(Struct, frozen=True):
     tenant: TenantRow
     service_name: str
     env: dict[str, str]
+    hosts: dict[str, str] = {}  # names of the tenant's databases → addresses
 
 
 def load_plan(platform: Platform, deployment_id: str) -> Plan:
@@ -37,7 +39,8 @@ def load_plan(platform: Platform, deployment_id: str) -> Plan:
         key: platform.keyring.unseal(deployment.tenant_id, stream, f"env.{key}", value).decode()
         for key, value in sealed.items()
     }
-    return Plan(deployment, tenant, service.name, values)
+    hosts = {row.internal_name: row.address for row in databases.list_of(views, deployment.tenant_id)}
+    return Plan(deployment, tenant, service.name, values, hosts)
 
 
 def deployment_up(views: Connection, service: ServiceRow) -> DeploymentRow | None:
@@ -55,6 +58,16 @@ def instance_name(tenant_id: str, service_id: str, number: int, replica: int) ->
     'ah-aaaaaaaaaaaa-bbbbbbbbbbbb-3-1'
     """
     return f"ah-{tenant_id[-12:]}-{service_id[-12:]}-{number}-{replica}"
+
+
+def volumes_of(plan: Plan, installation: str) -> dict[str, Volume]:
+    """Path → the volume that is mounted there."""
+    tenant_id = plan.deployment.tenant_id
+    paths = volumes.paths_of(plan.deployment.volumes)
+    return {
+        path: volume_of(volumes.volume_id(tenant_id, name), tenant_id, installation)
+        for name, path in sorted(paths.items())
+    }
 
 
 def network_of(tenant: TenantRow, installation: str) -> Network:
@@ -111,7 +124,15 @@ def instance_specs(plan: Plan, image: Image, platform: Platform, attempt: int) -
 def _spec(plan: Plan, image: Image, platform: Platform, attempt: int, replica: int) -> Spec:
     deployment, tenant = plan.deployment, plan.tenant
     env = environment(plan)
-    asked = (image.digest, sorted(env.items()), deployment.memory_mb, deployment.cpu_milli, deployment.egress)
+    mounts = tuple(Mount(one.name, path) for path, one in volumes_of(plan, platform.installation).items())
+    asked: tuple[object, ...] = (
+        image.digest,
+        sorted(env.items()),
+        deployment.memory_mb,
+        deployment.cpu_milli,
+        deployment.egress,
+    )
+    asked += (mounts,) if mounts else ()
     return Spec(
         name=instance_name(tenant.tenant_id, deployment.service_id, deployment.number, replica),
         identity=Identity(
@@ -132,4 +153,6 @@ def _spec(plan: Plan, image: Image, platform: Platform, attempt: int, replica: i
         cpu_milli=deployment.cpu_milli,
         network=network_of(tenant, platform.installation),
         egress=egress_of(tenant, platform.installation) if deployment.egress == "internet" else None,
+        mounts=mounts,
+        hosts=plan.hosts,  # not in the hash: a database that comes later is no reason to replace what runs
     )

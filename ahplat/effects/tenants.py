@@ -3,8 +3,10 @@
 from ahplat import limits
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
+from ahplat.commands.databases import DeleteDatabase, StartDatabase, StopDatabase
 from ahplat.commands.deployments import StartService
 from ahplat.commands.services import DeleteService, StopService
+from ahplat.commands.volumes import PurgeVolume
 from ahplat.effects.builds import call_off
 from ahplat.effects.networks import leave_networks
 from ahplat.effects.task import Effect, Task
@@ -18,7 +20,7 @@ from events.tenants import (
     TenantResumed,
     TenantSuspended,
 )
-from projections import builds, services, tenants, todo
+from projections import builds, databases, services, tenants, todo, volumes
 
 
 async def quiet(task: Task[TenantSuspended]) -> list[Event]:
@@ -32,11 +34,15 @@ async def quiet(task: Task[TenantSuspended]) -> list[Event]:
         if row.desired == "running"
         and await _order(task, StopService(tenant_id=task.subject, service_id=row.service_id))
     ]
+    for database in databases.list_of(task.platform.views, task.subject):  # after those who use them
+        await _order(task, StopDatabase(tenant_id=task.subject, database_id=database.database_id))
     return [TenantQuieted(task.work.intent, stopped)]
 
 
 async def resume(task: Task[TenantReactivated]) -> list[Event]:
     """Starts what was wanted to run when the tenant was suspended."""
+    for database in databases.list_of(task.platform.views, task.subject):  # before those who use them
+        await _order(task, StartDatabase(tenant_id=task.subject, database_id=database.database_id))
     started = []
     for service_id in services.paused_of(task.platform.views, task.subject):
         deployment_id = new_id(task.platform.clock.now_us())
@@ -47,18 +53,26 @@ async def resume(task: Task[TenantReactivated]) -> list[Event]:
 
 
 async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
-    """Deletes the tenant's services, waits until the engine holds nothing of it, then destroys its key."""
+    """Deletes the tenant's services and databases, waits until the engine holds nothing of it, then destroys its key."""
     tenant = tenants.find(task.platform.views, task.subject)
     assert tenant, task.subject
     for _ in range(limits.ERASURE_LOOKS):
         left = services.list_of(task.platform.views, task.subject)
         for row in left:  # each time: a command that was on its way may have made one more
             await _order(task, DeleteService(tenant_id=task.subject, service_id=row.service_id))
-        if not left and not _work_elsewhere(task):
+        kept = databases.kept_of(task.platform.views, task.subject)
+        for database in kept:
+            now_us = task.platform.clock.now_us()
+            gone = DeleteDatabase(tenant_id=task.subject, database_id=database.database_id, purge_us=now_us, purge=True)
+            await _order(task, gone)
+        written = volumes.list_of(task.platform.views, task.subject)
+        for volume in written:
+            await _order(task, PurgeVolume(tenant_id=task.subject, volume_id=volume.volume_id))
+        if not left and not kept and not written and not _work_elsewhere(task):
             break
         await task.pause(limits.ERASURE_LOOK_S)
     else:
-        raise Unavailable("waiting", "the tenant's services are still being removed")
+        raise Unavailable("waiting", "the tenant's services and databases are still being removed")
     await leave_networks(task, tenant)
     await task.step(task.platform.builder.forget_tenant, task.subject)
     task.platform.keyring.destroy(task.subject)
@@ -72,7 +86,16 @@ def _work_elsewhere(task: Task[TenantErasureRequested]) -> bool:
     return any(work.tenant_id == task.subject and work.subject != task.work.subject for work in open_work)
 
 
-REFUSALS = ("service_not_found", "circuit_open", "nothing_to_deploy", "quota_exceeded", "tenant_suspended")
+REFUSALS = (
+    "service_not_found",
+    "database_not_found",
+    "volume_not_found",
+    "volume_in_use",
+    "circuit_open",
+    "nothing_to_deploy",
+    "quota_exceeded",
+    "tenant_suspended",
+)
 
 
 async def _order(task: Task[Intent], command: Command) -> bool:

@@ -4,6 +4,7 @@ Docker may hold several networks of one name, so a network is found by name *and
 was made. `ensure` and `remove` are blocking and not for two threads at once: the engine serialises them.
 """
 
+import ipaddress
 from typing import Any
 
 import msgspec
@@ -47,9 +48,25 @@ def create_arguments(network: Network) -> dict[str, Any]:
         "enable_ipv6": False,
         "check_duplicate": True,
         "options": {BRIDGE_NAME: network.bridge} | ({} if network.internal else {CONTAINERS_MEET: "false"}),
-        "ipam": {"Driver": "default", "Config": [{"Subnet": network.subnet}]},
+        "ipam": {"Driver": "default", "Config": [pool_of(network)]},
         "labels": labels_of(network),
     }
+
+
+def pool_of(network: Network) -> dict[str, str]:
+    """Its addresses. In a tenant's own network the upper half is kept for those that are given by us."""
+    return {"Subnet": network.subnet} | ({"IPRange": dynamic_part(network.subnet)} if network.internal else {})
+
+
+def dynamic_part(subnet: str) -> str:
+    """The half of a network from which Docker gives addresses by itself; those of the other are given by us.
+
+    A network that was made without it goes on as it is: Docker gives the lowest that is free.
+
+    >>> dynamic_part("10.128.0.64/26")
+    '10.128.0.64/27'
+    """
+    return str(next(ipaddress.ip_network(subnet).subnets(1)))
 
 
 def labels_of(network: Network) -> dict[str, str]:

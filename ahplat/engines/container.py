@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, field
 
 from ahplat import limits
-from ahplat.engines.engine import Identity, Image, Instance, Network, Spec, State, identity_of
+from ahplat.engines.engine import Identity, Image, Instance, Mount, Network, Spec, State, identity_of
 
 RUNTIME = "runsc"
 RESOLV_CONF = "/etc/resolv.conf"
@@ -53,10 +53,18 @@ def create_config(
         "Image": image.pinned,
         "Env": [f"{name}={value}" for name, value in spec.env.items()],
         "Labels": spec.identity.labels(),
-        "StopSignal": "SIGTERM",
+        "StopSignal": spec.stop_signal,
         "StopTimeout": limits.STOP_GRACE_S,
-        "HostConfig": host_config(spec, volumes, runtime) | {"Mounts": [resolver_mount(resolver)]},
+        "HostConfig": host_config(spec, volumes, runtime)
+        | {"Mounts": [resolver_mount(resolver), *(mounted(mount) for mount in spec.mounts)]},
+        **({"Cmd": list(spec.command)} if spec.command else {}),
+        **({"NetworkingConfig": endpoint_of(spec)} if spec.address else {}),
     }
+
+
+def endpoint_of(spec: Spec) -> dict[str, object]:
+    """An address of its own in the tenant's network."""
+    return {"EndpointsConfig": {spec.network.name: {"IPAMConfig": {"IPv4Address": spec.address}}}}
 
 
 def host_config(spec: Spec, volumes: Iterable[str], runtime: str) -> dict[str, object]:
@@ -70,7 +78,7 @@ def host_config(spec: Spec, volumes: Iterable[str], runtime: str) -> dict[str, o
         "PidsLimit": limits.CONTAINER_PIDS,
         "Ulimits": [{"Name": "nofile", "Soft": limits.CONTAINER_FILES, "Hard": limits.CONTAINER_FILES}],
         "ReadonlyRootfs": True,
-        "Tmpfs": tmpfs(volumes),
+        "Tmpfs": tmpfs(path for path in volumes if cleaned(path) not in {mount.path for mount in spec.mounts}),
         "Privileged": False,
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges=true"],
@@ -78,12 +86,19 @@ def host_config(spec: Spec, volumes: Iterable[str], runtime: str) -> dict[str, o
         "PublishAllPorts": False,
         "NetworkMode": spec.network.name,
         "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}},
+        **({"CapAdd": list(spec.capabilities)} if spec.capabilities else {}),
+        **({"ExtraHosts": [f"{name}:{address}" for name, address in spec.hosts.items()]} if spec.hosts else {}),
     }
 
 
 def resolver_mount(resolver: Path) -> dict[str, object]:
     """The one file of the host that a container sees, and may only read."""
     return {"Type": "bind", "Source": str(resolver), "Target": RESOLV_CONF, "ReadOnly": True}
+
+
+def mounted(mount: Mount) -> dict[str, object]:
+    """A volume in a container. Whoever owns the path in the image owns the volume, when it is new."""
+    return {"Type": "volume", "Source": mount.volume, "Target": mount.path}
 
 
 def tmpfs(volumes: Iterable[str]) -> dict[str, str]:
@@ -119,6 +134,7 @@ class _State(Struct, rename="pascal"):
 class _Config(Struct, rename="pascal"):
     env: list[str] | None = None
     labels: dict[str, str] | None = None
+    stop_signal: str = ""
 
 
 class _HostConfig(Struct, rename="pascal"):
@@ -154,6 +170,11 @@ class Inspected(Struct, rename="pascal"):
     def labels(self) -> dict[str, str]:
         """Its labels, those of the image among them."""
         return self.config.labels or {}
+
+    @property
+    def stop_signal(self) -> str:
+        """What asks it to end."""
+        return self.config.stop_signal or "SIGTERM"
 
     @property
     def status(self) -> str:

@@ -14,11 +14,11 @@ from pathlib import Path
 from docker import APIClient
 
 from ahplat import limits, processes
-from ahplat.engines import bridges, container, container_logs, images, lifecycle, pulls, resolver, watch
+from ahplat.engines import bridges, container, container_logs, images, lifecycle, pulls, resolver, volumes, watch
 from ahplat.engines.changes import Changes
 from ahplat.engines.container_exec import ContainerExec
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
-from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, Spec
+from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, Spec, Volume
 from ahplat.engines.firewall import Firewall
 from ahplat.engines.handover import Handover
 from ahplat.engines.images import InspectedImage
@@ -33,6 +33,7 @@ class DockerEngine:
 
     name = "docker"
     grants_egress = True
+    mounts_volumes = True
 
     def __init__(
         self, installation: str, data_dir: Path, *, base_url: str | None = None, runtime: str = container.RUNTIME
@@ -107,12 +108,31 @@ class DockerEngine:
         await self._confirm_ends([instance] if instance is not None else [])
         return instance
 
-    async def list(self, service: str | None = None) -> list[Instance]:
-        """See `Engine`."""
-        listed = await self._dockerd.call(lambda client: lifecycle.listed(client, self._installation, service))
+    async def _listed(self, subject: str | None, label: str) -> list[Instance]:
+        listed = await self._dockerd.call(lambda client: lifecycle.listed(client, self._installation, subject, label))
         instances = [instance for found in listed if (instance := container.instance_of(found)) is not None]
         await self._confirm_ends(instances)
         return instances
+
+    async def list_databases(self, database: str | None = None) -> list[Instance]:
+        """See `Engine`."""
+        return await self._listed(database, "ah.database")
+
+    async def list(self, service: str | None = None) -> list[Instance]:
+        """See `Engine`."""
+        return await self._listed(service, "ah.service")
+
+    async def ensure_volume(self, volume: Volume) -> None:
+        """See `Engine`."""
+        await self._dockerd.call(lambda client: volumes.ensure(client, volume))
+
+    async def remove_volume(self, volume: Volume) -> None:
+        """See `Engine`."""
+        await self._dockerd.call(lambda client: volumes.remove(client, volume))
+
+    async def volume_bytes(self) -> dict[str, int]:
+        """See `Engine`."""
+        return await self._dockerd.call(lambda client: volumes.measured(client, self._installation))
 
     async def stop(self, instance_id: str, grace_s: int) -> None:
         """See `Engine`. Keeps no thread waiting during the grace, and can be cancelled in it."""

@@ -17,7 +17,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,15 +25,17 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from ahplat import limits, processes
-from ahplat.engines import folder_image, process_exec, run_logs
+from ahplat.engines import folder_image, loopback_ports, process_exec, program_image, run_logs, volume_folders
 from ahplat.engines.changes import Changes
-from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, Spec
-from ahplat.engines.run_folder import HOST, Record, RunFolder, Started
+from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, Spec, Volume
+from ahplat.engines.run_folder import Record, RunFolder, Started
 from ahplat.errors import EngineAway, Rejected
 
 SHIM = Path(__file__).with_name("shim.py")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+Program = tuple[Sequence[str], Path]  # its argv, and the folder that it is executed in
 
 
 class EmbeddedEngine:
@@ -42,11 +43,13 @@ class EmbeddedEngine:
 
     name = "embedded"
     grants_egress = True  # nothing is isolated, so nothing has to be granted
+    mounts_volumes = False  # all instances see one file system
 
     def __init__(self, installation: str, data_dir: Path) -> None:
         self._installation = installation
         self._images = data_dir.absolute() / "images"
         self._run = data_dir.absolute() / "run"
+        self._volumes = data_dir.absolute() / "volumes"
         self._run.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._watched: dict[Started, int] = {}  # shim → pidfd that the loop listens to
@@ -59,6 +62,8 @@ class EmbeddedEngine:
         return EngineStatus(self.name, available=True, isolated=False, version=platform.python_version(), detail=detail)
 
     async def fetch(self, reference: str, cancelled: Callable[[], bool]) -> Image:
+        if program_image.name_of(reference):
+            return await asyncio.to_thread(program_image.fetch, reference, PATH)
         return await asyncio.to_thread(folder_image.fetch, self._images, reference, cancelled)
 
     async def ensure_network(self, network: Network) -> None:
@@ -70,6 +75,15 @@ class EmbeddedEngine:
     async def guard(self) -> list[str]:
         return []  # nothing protects the host here
 
+    async def ensure_volume(self, volume: Volume) -> None:
+        await asyncio.to_thread(volume_folders.ensure, self._volumes, volume)
+
+    async def remove_volume(self, volume: Volume) -> None:
+        await asyncio.to_thread(volume_folders.remove, self._volumes, volume)
+
+    async def volume_bytes(self) -> dict[str, int]:
+        return await asyncio.to_thread(volume_folders.measured, self._volumes, self._installation)
+
     async def find_or_start(self, spec: Spec, image: Image) -> Instance:
         if not NAME.fullmatch(spec.name):
             raise Rejected("name_invalid", f"expected a name like ah-shop-web-1-1, found {spec.name!r}")
@@ -79,9 +93,11 @@ class EmbeddedEngine:
         except OSError as error:
             raise EngineAway(f"{spec.name} could not be started: {error}") from error
 
+    async def list_databases(self, database: str | None = None) -> list[Instance]:
+        return [one for one in self._seen() if one.identity.database and database in (None, one.identity.database)]
+
     async def list(self, service: str | None = None) -> list[Instance]:
-        seen = (self._look(folder) for folder in self._folders())
-        return [one for one in seen if one is not None and service in (None, one.identity.service)]
+        return [one for one in self._seen() if one.identity.service and service in (None, one.identity.service)]
 
     async def inspect(self, instance_id: str) -> Instance | None:
         folder = self._find(instance_id)
@@ -148,6 +164,9 @@ class EmbeddedEngine:
         names = sorted(path.name for path in self._run.iterdir() if NAME.fullmatch(path.name))
         return (RunFolder(self._run / name) for name in names)
 
+    def _seen(self) -> Iterator[Instance]:
+        return (one for folder in self._folders() if (one := self._look(folder)) is not None)
+
     def _find(self, instance_id: str) -> RunFolder | None:
         """The folder of that very incarnation; None where it is gone, replaced or not ours."""
         name = _name_of(instance_id)
@@ -166,7 +185,7 @@ class EmbeddedEngine:
         instance = folder.instance() if self._is_ours(folder) else None
         started = folder.started()
         if instance is not None and started is not None and instance.state == "running":
-            self._watch(folder, started, instance.identity.service)
+            self._watch(folder, started, instance.identity.subject)
         return instance
 
     def _adoptable(self, spec: Spec) -> Instance | None:
@@ -199,49 +218,57 @@ class EmbeddedEngine:
         os.close(lock)
         await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
         if identity is not None:
-            self._tell(identity.service)
+            self._tell(identity.subject)
 
     # ── starting and ending ──
 
     async def _start(self, spec: Spec, image: Image) -> Instance:
         """Puts it in its place and starts it; nothing is replaced by what could not be started anyway."""
-        argv = folder_image.command(folder_image.locate(self._images, image.pinned), spec.port)
+        program = self._program(spec, image)
         folder = await self._folder_for(spec, image)
-        await self._lead(folder, spec, image, argv)
+        await self._lead(folder, spec, image, program)
         seen = self._look(folder)
         if seen is None or seen.state == "created":
             raise EngineAway(f"{spec.name}: expected it to run or to have ended, found {seen and seen.state}")
         return seen
 
-    async def _lead(self, folder: RunFolder, spec: Spec, image: Image, argv: Sequence[str]) -> None:
+    def _program(self, spec: Spec, image: Image) -> Program:
+        """What is executed where: a database's server in its volume, anything else in its image."""
+        if spec.identity.database and program_image.name_of(image.pinned):
+            return program_image.command(image.pinned), self._volumes / spec.mounts[0].volume
+        folder = folder_image.locate(self._images, image.pinned)
+        return folder_image.command(folder, spec.port), folder
+
+    async def _lead(self, folder: RunFolder, spec: Spec, image: Image, program: Program) -> None:
         """Starts the shim and waits until the program runs, or could not be executed. Somebody else's start will do."""
         lock = await self._lock(folder)
         if lock is None:
             return
         try:
-            pid, ready = self._launch(folder, spec, image, argv, lock)
+            pid, ready = self._launch(folder, spec, image, program, lock)
         finally:
             os.close(lock)  # the shim has its own hold of it
         try:
-            self._watch(folder, Started(pid, processes.started_at(pid) or 0), spec.identity.service)
+            self._watch(folder, Started(pid, processes.started_at(pid) or 0), spec.identity.subject)
             if not await _readable(ready, limits.EMBEDDED_START_S):
                 processes.kill_child(pid)
                 raise EngineAway(f"{spec.name}: its shim was not ready within {limits.EMBEDDED_START_S} s")
         finally:
             os.close(ready)
 
-    def _launch(self, folder: RunFolder, spec: Spec, image: Image, argv: Sequence[str], lock: int) -> tuple[int, int]:
+    def _launch(self, folder: RunFolder, spec: Spec, image: Image, program: Program, lock: int) -> tuple[int, int]:
         """Starts the shim; its pid, and a pipe that closes when it is ready."""
         record = folder.record()
         if record is None:
             raise EngineAway(f"{spec.name}: expected instance.json in {folder.path}, found none")
-        port = self._free_port() if spec.port else 0
+        given = {other.port for one in self._folders() if (other := one.record()) is not None}
+        port = loopback_ports.choose(record.port, given) if spec.port else 0
         folder.begin(msgspec.structs.replace(record, image=image.pinned, port=port))
         ready, tell_ready = os.pipe()
         launch = {
-            "argv": argv,
+            "argv": program[0],
             "env": self._environment(folder, spec, record.id, port),
-            "cwd": str(folder_image.locate(self._images, image.pinned)),
+            "cwd": str(program[1]),
             "lock_fd": lock,
             "ready_fd": tell_ready,
             "log_bytes": limits.EMBEDDED_LOG_BYTES,
@@ -262,7 +289,7 @@ class EmbeddedEngine:
     def _environment(self, folder: RunFolder, spec: Spec, instance_id: str, port: int) -> dict[str, str]:
         """The tenant's variables over a few defaults, under what is ours. Nothing of the server's own environment."""
         defaults = {
-            "PATH": f"{Path(sys.executable).parent}:{SYSTEM_PATH}",
+            "PATH": PATH,
             "HOME": str(folder.path / "home"),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
@@ -270,17 +297,6 @@ class EmbeddedEngine:
         }
         ours = {"AH_INSTANCE_ID": instance_id} | ({"PORT": str(port)} if port else {})
         return defaults | spec.env | ours
-
-    def _free_port(self) -> int:
-        """One below the kernel's ephemeral range that nobody listens on and no instance of ours was given."""
-        given = {record.port for folder in self._folders() if (record := folder.record()) is not None}
-        ports = limits.EMBEDDED_PORTS
-        first = secrets.randbelow(len(ports))
-        for step in range(len(ports)):
-            port = ports[(first + step) % len(ports)]
-            if port not in given and _is_free(port):
-                return port
-        raise EngineAway(f"expected a free port in {ports}, found none")
 
     async def _lock(self, folder: RunFolder) -> int | None:
         """The lock, once whoever starts or ends has let go of it; None when it runs by then, or time is up."""
@@ -345,15 +361,6 @@ class EmbeddedEngine:
 def _name_of(instance_id: str) -> str:
     """The id of an instance is its name, a dot, and the incarnation."""
     return instance_id.rpartition(".")[0]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 @contextlib.contextmanager

@@ -29,15 +29,22 @@ class Identity(Struct, frozen=True):
     position: int  # of the intent that asked for it
     spec: str  # keyed hash of what was asked for
     attempt: int  # to be read only: labels cannot change, so an adopted instance keeps its first
+    database: str = ""  # of a database's server, which is no service's: then service and deployment are ""
 
     def labels(self) -> dict[str, str]:
-        """The `ah.*` labels; all values are strings."""
-        return {f"ah.{field}": str(getattr(self, field)) for field in self.__struct_fields__}
+        """The `ah.*` labels; all values are strings. A service's and a database's are told apart by which is there."""
+        absent = ("service", "deployment") if self.database else ("database",)
+        return {f"ah.{field}": str(getattr(self, field)) for field in self.__struct_fields__ if field not in absent}
+
+    @property
+    def subject(self) -> str:
+        """The id of the service or the database."""
+        return self.service or self.database
 
     def same_as(self, other: "Identity") -> bool:
         """Whether an instance with the identity `other` may be adopted as this one."""
         mine, theirs = self.labels(), other.labels()
-        return all(mine[key] == theirs[key] for key in mine if key != "ah.attempt")
+        return mine | {"ah.attempt": ""} == theirs | {"ah.attempt": ""}
 
 
 def identity_of(labels: dict[str, str]) -> Identity | None:
@@ -51,13 +58,14 @@ def identity_of(labels: dict[str, str]) -> Identity | None:
             instance=labels["ah.instance"],
             epoch=int(labels["ah.epoch"]),
             tenant=labels["ah.tenant"],
-            service=labels["ah.service"],
-            deployment=labels["ah.deployment"],
+            service="" if labels.get("ah.database") else labels["ah.service"],
+            deployment="" if labels.get("ah.database") else labels["ah.deployment"],
             number=int(labels["ah.number"]),
             replica=int(labels["ah.replica"]),
             position=int(labels["ah.position"]),
             spec=labels["ah.spec"],
             attempt=int(labels["ah.attempt"]),
+            database=labels.get("ah.database", ""),
         )
     except (KeyError, ValueError):
         return None
@@ -97,6 +105,21 @@ class Image(Struct, frozen=True):
     pinned: str
 
 
+class Volume(Struct, frozen=True):
+    """What outlives instances: a named place to write that is the tenant's, mounted where a spec says."""
+
+    name: str
+    instance: str  # this installation
+    tenant: str
+
+
+class Mount(Struct, frozen=True):
+    """A volume, by name, and the path under which an instance sees it."""
+
+    volume: str
+    path: str
+
+
 class Spec(Struct, frozen=True):
     """One instance to run, in the engine's terms but no engine's in particular."""
 
@@ -108,6 +131,12 @@ class Spec(Struct, frozen=True):
     cpu_milli: int  # thousandths of a core
     network: Network
     egress: Network | None = None  # through which it reaches the internet; None: it does not
+    address: str = ""  # its own in the upper half of the network, "" for any of the lower; where there are networks
+    hosts: dict[str, str] = {}  # names that it knows besides → addresses
+    mounts: tuple[Mount, ...] = ()  # of volumes that are there
+    command: tuple[str, ...] = ()  # in place of the image's own, for the image's entrypoint; never a secret
+    capabilities: tuple[str, ...] = ()  # that its entrypoint needs to drop root; none for a service
+    stop_signal: str = "SIGTERM"
 
 
 class Instance(Struct, frozen=True):
@@ -164,6 +193,7 @@ class Engine(Protocol):
 
     name: str
     grants_egress: bool  # whether a service can be let out to the internet
+    mounts_volumes: bool  # whether a service can be given a volume at a path
 
     async def status(self) -> EngineStatus:
         """Never raises: an engine that is away says so in the answer."""
@@ -193,14 +223,26 @@ class Engine(Protocol):
         (Rejected `name_taken`).
         """
 
+    async def ensure_volume(self, volume: Volume) -> None:
+        """Makes the volume where it is missing. Raises Rejected `name_taken` where it is a stranger's."""
+
+    async def remove_volume(self, volume: Volume) -> None:
+        """Removes it with all that is in it, where it is. Raises Unavailable `volume_in_use`."""
+
+    async def volume_bytes(self) -> dict[str, int]:
+        """How much each volume of this installation holds, by name. Reads every file of every volume: not for often."""
+
     async def inspect(self, instance_id: str) -> Instance | None:
         """None when it does not exist (any more)."""
 
+    async def list_databases(self, database: str | None = None) -> list[Instance]:
+        """Every database's server of this installation, in any state and of any epoch; of one where it is named."""
+
     async def list(self, service: str | None = None) -> list[Instance]:
-        """Every instance of this installation, in any state and of any epoch; of one service where one is named."""
+        """Every service's instance of this installation, in any state and of any epoch; of one where it is named."""
 
     async def stop(self, instance_id: str, grace_s: int) -> None:
-        """SIGTERM, then SIGKILL after `grace_s`. Nothing happens where it does not run or does not exist."""
+        """Its stop signal, then SIGKILL after `grace_s`. Nothing happens where it does not run or does not exist."""
 
     async def remove(self, instance_id: str) -> None:
         """Removes it with its logs, by force. Nothing happens where it does not exist."""
@@ -233,7 +275,10 @@ class Engine(Protocol):
         """Kills what a command left in it, whoever started that. Nothing happens where it does not run."""
 
     def watch(self) -> AsyncIterator[str]:
-        """Yields a service id whenever something of it may have changed, until closed. A hint only: level, not edge."""
+        """Yields the id of a service or a database whenever something of it may have changed, until closed.
+
+        A hint only: level, not edge.
+        """
 
     async def close(self) -> None:
         """Lets go of connections and threads. Instances go on running."""

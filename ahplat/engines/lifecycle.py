@@ -34,9 +34,9 @@ def ours(client: APIClient, container_id: str, installation: str) -> Inspected |
     return found if found is not None and found.labels.get("ah.instance") == installation else None
 
 
-def listed(client: APIClient, installation: str, service: str | None) -> list[Inspected]:
-    """Every container of an installation, in any state, or those of one service."""
-    labels = [f"ah.instance={installation}"] + ([f"ah.service={service}"] if service is not None else [])
+def listed(client: APIClient, installation: str, subject: str | None, label: str = "ah.service") -> list[Inspected]:
+    """Every container of an installation's services (or databases, where `label` says so), or of one of them."""
+    labels = [f"ah.instance={installation}", label if subject is None else f"{label}={subject}"]
     summaries = client.containers(all=True, filters={"label": labels})
     return [found for summary in summaries if (found := look(client, summary["Id"])) is not None]
 
@@ -127,14 +127,14 @@ def start(client: APIClient, container_id: str, image: str, paused: bool) -> Non
 
 
 def terminate(client: APIClient, container_id: str, installation: str) -> bool:
-    """SIGTERM. False where nothing is to be stopped: it does not run, does not exist or is not ours."""
+    """Its stop signal. False where nothing is to be stopped: it does not run, does not exist or is not ours."""
     found = ours(client, container_id, installation)
     if found is None or found.status not in container.RUNS:
         return False
     try:
         if found.status == "paused":
             client.unpause(found.id)
-        client.kill(found.id, "SIGTERM")
+        client.kill(found.id, found.stop_signal)
     except APIError as error:
         if error.status_code not in (404, 409):  # it ended just now
             raise

@@ -30,13 +30,13 @@ class Event(Struct, rename="pascal"):
 
 
 def service_in(labels: dict[str, str], installation: str) -> str | None:
-    """The service that labels belong to; None when they are not of this installation.
+    """The service or database that labels belong to; None when they are not of this installation.
 
     >>> labels = {"ah.instance": "a", "ah.service": "s"}
-    >>> service_in(labels, "a"), service_in(labels, "b")
-    ('s', None)
+    >>> service_in(labels, "a"), service_in(labels, "b"), service_in({"ah.instance": "a", "ah.database": "d"}, "a")
+    ('s', None, 'd')
     """
-    return labels.get("ah.service") if labels.get("ah.instance") == installation else None
+    return labels.get("ah.service", labels.get("ah.database")) if labels.get("ah.instance") == installation else None
 
 
 def service_of(client: APIClient, event: Event, installation: str) -> str | None:

@@ -1,13 +1,14 @@
-"""What is called how inside a tenant's network: `<service>.internal`, from the views. Nothing else exists there.
+"""What is called how in a tenant's network: `<service>.internal` and `<database>.db.internal`, from the views.
 
-A noun whose things have names adds a line to NOUNS. Invariant: what is asked for is looked up among the tenant's own.
+Nothing else exists there. A noun whose things have names adds a line to NOUNS. Invariant: what is asked for is
+looked up among the tenant's own.
 """
 
 from collections.abc import Callable
 
 from apsw import Connection
 
-from projections import routes
+from projections import databases, routes
 
 Find = Callable[[str, tuple[str, ...]], list[str] | None]
 """(tenant, labels in lower case) → its addresses now, empty where it has none; None where nothing is called that."""
@@ -15,6 +16,7 @@ Find = Callable[[str, tuple[str, ...]], list[str] | None]
 TOP = "internal"
 NOUNS: dict[tuple[str, ...], Callable[[Connection, str, str], list[str] | None]] = {
     (TOP,): routes.addresses_of,
+    ("db", TOP): databases.addresses_of,
 }
 """What stands behind the first label → (views, tenant, first label) → as Find says."""
 

@@ -25,6 +25,8 @@ EXAMPLES: dict[str, Any] = {
     "health_path": "/up",
     "command": ["true"],
     "source_url": "https://github.com/acme/web",
+    "type": "postgres",
+    "service_id": "0" * 32,
 }
 
 
@@ -148,4 +150,7 @@ TEXTS = {  # of strings that have a form of their own
     "git_url": ["", "https://github.com/acme/web"],
     "source_ref": ["", "main", "a" * 255],
     "branch": ["", "v1.2.3"],
+    "volumes": [{}, {"data": "/var/lib/app"}, {f"v{n}": f"/v{n}" for n in range(5)}, {"v" * 63: "/" + "a" * 255}],
+    "service_id": ["0" * 32],
+    "key": ["A", "_" * 128],
 }

@@ -31,7 +31,14 @@ CREATE = next(route for route in bodies.WITH_BODY if route.path == "/v1/services
 KNOWN = {"invalid_json", "validation_failed", "duplicate_key", "unknown_field", "image_invalid", "image_forbidden"}
 KNOWN |= {"source_invalid", "source_forbidden"}
 
-NOT_THERE = ("tenant_not_found", "tenant_not_suspended", "effect_not_found", "duplicate_email")
+NOT_THERE = (
+    "tenant_not_found",
+    "tenant_not_suspended",
+    "effect_not_found",
+    "duplicate_email",
+    "service_not_found",
+    "volumes_need_one_replica",
+)
 
 
 class Target:
@@ -71,6 +78,8 @@ async def target(site: Site) -> Target:
             "service_id": service["id"],
             "deployment_id": deployment["id"],
             "build_id": "0" * 32,
+            "database_id": (await acme.post("/v1/databases", {"name": "db", "type": "redis"})).json["id"],
+            "volume_id": "0" * 32,
             "key_id": "0" * 32,
             "key": "A",
             "tenant_id": (await site.register()).id,

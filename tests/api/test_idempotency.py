@@ -46,7 +46,7 @@ async def asked(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, A
     key = await site.another_key(acme)
     boss, anybody = site.operator, site.anybody
     return {
-        **await builds(site, acme, path),
+        **(await builds(site, acme, path) | await asked_of_stores(site, acme, service["id"])),
         "POST /v1/system/effects/{position}/unpark": (
             boss,
             "POST",
@@ -101,6 +101,23 @@ async def builds(site: Site, acme: Tenant, path: str) -> dict[str, tuple[Client,
     return {
         "POST /v1/services/{service_id}/builds": (acme, "POST", f"{path}/builds", source | {"branch": "next"}),
         "DELETE /v1/services/{service_id}/builds/{build_id}": (acme, "DELETE", f"{path}/builds/{build['id']}", None),
+    }
+
+
+async def asked_of_stores(site: Site, acme: Tenant, service_id: str) -> dict[str, tuple[Client, str, str, Any]]:
+    """The same of databases and volumes."""
+    made = await acme.post("/v1/databases", {"name": "old", "type": "redis"}, Prefer="wait=5")
+    database = f"/v1/databases/{made.json['id']}"
+    owner = await acme.running(volumes={"data": "/data"})
+    [volume] = (await acme.get("/v1/volumes")).json
+    await acme.delete(f"/v1/services/{owner['id']}")
+    return {
+        "POST /v1/databases": (acme, "POST", "/v1/databases", {"name": "new", "type": "redis"}),
+        "POST /v1/databases/{database_id}/start": (acme, "POST", f"{database}/start", None),
+        "POST /v1/databases/{database_id}/link": (acme, "POST", f"{database}/link", {"service_id": service_id}),
+        "DELETE /v1/databases/{database_id}": (acme, "DELETE", database, None),
+        "POST /v1/databases/{database_id}/undelete": (acme, "POST", f"{database}/undelete", None),
+        "DELETE /v1/volumes/{volume_id}": (acme, "DELETE", f"/v1/volumes/{volume['id']}", None),
     }
 
 

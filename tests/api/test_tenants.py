@@ -123,12 +123,14 @@ async def test_the_same_address_registers_once(site: Site) -> None:
 async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: Site, acme: Tenant) -> None:
     """Every route with an id in it, asked with another tenant's ids and with ids that nobody has."""
     theirs = await site.register()
-    service = await theirs.running(env={"A": "1"})
+    service = await theirs.running(env={"A": "1"}, volumes={"data": "/data"})
+    [volume] = (await theirs.get("/v1/volumes")).json
     [deployment] = (await theirs.get(f"/v1/services/{service['id']}/deployments")).json
     mine = await acme.service(image="")
     build = (await theirs.post(f"/v1/services/{service['id']}/builds", {"git_url": "https://github.com/a/b"})).json
+    database = (await theirs.post("/v1/databases", {"name": "db", "type": "redis"})).json
     ids = {"service_id": service["id"], "deployment_id": deployment["id"], "key_id": theirs.key[:32], "key": "A"}
-    ids["build_id"] = build["id"]
+    ids |= {"build_id": build["id"], "database_id": database["id"], "volume_id": volume["id"]}
     before = site.position
     asked = 0
     for route in ROUTES:
@@ -137,6 +139,7 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
         bodies = {
             "env": {"A": "1"},
             "exec": {"command": ["true"]},
+            "link": {"service_id": mine["id"]},
             "rollback": {"deployment_id": deployment["id"]},
             "builds": {"git_url": "https://github.com/a/b"},
         }
@@ -153,8 +156,9 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
     assert site.position >= before
     assert (await theirs.get(f"/v1/services/{service['id']}")).headers["ETag"]
     assert (await theirs.get(f"/v1/services/{service['id']}/env")).json == {"A": "********"}
-    for listed in ("/v1/services", "/v1/activity", "/v1/auth/keys"):
-        assert service["id"].encode() not in (await acme.get(listed)).body
+    for listed in ("/v1/services", "/v1/databases", "/v1/volumes", "/v1/activity", "/v1/auth/keys"):
+        body = (await acme.get(listed)).body
+        assert service["id"].encode() not in body and database["id"].encode() not in body
     assert (await acme.get(f"/v1/activity?service_id={service['id']}")).json == []
     events = await acme.get(f"/v1/events?after=0&resource={service['id']}", Accept="application/json")
     assert events.json == []

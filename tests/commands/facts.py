@@ -3,6 +3,7 @@
 from typing import Any
 
 from events.builds import BuildRequested
+from events.databases import DatabaseCreateRequested, DatabaseStarted
 from events.effects import EffectAttempted
 from events.event import Event, wire_name
 from events.keys import KeyCreated
@@ -44,6 +45,29 @@ def a_key(key_id: str = "k1", **fields: Any) -> KeyCreated:
 def a_service(name: str = "web", label: str = "", **settings: Any) -> ServiceCreated:
     """A service exists; nothing of it runs."""
     return ServiceCreated(name=name, label=label or name, **(SETTINGS | settings))
+
+
+def a_database(name: str = "orders", **fields: Any) -> DatabaseCreateRequested:
+    """A database is asked for."""
+    wanted: dict[str, Any] = {
+        "name": name,
+        "label": name,
+        "kind": "postgres",
+        "image": "postgres:16-alpine",
+        "memory_mb": 512,
+        "cpu_milli": 1000,
+        "port": 5432,
+        "db_name": f"u_{name}",
+        "username": f"u_{name}",
+        "password": b"password",
+        "address": "10.128.0.62",
+    }
+    return DatabaseCreateRequested(**(wanted | fields))
+
+
+def database_started(intent: int) -> DatabaseStarted:
+    """A database answers."""
+    return DatabaseStarted(intent, "server-1", "10.128.0.62", 5432, "sha256:db", "postgres@sha256:db")
 
 
 def env_set(*keys: str, value: bytes = b"sealed") -> ServiceEnvSet:

@@ -7,7 +7,7 @@ from ahplat import commands
 from ahplat.commands.catalog import COMMANDS
 from ahplat.commands.command import Command
 
-ABSTRACT = {"Command", "ServiceCommand", "DeploymentCommand", "BuildCommand", "WorkCommand"}
+ABSTRACT = {"Command", "ServiceCommand", "DeploymentCommand", "BuildCommand", "DatabaseCommand", "WorkCommand"}
 
 
 def test_every_command_that_is_written_is_in_the_table() -> None:

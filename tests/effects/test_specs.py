@@ -29,6 +29,7 @@ def a_plan(env: dict[str, str] | None = None, **changes: Any) -> Plan:
         "health_path": "",
         "egress": "none",
         "replicas": 1,
+        "volumes": "{}",
     }
     tenant = TenantRow(TENANT, b"", b"", b"", "acme", "10.128.0.0/26", "active", 0, 0, None, 1, "10.128.0.64/26")
     return Plan(DeploymentRow(**(fields | changes)), tenant, "web", env or {})

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
-from ahplat.engines.engine import Bunch, Engine, Identity, Image, Instance, Network, Spec
+from ahplat.engines.engine import Bunch, Engine, Identity, Image, Instance, Network, Spec, Volume
 from ahplat.errors import EngineAway, Rejected
 
 PATIENCE_S = 30.0  # a deadline for what is expected to happen, not a wait
@@ -89,6 +89,10 @@ class EngineFixtures:
     @pytest.fixture
     def network(self, run_id: str) -> Network:
         return Network(f"ah-tenant-{run_id}", f"ah{run_id}", "10.128.7.0/26", "contract", f"tenant-{run_id}")
+
+    @pytest.fixture
+    def volume(self, run_id: str, network: Network) -> Volume:
+        return Volume(f"ah-vol-{run_id}", network.instance, network.tenant)
 
     @pytest.fixture
     def unknown_reference(self) -> str:
@@ -398,6 +402,54 @@ class EngineContract(EngineFixtures):
             await asyncio.wait([hint], timeout=1)
         assert await hint == spec.identity.service
         await close(hints)
+
+    # ── databases and volumes ──
+
+    async def test_a_databases_server_is_told_apart_from_services(
+        self, engine: Engine, image: Image, spec_for: SpecFor
+    ) -> None:
+        service = await engine.find_or_start(spec_for("web"), image)
+        spec = spec_for("db", service="", deployment="", database="one")
+        server = await engine.find_or_start(spec, image)
+        assert (server.identity, server.identity.subject) == (spec.identity, "one")
+        assert await engine.list() == [service]
+        assert await engine.list_databases() == await engine.list_databases("one") == [server]
+        assert await engine.list_databases("two") == []
+        assert await engine.find_or_start(spec, image) == server
+
+    async def test_watch_hints_at_the_database_whose_server_ends(
+        self, engine: Engine, image: Image, spec_for: SpecFor
+    ) -> None:
+        spec = spec_for("db", service="", deployment="", database="one")
+        hints = aiter(engine.watch())
+        hint = asyncio.ensure_future(anext(hints))
+        deadline = time.monotonic() + PATIENCE_S
+        while not hint.done():  # again, since nobody says when a watch has begun
+            assert time.monotonic() < deadline, "no hint"
+            started = await engine.find_or_start(spec, image)
+            await engine.stop(started.id, 5)
+            await asyncio.wait([hint], timeout=1)
+        assert await hint == "one"
+        await close(hints)
+
+    async def test_a_volume_is_made_once_and_goes_when_it_is_removed(self, engine: Engine, volume: Volume) -> None:
+        for _ in range(2):
+            await engine.ensure_volume(volume)
+        assert volume.name in await engine.volume_bytes()
+        for _ in range(2):
+            await engine.remove_volume(volume)
+        assert volume.name not in await engine.volume_bytes()
+
+    async def test_a_strangers_volume_is_left_alone(self, engine: Engine, stranger: Engine, volume: Volume) -> None:
+        theirs = msgspec.structs.replace(volume, instance="stranger")
+        await stranger.ensure_volume(theirs)
+        with pytest.raises(Rejected) as refused:
+            await engine.ensure_volume(volume)
+        assert refused.value.code == "name_taken"
+        await engine.remove_volume(volume)
+        assert volume.name not in await engine.volume_bytes()
+        assert volume.name in await stranger.volume_bytes()
+        await stranger.remove_volume(theirs)
 
     async def test_closing_the_engine_ends_its_watch(self, engine: Engine) -> None:
         hint = asyncio.ensure_future(anext(aiter(engine.watch())))

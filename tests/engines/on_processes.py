@@ -24,7 +24,7 @@ class Processes:
     async def engine(self, tmp_path: Path, network: Network) -> AsyncIterator[EmbeddedEngine]:
         engine = EmbeddedEngine(network.instance, tmp_path)
         yield engine
-        for instance in await engine.list():
+        for instance in [*await engine.list(), *await engine.list_databases()]:
             await engine.remove(instance.id)
         await engine.close()
 

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from ahplat import limits
-from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, LogLine, Network, Spec
-from ahplat.errors import EngineAway, Rejected
+from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, LogLine, Network, Spec, Volume
+from ahplat.errors import EngineAway, Rejected, Unavailable
 
 KILLED = 137
 
@@ -58,6 +58,8 @@ class SimulatedHost:
         self.output: dict[str, list[str]] = defaultdict(list)
         self.env: dict[str, dict[str, str]] = {}
         self.networks: dict[str, Network] = {}
+        self.volumes: dict[str, Volume] = {}
+        self.specs: dict[str, Spec] = {}  # by instance, as it was last started
         self.engines: list[SimulatedEngine] = []
         self.commands: dict[tuple[str, ...], Ran] = {}  # what there is to be executed in any instance
         self.executing: dict[str, str] = {}  # mark → instance, of what runs
@@ -81,8 +83,9 @@ class SimulatedHost:
     def start(self, instance_id: str, spec: Spec) -> None:
         behaviour = self.behaviours[instance_id]
         self.env[instance_id] = dict(spec.env)
+        self.specs[instance_id] = spec
         self.output[instance_id] += behaviour.output
-        address = f"10.128.0.{int(instance_id.rpartition('.')[2]) % 250 + 4}" if spec.port else ""
+        address = spec.address or (f"10.128.0.{int(instance_id.rpartition('.')[2]) % 250 + 4}" if spec.port else "")
         self._change(
             instance_id, state="running", host=address, port=spec.port, exit_code=None, health=behaviour.health
         )
@@ -120,7 +123,7 @@ class SimulatedHost:
     def vanish(self, instance_id: str) -> None:
         """Somebody removes it behind our back."""
         gone = self.instances.pop(instance_id)
-        for kept in (self.behaviours, self.output, self.env):
+        for kept in (self.behaviours, self.output, self.env, self.specs):
             kept.pop(instance_id, None)
         self._tell(gone)
 
@@ -132,7 +135,7 @@ class SimulatedHost:
         self._wake()
         for engine in self.engines:
             if engine.installation == instance.identity.instance and not engine.silent:
-                engine.hint(instance.identity.service)
+                engine.hint(instance.identity.subject)
 
 
 class SimulatedEngine:
@@ -140,6 +143,7 @@ class SimulatedEngine:
 
     name = "simulated"
     grants_egress = True
+    mounts_volumes = True
 
     def __init__(
         self,
@@ -219,6 +223,7 @@ class SimulatedEngine:
 
     async def find_or_start(self, spec: Spec, image: Image) -> Instance:
         await self._arrive("find_or_start", spec.name)
+        assert all(mount.volume in self.host.volumes for mount in spec.mounts), spec.mounts
         instance_id = self._place(spec, image)
         if self.host.instances[instance_id].state != "running":
             self.host.start(instance_id, spec)
@@ -328,11 +333,38 @@ class SimulatedEngine:
         self.host.engines = [one for one in self.host.engines if one is not self]
         self.cut_watches()
 
+    async def list_databases(self, database: str | None = None) -> list[Instance]:
+        await self._arrive("list_databases", database or "")
+        self._leave("list_databases")
+        return [one for one in self._all_ours() if one.identity.database and database in (None, one.identity.database)]
+
+    def _all_ours(self) -> list[Instance]:
+        return [one for one in self.host.instances.values() if one.identity.instance == self.installation]
+
+    async def ensure_volume(self, volume: Volume) -> None:
+        await self._arrive("ensure_volume", volume.name)
+        if self.host.volumes.setdefault(volume.name, volume).instance != volume.instance:
+            raise Rejected("name_taken", f"volume {volume.name} is another installation's")
+        self._leave("ensure_volume")
+
+    async def remove_volume(self, volume: Volume) -> None:
+        await self._arrive("remove_volume", volume.name)
+        mounted = [mount.volume for spec in self.host.specs.values() for mount in spec.mounts]
+        if volume.name in mounted:
+            raise Unavailable("volume_in_use", f"volume {volume.name} is in use")
+        if self.host.volumes.get(volume.name) == volume:
+            del self.host.volumes[volume.name]
+        self._leave("remove_volume")
+
+    async def volume_bytes(self) -> dict[str, int]:
+        await self._arrive("volume_bytes", "")
+        self._leave("volume_bytes")
+        return {one.name: 4096 for one in self.host.volumes.values() if one.instance == self.installation}
+
     async def list(self, service: str | None = None) -> list[Instance]:
         await self._arrive("list", service or "")
         self._leave("list")
-        ours = (one for one in self.host.instances.values() if one.identity.instance == self.installation)
-        return [one for one in ours if service in (None, one.identity.service)]
+        return [one for one in self._all_ours() if one.identity.service and service in (None, one.identity.service)]
 
     # ── how a call goes ──
 

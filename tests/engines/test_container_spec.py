@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ahplat.engines import bridges, container, images, watch
-from ahplat.engines.engine import Identity, Image, Network, Spec
+from ahplat.engines.engine import Identity, Image, Mount, Network, Spec, identity_of
 from ahplat.errors import Rejected, Unavailable
 
 IDENTITY = Identity("inst", 3, "ten", "svc", "dep", 7, 1, 42, "hash", 2)
@@ -26,6 +26,7 @@ LABELS = {
 NETWORK = Network("ah-tenant-ten", "ah0123456789abc", "10.128.0.64/26", "inst", "ten")
 IMAGE = Image("hello:1", "sha256:ab", "hello@sha256:ab")
 SPEC = Spec("ah-ten-svc-7-1", IDENTITY, {"B": "two=2", "PORT": "8080"}, 8080, 512, 1500, NETWORK)
+RESOLVER = Path("/data/resolv/ah0.conf")
 HARDENED = "rw,noexec,nosuid,nodev"
 
 
@@ -77,6 +78,46 @@ def test_a_container_is_made_with_exactly_these_arguments() -> None:
     }
 
 
+def test_what_a_database_needs_besides_is_exactly_this() -> None:
+    usual: dict[str, Any] = container.create_config(SPEC, IMAGE, RESOLVER)
+    spec = msgspec.structs.replace(
+        SPEC,
+        address="10.128.0.126",
+        hosts={"orders.db.internal": "10.128.0.125"},
+        mounts=(Mount("ah-db-1", "/data"),),
+        command=("sh", "-c", "echo $X"),
+        capabilities=("CHOWN", "SETUID"),
+        stop_signal="SIGINT",
+    )
+    config: dict[str, Any] = container.create_config(spec, IMAGE, RESOLVER, volumes=["/data"])
+    more = {
+        "CapAdd": ["CHOWN", "SETUID"],
+        "ExtraHosts": ["orders.db.internal:10.128.0.125"],
+        "Mounts": [*usual["HostConfig"]["Mounts"], {"Type": "volume", "Source": "ah-db-1", "Target": "/data"}],
+    }
+    assert config["HostConfig"] == {**usual["HostConfig"], **more}
+    assert config == {
+        **usual,
+        "HostConfig": config["HostConfig"],
+        "StopSignal": "SIGINT",
+        "Cmd": ["sh", "-c", "echo $X"],
+        "NetworkingConfig": {
+            "EndpointsConfig": {"ah-tenant-ten": {"IPAMConfig": {"IPv4Address": "10.128.0.126"}}},
+        },
+    }
+
+
+def test_labels_of_a_database_name_no_service_and_read_back_as_its_own() -> None:
+    identity = msgspec.structs.replace(IDENTITY, service="", deployment="", database="db")
+    labels = identity.labels()
+    assert labels == {
+        **{key: value for key, value in LABELS.items() if key not in ("ah.service", "ah.deployment")},
+        "ah.database": "db",
+    }
+    assert identity_of(labels) == identity
+    assert not identity.same_as(IDENTITY)
+
+
 def test_a_volume_of_the_image_gets_no_disk_of_the_host() -> None:
     assert container.tmpfs(["/data"]) == container.tmpfs([]) | {"/data": f"{HARDENED},size=64m"}
 
@@ -97,7 +138,7 @@ def test_a_network_is_made_with_exactly_these_arguments() -> None:
         "enable_ipv6": False,
         "check_duplicate": True,
         "options": {"com.docker.network.bridge.name": "ah0123456789abc"},
-        "ipam": {"Driver": "default", "Config": [{"Subnet": "10.128.0.64/26"}]},
+        "ipam": {"Driver": "default", "Config": [{"Subnet": "10.128.0.64/26", "IPRange": "10.128.0.64/27"}]},
         "labels": {"ah.instance": "inst", "ah.tenant": "ten"},
     }
 
@@ -108,6 +149,7 @@ def test_a_network_to_the_internet_is_made_with_exactly_these_arguments() -> Non
         **bridges.create_arguments(NETWORK),
         "name": "ah-egress-ten",
         "internal": False,
+        "ipam": {"Driver": "default", "Config": [{"Subnet": "10.128.0.64/26"}]},
         "options": {
             "com.docker.network.bridge.name": "aho0123456789ab",
             "com.docker.network.bridge.enable_icc": "false",
@@ -226,7 +268,7 @@ def test_a_container_that_cannot_be_made_says_whose_fault_it_was(status: int, te
 
 def test_an_event_of_a_strangers_container_is_no_hint() -> None:
     assert watch.service_in({"ah.instance": "another", "ah.service": "svc"}, "inst") is None
-    assert watch.service_in({"ah.instance": "inst", "ah.database": "db"}, "inst") is None
+    assert watch.service_in({"ah.instance": "inst", "ah.environment": "env"}, "inst") is None
 
 
 def test_the_end_of_a_log_is_bounded_in_lines_and_bytes() -> None:

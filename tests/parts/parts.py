@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from tests.parts import buildkit, docker, gvisor, images, nixpacks, packages, registry, traefik, versions
+from tests.parts import (
+    buildkit,
+    database_images,
+    docker,
+    gvisor,
+    images,
+    nixpacks,
+    packages,
+    registry,
+    traefik,
+    versions,
+)
 from tests.parts.cache import locked
 from tests.parts.programs import PartFailed
 
@@ -35,7 +46,7 @@ def missing() -> list[str]:
     """What is not here, one line each with its remedy. Looks only: nothing is installed or started."""
     lacks = [] if os.geteuid() == 0 else ["root: Docker and debootstrap need it; run as root"]
     part: ModuleType
-    for part in (packages, docker, gvisor, traefik, buildkit, images, nixpacks):
+    for part in (packages, docker, gvisor, traefik, buildkit, images, nixpacks, database_images):
         lacks += part.missing()
     return lacks
 
@@ -74,6 +85,7 @@ def put(report: Callable[[str, Callable[[], str | None]], None]) -> None:
         report("docker", lambda: "started" if docker.start() else None)
         report("images", images.put)
         report("nixpacks", nixpacks.put_image)
+        report("databases", database_images.put)
 
 
 def down(report: Callable[[str, Callable[[], str | None]], None]) -> None:

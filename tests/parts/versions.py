@@ -37,3 +37,6 @@ IMAGES: dict[str, tuple[str, dict[str, str]]] = {
     "healthcheck-good:1": ("healthcheck-good", {}),
     "healthcheck-bad:1": ("healthcheck-bad", {}),
 }
+
+# tag of an image -> stage of database_image/Dockerfile; the suite's own versions stand in for them
+DATABASE_IMAGES = {"postgres:16-alpine": "postgres", "redis:7-alpine": "redis", "database-client:1": "client"}

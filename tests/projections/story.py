@@ -9,6 +9,14 @@ from events.builds import (
     BuildPushed,
     BuildSucceeded,
 )
+from events.databases import (
+    DatabaseCrashed,
+    DatabaseDeleted,
+    DatabaseDeleteRequested,
+    DatabaseStartFailed,
+    DatabaseStartRequested,
+    DatabaseUndeleted,
+)
 from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
 from events.execs import ExecEnded, ExecStarted
 from events.keys import KeyRevoked
@@ -44,11 +52,13 @@ from events.tenants import (
 )
 from tests.commands.facts import (
     a_build,
+    a_database,
     a_deploy,
     a_key,
     a_running_service,
     a_service,
     a_tenant,
+    database_started,
     env_set,
     intent,
     redeployed,
@@ -104,6 +114,13 @@ def tell() -> None:
     given(ExecStarted(subject, "d7", "d7-0", 5, 9, b"command"))
     given(ExecEnded(world().log.position, subject, "exited", 0, duration_ms=7))
     builds()
+    given(ServiceConfigured(volumes={"data": "/data"}))
+    given(a_database())
+    given(database_started(world().log.position), DatabaseCrashed("server-1", 1, 137, True, b"tail"))
+    given(DatabaseStartRequested(7))
+    given(DatabaseStartFailed(world().log.position, "unready", b"detail", b"tail"), DatabaseDeleteRequested(99))
+    given(DatabaseDeleted(world().log.position, ["server-1"], 99))
+    given(DatabaseUndeleted(world().log.position))
     given(TenantSuspended())
     given(TenantQuieted(world().log.position, []), TenantReactivated())
     given(TenantResumed(world().log.position, []), TenantSuspended())

@@ -7,7 +7,7 @@ import pytest
 from apsw import Connection
 
 from events.services import ServiceEnvSet, ServiceInstanceHealthy, Target
-from projections import activity, deployments, env, keys, routes, services, tenants, todo
+from projections import activity, databases, deployments, env, keys, routes, services, tenants, todo, volumes
 from projections.activity import Wanted
 from tests.commands.given import World, given
 from tests.events.plans import plans, reading_everything
@@ -31,6 +31,14 @@ HOT: dict[str, tuple[Read, str]] = {
         "deployment_of_service (service_id=?)",
     ),
     "one deployment": (lambda db: deployments.find(db, "d"), "SEARCH deployment USING PRIMARY KEY"),
+    "a tenant's databases": (lambda db: databases.list_of(db, "t"), "database_of_tenant (tenant_id=?)"),
+    "what a tenant's databases take": (lambda db: databases.held_by(db, "t"), "database_of_tenant (tenant_id=?)"),
+    "a tenant's volumes of databases": (lambda db: databases.kept_of(db, "t"), "database_of_tenant (tenant_id=?)"),
+    "one database": (lambda db: databases.find(db, "d"), "SEARCH database USING PRIMARY KEY"),
+    "a database's crashes": (lambda db: databases.crashes_since(db, "d", 1), "SEARCH database_crash USING"),
+    "a tenant's volumes": (lambda db: volumes.list_of(db, "t"), "volume_of_tenant (tenant_id=?)"),
+    "who mounts a tenant's volumes": (lambda db: volumes.mounted_by(db, "t"), "(tenant_id=?)"),
+    "one volume": (lambda db: volumes.find(db, "v"), "SEARCH volume USING PRIMARY KEY"),
     "a tenant's keys": (lambda db: keys.list_of(db, "t", 10, 0, ""), "key_of_tenant (tenant_id=?)"),
     "how many keys a tenant has": (lambda db: keys.count_of(db, "t"), "key_of_tenant (tenant_id=?)"),
     "one key": (lambda db: keys.find(db, "k"), "SEARCH key USING PRIMARY KEY"),

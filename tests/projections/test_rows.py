@@ -8,17 +8,20 @@ import pytest
 from msgspec import Struct
 
 from ahplat.effects.catalog import EFFECTS
+from events import databases as database_events
 from events import keys as key_events
 from events import services as service_events
 from events import tenants as tenant_events
 from events.catalog import CATALOG
+from events.databases import DatabaseCreateRequested
 from events.event import Event, Intent, Outcome, wire_name
 from events.platform import LogCreated, LogRestored
 from events.services import ServiceCreated
 from events.tenants import TenantRegistered
-from projections import services, tenants, todo
+from projections import databases, services, tenants, todo
 from projections.activity import ActivityRow
 from projections.builds import BuildRow
+from projections.databases import DatabaseRow
 from projections.deployments import DeploymentRow
 from projections.execs import ExecRow
 from projections.keys import KeyRow
@@ -26,8 +29,9 @@ from projections.services import InstanceRow, ServiceRow
 from projections.tenants import TenantRow
 from projections.todo import TodoRow
 from projections.views import PROJECTIONS
-from tests.commands.facts import a_running_service, a_service, a_tenant
-from tests.commands.given import SERVICE, TENANT, World, given, later, of
+from projections.volumes import VolumeRow
+from tests.commands.facts import a_database, a_running_service, a_service, a_tenant, database_started
+from tests.commands.given import DATABASE, SERVICE, TENANT, World, given, later, of
 from tests.events.samples import sample
 
 NOT_PROJECTED = {LogCreated, LogRestored}
@@ -40,11 +44,13 @@ ROWS: dict[str, type[Struct]] = {
     "instance": InstanceRow,
     "deployment": DeploymentRow,
     "build": BuildRow,
+    "database": DatabaseRow,
+    "volume": VolumeRow,
     "todo": TodoRow,
     "activity": ActivityRow,
     "exec": ExecRow,
 }
-JOINED = {"activity": ("service_name",)}  # fields that a query adds to the table's columns
+JOINED = {"activity": ("name",)}  # fields that a query adds to the table's columns
 
 
 TYPES = {"TEXT": str, "INTEGER": int, "BLOB": bytes}
@@ -109,6 +115,9 @@ def test_there_is_no_effect_without_an_intent() -> None:
 def test_an_intent_is_work_until_its_outcome(world: World, kind: type[Intent]) -> None:
     given(a_tenant())
     a_running_service()
+    if kind is not DatabaseCreateRequested:
+        given(of(a_database()))
+        given(database_started(world.log.position))
     event = sample(kind, **({"intent": 10**9} if issubclass(kind, Outcome) else {}))
     given(of(event))
     (work,) = todo.open_of_all(world.views.db)
@@ -133,6 +142,18 @@ def test_every_event_of_a_service_moves_its_version(world: World, kind: type[Eve
     assert row.version == world.log.version(f"service-{SERVICE}")[1]
     assert row.updated_at == world.now_us // 1_000_000
     assert services.find(world.views.db, "2" * 32) == other
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in database_events.EVENTS if kind is not DatabaseCreateRequested], ids=wire_name
+)
+def test_every_event_of_a_database_moves_its_version(world: World, kind: type[Event]) -> None:
+    given(a_database())
+    later(5)
+    given(sample(kind))
+    row = databases.find(world.views.db, DATABASE)
+    assert row
+    assert (row.version, row.updated_at) == (2, world.now_us // 1_000_000)
 
 
 def test_a_services_first_version_is_its_creations(world: World) -> None:

@@ -307,3 +307,13 @@ def test_of_a_repair_that_failed_the_end_of_its_log_is_the_deployments(world: Wo
         found = deployments.find(world.views.db, "d1")
         assert found
         assert found.tail == kept
+
+
+def test_a_worker_has_no_route(world: World) -> None:
+    a_running_service()
+    assert routes.is_routed(world.views.db, "web", "acme")
+    given(a_deploy("d2", 2, port=0))
+    begun(ServiceDeployRequested)
+    worker = [Target(1, "d2-1", "", 0)]
+    given(ServiceInstanceHealthy(intent(ServiceDeployRequested), "d2", "sha256:d2", "web@sha256:d2", worker))
+    assert not routes.is_routed(world.views.db, "web", "acme")

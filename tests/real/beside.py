@@ -39,6 +39,8 @@ def wipe(sdk: docker.DockerClient, installation: str) -> None:
         container.remove(force=True, v=True)
     for network in sdk.networks.list(filters={"label": f"ah.instance={installation}"}):
         network.remove()
+    for volume in sdk.volumes.list(filters={"label": f"ah.instance={installation}"}):
+        volume.remove()
 
 
 @contextmanager

@@ -55,7 +55,9 @@ async def test_a_network_is_made_once_when_many_ask_at_once(
     (found,) = sdk.networks.list(names=[network.name])
     assert found.attrs["Internal"] is True
     assert found.attrs["Labels"] == {"ah.instance": installation, "ah.tenant": network.tenant}
-    assert found.attrs["IPAM"]["Config"] == [{"Subnet": network.subnet}]
+    assert found.attrs["IPAM"]["Config"] == [
+        {"Subnet": network.subnet, "IPRange": network.subnet.replace("/26", "/27")}
+    ]
     assert found.attrs["Options"]["com.docker.network.bridge.name"] == network.bridge
 
 

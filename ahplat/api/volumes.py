@@ -1,0 +1,65 @@
+"""A tenant's volumes over HTTP: which there are, who has them, how much is in them. They are made by naming them in a service."""
+
+from msgspec import UNSET, Struct, UnsetType
+
+from ahplat.api.call import Call, Reply, json_reply
+from ahplat.api.route import Route
+from ahplat.commands.volumes import PurgeVolume
+from ahplat.effects.volumes import volume_of
+from ahplat.errors import Rejected
+from projections import volumes
+from projections.volumes import VolumeRow
+
+
+class Volume(Struct, frozen=True):
+    """A volume. `service_id` is absent where no service has it, `bytes` where the engine cannot tell."""
+
+    id: str
+    tenant_id: str
+    name: str
+    created_at: int
+    service_id: str | UnsetType = UNSET
+    bytes: int | UnsetType = UNSET
+
+
+async def _rendered(call: Call, rows: list[VolumeRow]) -> list[Volume]:
+    sizes = await call.app.sizes.of(call.app.engine, call.app.clock) if rows else {}
+    mounted = volumes.mounted_by(call.app.views, call.tenant_id)
+    return [
+        Volume(
+            id=row.volume_id,
+            tenant_id=row.tenant_id,
+            name=row.name,
+            created_at=row.created_at,
+            service_id=mounted.get(row.name, UNSET),
+            bytes=sizes.get(volume_of(row.volume_id, row.tenant_id, call.app.installation).name, UNSET),
+        )
+        for row in rows
+    ]
+
+
+async def list_all(call: Call) -> Reply:
+    """The caller's volumes, by name; those of deleted services, too."""
+    return json_reply(await _rendered(call, volumes.list_of(call.app.views, call.tenant_id)))
+
+
+async def get(call: Call) -> Reply:
+    """One volume."""
+    row = volumes.find(call.app.views, call.path_id())
+    if row is None or row.tenant_id != call.tenant_id:
+        raise Rejected("volume_not_found", f"there is no volume {call.path_id()[:64]}")
+    (volume,) = await _rendered(call, [row])
+    return json_reply(volume)
+
+
+async def delete(call: Call) -> Reply:
+    """Removes a volume that no service has, with all that is in it."""
+    command = PurgeVolume(tenant_id=call.tenant_id, volume_id=call.path_id())
+    return await call.order(command, lambda _: None, 204)
+
+
+ROUTES = [
+    Route("GET", "/v1/volumes", list_all),
+    Route("GET", "/v1/volumes/{volume_id}", get),
+    Route("DELETE", "/v1/volumes/{volume_id}", delete, scope="deploy"),
+]
