@@ -5,7 +5,9 @@ from events.event import wire_name
 from events.services import ServiceRouted
 from projections import todo
 
-DRAINING = wire_name(ServiceRouted)  # what comes after a deployment serves; nobody waits for it
+DRAINING = wire_name(
+    ServiceRouted
+)  # what comes after a deployment serves: nobody waits for it, nor for what is put off
 
 
 async def waited(call: Call, stream: str, reply: Reply) -> bool:
@@ -16,7 +18,11 @@ async def waited(call: Call, stream: str, reply: Reply) -> bool:
     wait_s = None if "Idempotency-Replayed" in reply.headers else call.prefer.wait_s
     if wait_s is None:
         return False
-    views = call.app.views
-    await call.app.hub.until(stream, lambda: all(work.type == DRAINING for work in todo.open_of(views, stream)), wait_s)
+    views, until_us = call.app.views, call.app.clock.now_us() + wait_s * 1_000_000
+
+    def has_ended() -> bool:
+        return all(work.type == DRAINING or work.since_us > until_us for work in todo.open_of(views, stream))
+
+    await call.app.hub.until(stream, has_ended, wait_s)
     reply.headers["Preference-Applied"] = f"wait={wait_s}"
     return True

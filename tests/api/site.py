@@ -268,7 +268,8 @@ class Site:
 
 
 def _open(app: Any) -> bool:
-    return app.views.execute("SELECT count(*) FROM todo WHERE parked = 0 AND code IS NULL").get > 0
+    due = "SELECT count(*) FROM todo WHERE parked = 0 AND code IS NULL AND due_us <= ?"
+    return app.views.execute(due, (app.clock.now_us() + 60_000_000,)).get > 0
 
 
 @asynccontextmanager
