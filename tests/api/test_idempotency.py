@@ -40,13 +40,14 @@ async def asked(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, A
     await site.settled()
     suspended, erased, known = await site.register(), await site.register("to be erased"), await site.register("known")
     await suspended.delete("/v1/tenant")
+    stores = await asked_of_stores(site, acme, service["id"])
     waiting = await acme.service()
     await acme.post(f"/v1/services/{waiting['id']}/deploy", {"image": "slow:1"})
     newest = (await acme.get(f"/v1/services/{waiting['id']}/deployments")).json[0]
     key = await site.another_key(acme)
     boss, anybody = site.operator, site.anybody
     return {
-        **(await builds(site, acme, path) | await asked_of_stores(site, acme, service["id"])),
+        **(stores | await builds(site, acme, path)),
         "POST /v1/system/effects/{position}/unpark": (
             boss,
             "POST",
@@ -106,11 +107,11 @@ async def builds(site: Site, acme: Tenant, path: str) -> dict[str, tuple[Client,
 
 async def asked_of_stores(site: Site, acme: Tenant, service_id: str) -> dict[str, tuple[Client, str, str, Any]]:
     """The same of databases and volumes."""
-    made = await acme.post("/v1/databases", {"name": "old", "type": "redis"})
-    database = f"/v1/databases/{made.json['id']}"
     owner = await acme.running(volumes={"data": "/data"})
     [volume] = (await acme.get("/v1/volumes")).json
     await acme.delete(f"/v1/services/{owner['id']}")
+    made = await acme.post("/v1/databases", {"name": "old", "type": "redis"})
+    database = f"/v1/databases/{made.json['id']}"
     return {
         "POST /v1/databases": (acme, "POST", "/v1/databases", {"name": "new", "type": "redis"}),
         "POST /v1/databases/{database_id}/start": (acme, "POST", f"{database}/start", None),
