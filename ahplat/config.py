@@ -8,6 +8,7 @@ from ahplat import limits
 
 MIN_TOKEN_CHARACTERS = 32
 DATA_DIR = Path("/var/lib/ah")
+TRAEFIK_API = "http://127.0.0.1:8099"
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -27,6 +28,11 @@ class Config(Struct, frozen=True, kw_only=True):
     build_isolation: str = "gvisor"  # gvisor, none
     allow_git_hosts: frozenset[str] = frozenset()  # HOST or HOST:PORT
     trusted_proxies: frozenset[str] = frozenset({"127.0.0.1", "::1"})
+    router: str = "auto"  # builtin, files, labels, auto: files where traefik_config_dir is set, else builtin
+    traefik_config_dir: Path | None = None
+    traefik_api: str = TRAEFIK_API
+    acme_email: str = ""
+    public_port: int = 0  # of the services' URLs; 0: what follows from the router
     tenant_pool: str = "10.128.0.0/12"
     dns_upstreams: tuple[tuple[str, int], ...] = ()  # () is whom the host's resolv.conf names
     metrics_host: str = "127.0.0.1"

@@ -101,6 +101,18 @@ ERASURE_LOOK_S = 0.05  # between two of them
 RECONCILE_S = 60.0  # over everything, with jitter; events wake it at once
 ENGINE_PROBE_S = 1.0  # between two looks for an engine that is away
 
+# routing
+ROUTE_CONFIRM_S = 10.0  # that the router, while it answers, has to show what it was told
+ROUTE_AWAY_S = 5.0  # without an answer of the router's API, until a switch waits for another attempt
+ROUTE_GONE_S = 2.0  # that a stop waits for the router to let go, and a repair for it to follow
+ROUTE_POLL_S = (0.02, 0.25)  # between two looks at what the router has: the first, and what it rises to
+ROUTE_DEADLINE_S = 600  # for the whole of a switch, its later attempts included
+ROUTER_REQUEST_S = 2.0  # of one question to the router's API
+ROUTER_ANSWER_BYTES = 1024 * 1024  # of one answer of it
+ROUTE_FILES = 20_000  # entries of the routers' folder that are looked at
+DRAIN_AT_MOST_S = 300
+DOMAINS_PER_SERVICE = 20
+
 # http
 DETAIL_CHARS = 2_000  # of an error's text
 VIOLATIONS = 100  # bad fields named in one answer

@@ -34,6 +34,7 @@ from ahplat.builders.choice import choose_builder
 from ahplat.clock import Clock, SystemClock, new_id
 from ahplat.config import Config
 from ahplat.crashpoints import CrashPoints
+from ahplat.effects.follow import Follower
 from ahplat.effects.networks import sites
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
@@ -45,6 +46,8 @@ from ahplat.metrics import exposition
 from ahplat.names import zone
 from ahplat.names.responders import Responders
 from ahplat.names.upstream import Upstreams
+from ahplat.routers.choice import choose_router
+from ahplat.routers.router import Route
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
 from ahplat.writer import Writer
 from events.catalog import UnknownEvent
@@ -114,6 +117,8 @@ async def _start(config: Config, engine_of: EngineOf, builder_of: BuilderOf, clo
         stack.push_async_callback(app.engine.close)
         app.builder = await builder_of(config, app.engine.name, app.installation)
         stack.push_async_callback(app.builder.close)
+        app.router = choose_router(config)
+        stack.push_async_callback(app.router.close)
         log_reader = open_reader(log.path)
         stack.callback(log_reader.close)
         app.log = log_reader
@@ -281,11 +286,13 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
         writer=app.writer,
         views=app.views,
         engine=app.engine,
+        router=app.router,
         keyring=app.keyring,
         clock=app.clock,
         names=app.names,
         installation=app.installation,
         epoch=app.epoch,
+        domain=config.domain,
         drain_s=config.drain_s,
         deploy_timeout_s=config.deploy_timeout_s,
         builder=app.builder,
@@ -294,10 +301,13 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.runner = Runner(platform_, app.log, crash)
     app.runner.on_broken = running.broken
     app.reconciler = Reconciler(platform_, app.runner, config.reconcile_s)
+    app.follower = Follower(platform_, [_own_route(app)], config.reconcile_s)
+    app.follower.begin()
     app.runner.begin()
     app.reconciler.begin()
     stack.push_async_callback(app.runner.close)
     stack.push_async_callback(app.reconciler.close)
+    stack.push_async_callback(app.follower.close)
     app.read_damage = running.read_damage
     app.ready.set()
 
@@ -310,3 +320,10 @@ def _answering_names(app: Application) -> Responders:
         upstreams=Upstreams(app.config.dns_upstreams),
         clock=app.clock,
     )
+
+
+def _own_route(app: Application) -> Route:
+    """The API as the router has it: `api.<domain>`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(app.config.host, app.config.host)  # noqa: S104 — nothing is bound
+    server = f"[{host}]:{app.port}" if ":" in host else f"{host}:{app.port}"
+    return Route("api", (f"api.{app.config.domain}",), (server,))

@@ -73,6 +73,9 @@ class _Parts(Collector):
         yield CounterMetricFamily(
             "ahplat_drifts", "Services found other than they should be.", self._app.reconciler.drifts
         )
+        yield CounterMetricFamily(
+            "ahplat_route_repairs", "Routes that somebody else had changed.", self._app.follower.repairs
+        )
         yield GaugeMetricFamily("ahplat_engine_up", "Whether the engine answers.", not runner.engine_away)
 
     def _http(self) -> Iterator[Metric]:

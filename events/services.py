@@ -18,6 +18,7 @@ class ServiceCreated(Event, frozen=True, tag="service.created"):
     egress: str
     replicas: int
     volumes: dict[str, str] = field(default_factory=dict)  # of the tenant, by name → where it is mounted
+    drain_s: int | None = None  # None: what the platform has
 
 
 class ServiceConfigured(Event, frozen=True, tag="service.configured"):
@@ -33,6 +34,7 @@ class ServiceConfigured(Event, frozen=True, tag="service.configured"):
     egress: str | None = None
     replicas: int | None = None
     volumes: dict[str, str] | None = None
+    drain_s: int | None = None
 
 
 class ServiceEnvSet(Event, frozen=True, tag="service.env_set"):
@@ -83,12 +85,21 @@ class Target(Struct, frozen=True):
 
 
 class ServiceInstanceHealthy(Outcome, Intent, frozen=True, tag="service.instance_healthy"):
-    """All instances of the deployment passed their health check: the route is to move to them."""
+    """All instances of the deployment passed their health check: the route is to move to them. What serves still serves."""
 
     deployment_id: str
     digest: str
     pinned: str
     targets: list[Target]
+
+
+class ServiceRouteFailed(Outcome, frozen=True, tag="service.route_failed"):
+    """The router never came to answer with the deployment: it is gone, and what served before still does."""
+
+    deployment_id: str
+    code: str
+    detail: bytes = b""  # sealed
+    tail: bytes = b""  # sealed
 
 
 class ServiceRouted(Outcome, Intent, frozen=True, tag="service.routed"):
@@ -202,6 +213,12 @@ class ServiceWorkSuperseded(Outcome, frozen=True, tag="service.work_superseded")
     """Something newer was accepted: this repair or this draining is no longer wanted."""
 
 
+class ServiceRouteRepaired(Event, frozen=True, tag="service.route_repaired"):
+    """The router had been told something else than where the service answers: `finding` says what (missing, changed)."""
+
+    finding: str
+
+
 class ServiceCircuitOpened(Event, frozen=True, tag="service.circuit_opened"):
     """It crashed too often in too short a time: it is not started again until somebody looks."""
 
@@ -220,6 +237,7 @@ EVENTS = (
     ServiceEnvRestored,
     ServiceDeployRequested,
     ServiceInstanceHealthy,
+    ServiceRouteFailed,
     ServiceRouted,
     ServiceDrained,
     ServiceDeployFailed,
@@ -236,6 +254,7 @@ EVENTS = (
     ServiceRepaired,
     ServiceRepairFailed,
     ServiceWorkSuperseded,
+    ServiceRouteRepaired,
     ServiceCircuitOpened,
     ServiceCircuitReset,
 )

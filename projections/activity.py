@@ -6,7 +6,7 @@ from typing import Any
 from apsw import Connection
 from msgspec import Struct
 
-from events import builds, databases, execs, keys, services, tenants, volumes
+from events import builds, databases, domains, execs, keys, services, tenants, volumes
 from events.database import read_sql
 from events.event import Event, Recorded
 from events.execs import ExecEnded, ExecStarted
@@ -84,6 +84,7 @@ APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = dict.fro
     (
         *tenants.EVENTS,
         *services.EVENTS,
+        *domains.EVENTS,
         *builds.EVENTS,
         *databases.EVENTS,
         *volumes.EVENTS,

@@ -17,8 +17,8 @@ from events.services import (
     ServiceRepaired,
     ServiceRepairFailed,
     ServiceRouted,
+    ServiceRouteFailed,
     ServiceStopped,
-    ServiceWorkSuperseded,
 )
 
 TABLES = read_sql(__file__)
@@ -124,7 +124,7 @@ def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
     )
 
 
-def failed(db: Connection, at: Recorded, event: ServiceDeployFailed) -> None:
+def failed(db: Connection, at: Recorded, event: ServiceDeployFailed | ServiceRouteFailed) -> None:
     db.execute(
         "UPDATE deployment SET status = 'failed', error_code = ?, error = ?, tail = ?, completed_at = ?"
         " WHERE deployment_id = ?",
@@ -136,15 +136,6 @@ def superseded(db: Connection, at: Recorded, event: ServiceDeploySuperseded) -> 
     db.execute(
         "UPDATE deployment SET status = 'superseded', completed_at = ? WHERE deployment_id = ?",
         (at.at_s, event.deployment_id),
-    )
-
-
-def work_superseded(db: Connection, at: Recorded, _: ServiceWorkSuperseded) -> None:
-    """The last one that was healthy never came to serve, if it was its route that was called off."""
-    db.execute(
-        "UPDATE deployment SET status = 'superseded', completed_at = ? WHERE status = 'deploying'"
-        " AND deployment_id = (SELECT deployment_id FROM service WHERE service_id = ?)",
-        (at.at_s, at.subject),
     )
 
 
@@ -188,8 +179,8 @@ APPLY = {
     ServiceInstanceHealthy: healthy,
     ServiceRouted: routed,
     ServiceDeployFailed: failed,
+    ServiceRouteFailed: failed,
     ServiceDeploySuperseded: superseded,
-    ServiceWorkSuperseded: work_superseded,
     ServiceDeployCancelled: cancelled,
     ServiceCrashed: crashed,
     ServiceRepaired: repaired,

@@ -1,21 +1,26 @@
-"""Where the router is to send a service's requests. A deployment's health moves the target; the router confirms it.
+"""Where the router is to send a service's requests: where they go, and where they are to go once the router has it.
 
-What was seen to be gone is no target any more, so that requests go to its replicas, or are refused at once: an address
-that nobody has keeps them waiting, and may be the next container's.
+A deployment's health says what comes next; only the router's word moves the route. What was seen to be gone is no target
+any more, so that requests go to its replicas, or are refused at once: an address that nobody has keeps them waiting, and
+may be the next container's.
 """
 
 import msgspec
 from apsw import Connection
+from msgspec import Struct
 
 from events.database import read_sql
 from events.event import Event, Recorded, canonical
 from events.services import (
     ServiceCrashed,
     ServiceDeleteRequested,
+    ServiceDeployCancelled,
+    ServiceDeploySuperseded,
     ServiceDrifted,
     ServiceInstanceHealthy,
     ServiceRepaired,
     ServiceRouted,
+    ServiceRouteFailed,
     ServiceStopped,
     Target,
 )
@@ -23,6 +28,18 @@ from events.services import (
 TABLES = read_sql(__file__)
 
 _TARGETS = msgspec.json.Decoder(list[Target])
+_HOSTS = msgspec.json.Decoder(list[str])
+
+
+class RouteRow(Struct, frozen=True):
+    """Where a service is to answer, and under which names. `targets` is empty when nothing answers at the moment."""
+
+    service_id: str
+    deployment_id: str  # "" while none was ever routed
+    label: str
+    tenant_label: str
+    domains: list[str]  # further host names that were verified
+    targets: list[Target]
 
 
 def targets_of(db: Connection, service_label: str, tenant_label: str) -> list[Target]:
@@ -58,21 +75,90 @@ def addresses_of(db: Connection, tenant_id: str, service_label: str) -> list[str
     return None
 
 
-def moved(db: Connection, at: Recorded, event: ServiceInstanceHealthy | ServiceRepaired) -> None:
-    reached = [target for target in event.targets if target.port]
+def labels_of_domain(db: Connection, host: str) -> tuple[str, str] | None:
+    """(service label, tenant label) of the service that a further host name was verified for."""
+    for row in db.execute(
+        "SELECT service.label, tenant.label FROM domain JOIN service USING (service_id)"
+        " JOIN tenant ON tenant.tenant_id = service.tenant_id WHERE domain.host = ? AND domain.verified",
+        (host,),
+    ):
+        return str(row[0]), str(row[1])
+    return None
+
+
+_ROUTES = (
+    "SELECT route.service_id, route.deployment_id, service.label, tenant.label, (SELECT json_group_array(host) FROM"
+    " (SELECT host FROM domain WHERE domain.service_id = route.service_id AND verified ORDER BY host)), route.targets"
+    " FROM route JOIN service USING (service_id) JOIN tenant ON tenant.tenant_id = service.tenant_id"
+    " WHERE service.desired = 'running'"
+)
+
+
+def find(db: Connection, service_id: str) -> RouteRow | None:
+    """The route of a service that is to answer; None where it is not."""
+    for row in db.execute(f"{_ROUTES} AND route.service_id = ?", (service_id,)):
+        return _row(*row)
+    return None
+
+
+def list_all(db: Connection) -> list[RouteRow]:
+    """The routes of all services that are to answer."""
+    return [_row(*row) for row in db.execute(f"{_ROUTES} ORDER BY route.service_id")]
+
+
+def _row(service_id: str, deployment_id: str, label: str, tenant_label: str, domains: str, targets: bytes) -> RouteRow:
+    hosts = _HOSTS.decode(domains)
+    return RouteRow(service_id, deployment_id, label, tenant_label, hosts, _TARGETS.decode(targets))
+
+
+def _reached(targets: list[Target]) -> list[Target]:
+    """Those that listen: a worker does not, so nothing goes to it."""
+    return [target for target in targets if target.port]
+
+
+def to_move(db: Connection, at: Recorded, event: ServiceInstanceHealthy) -> None:
+    reached = _reached(event.targets)
+    if not reached:
+        return
+    db.execute(
+        "INSERT OR IGNORE INTO route VALUES (?, ?, '', CAST('[]' AS BLOB), NULL, NULL)",
+        (at.subject, at.tenant),
+    )
+    db.execute(
+        "UPDATE route SET next_id = ?, next_targets = ? WHERE service_id = ?",
+        (event.deployment_id, canonical(reached), at.subject),
+    )
+
+
+def moved(db: Connection, at: Recorded, event: ServiceRouted) -> None:
+    db.execute(
+        "UPDATE route SET deployment_id = next_id, targets = next_targets, next_id = NULL, next_targets = NULL"
+        " WHERE service_id = ? AND next_id = ?",
+        (at.subject, event.deployment_id),
+    )
+    # a worker took over: it is not reached
+    db.execute("DELETE FROM route WHERE service_id = ? AND deployment_id <> ?", (at.subject, event.deployment_id))
+
+
+def stays(
+    db: Connection, at: Recorded, event: ServiceRouteFailed | ServiceDeploySuperseded | ServiceDeployCancelled
+) -> None:
+    db.execute(
+        "UPDATE route SET next_id = NULL, next_targets = NULL WHERE service_id = ? AND next_id = ?",
+        (at.subject, event.deployment_id),
+    )
+    db.execute("DELETE FROM route WHERE service_id = ? AND deployment_id = '' AND next_id IS NULL", (at.subject,))
+
+
+def repaired(db: Connection, at: Recorded, event: ServiceRepaired) -> None:
+    reached = _reached(event.targets)
     if reached:
         db.execute(
-            "REPLACE INTO route VALUES (?, ?, ?, ?, ?)",
-            (at.subject, at.tenant, event.deployment_id, canonical(reached), isinstance(event, ServiceRepaired)),
+            "REPLACE INTO route VALUES (?, ?, ?, ?, NULL, NULL)",
+            (at.subject, at.tenant, event.deployment_id, canonical(reached)),
         )
     elif event.targets:  # a worker, which listens nowhere
         removed(db, at, event)
-
-
-def confirmed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
-    db.execute(
-        "UPDATE route SET confirmed = 1 WHERE service_id = ? AND deployment_id = ?", (at.subject, event.deployment_id)
-    )
 
 
 def lost(db: Connection, at: Recorded, event: ServiceCrashed | ServiceDrifted) -> None:
@@ -88,9 +174,12 @@ def removed(db: Connection, at: Recorded, _: Event) -> None:
 
 
 APPLY = {
-    ServiceInstanceHealthy: moved,
-    ServiceRepaired: moved,
-    ServiceRouted: confirmed,
+    ServiceInstanceHealthy: to_move,
+    ServiceRouted: moved,
+    ServiceRouteFailed: stays,
+    ServiceDeploySuperseded: stays,
+    ServiceDeployCancelled: stays,
+    ServiceRepaired: repaired,
     ServiceCrashed: lost,
     ServiceDrifted: lost,
     ServiceStopped: removed,  # not before: a deploy that takes over from the stop may fail, and leave what served

@@ -1,7 +1,8 @@
-CREATE TABLE route (                   -- where requests are to go, and whether the router has said that it has it
+CREATE TABLE route (                   -- where requests go, and where they are to go once the router has it
     service_id    TEXT PRIMARY KEY,
     tenant_id     TEXT NOT NULL,
-    deployment_id TEXT NOT NULL,
+    deployment_id TEXT NOT NULL,       -- '' while none was ever routed
     targets       BLOB NOT NULL,       -- JSON: [{replica, instance, host, port}]
-    confirmed     INTEGER NOT NULL
+    next_id       TEXT,                -- the deployment that is to serve
+    next_targets  BLOB
 ) STRICT, WITHOUT ROWID;

@@ -7,6 +7,7 @@ from apsw import Connection
 from msgspec import Struct
 
 from events.database import read_sql
+from events.domains import ServiceDomainAdded, ServiceDomainRemoved, ServiceDomainVerified
 from events.event import Event, Recorded, canonical
 from events.services import (
     ServiceBuildFailed,
@@ -31,12 +32,13 @@ from events.services import (
     ServiceRepairFailed,
     ServiceRepairRequested,
     ServiceRouted,
+    ServiceRouteFailed,
+    ServiceRouteRepaired,
     ServiceStopped,
     ServiceStopRequested,
     ServiceWorkSuperseded,
     Target,
 )
-from events.tenants import TenantResumed, TenantSuspended
 
 TABLES = read_sql(__file__)
 
@@ -56,6 +58,7 @@ class ServiceRow(Struct, frozen=True):
     health_path: str
     egress: str
     replicas: int
+    drain_s: int | None
     volumes: str
     desired: str
     status: str
@@ -137,22 +140,28 @@ def list_all(db: Connection) -> list[ServiceRow]:
 
 
 def instances_of(db: Connection, service_id: str) -> list[InstanceRow]:
-    """Where the service answers, by replica."""
-    rows = db.execute("SELECT * FROM instance WHERE service_id = ? ORDER BY replica", (service_id,))
+    """Where the deployment that serves answers, by replica."""
+    rows = db.execute(
+        "SELECT instance.* FROM service JOIN instance USING (service_id, deployment_id) WHERE service_id = ?"
+        " ORDER BY replica",
+        (service_id,),
+    )
     return [InstanceRow(*row) for row in rows]
 
 
-def paused_of(db: Connection, tenant_id: str) -> list[str]:
-    """The services that were wanted to run when the tenant was suspended."""
-    return [row[0] for row in db.execute("SELECT service_id FROM paused WHERE tenant_id = ? ORDER BY 1", (tenant_id,))]
-
-
-def crashes_since(db: Connection, service_id: str, at_us: int) -> int:
-    """How often it crashed from a moment on."""
-    return int(db.execute("SELECT count(*) FROM crash WHERE service_id = ? AND at_us >= ?", (service_id, at_us)).get)
-
-
-_SETTINGS = ("name", "label", "image", "port", "memory_mb", "cpu_milli", "health_path", "egress", "replicas", "volumes")
+_SETTINGS = (
+    "name",
+    "label",
+    "image",
+    "port",
+    "memory_mb",
+    "cpu_milli",
+    "health_path",
+    "egress",
+    "replicas",
+    "drain_s",
+    "volumes",
+)
 _TOUCH = "UPDATE service SET version = ?1, updated_at = ?2"
 _WHERE = " WHERE service_id = ?3"
 _NO_ERROR = ", last_error_code = NULL, last_error = NULL, last_error_of = NULL"
@@ -160,6 +169,7 @@ _IMAGE_BEFORE = (
     "(SELECT image_served FROM deployment d WHERE d.deployment_id = ?6 AND d.trigger IN ('deploy', 'build')"
     " AND d.image = service.image)"
 )
+_NEWER = "status = 'deploying' AND deployments > (SELECT number FROM deployment WHERE deployment_id = ?{0})"
 _BACK_TO = "CASE WHEN serving THEN 'running' WHEN circuit_open THEN 'circuit_open' ELSE '{}' END"
 
 
@@ -171,9 +181,9 @@ def _update(db: Connection, at: Recorded, assignments: str = "", *values: str | 
 def created(db: Connection, at: Recorded, event: ServiceCreated) -> None:
     db.execute(
         "INSERT INTO service (service_id, tenant_id, name, label, image, port, memory_mb, cpu_milli, health_path,"
-        " egress, replicas, volumes, desired, status, serving, deployments, env_version, crash_count, circuit_open,"
+        " egress, replicas, drain_s, volumes, desired, status, serving, deployments, env_version, crash_count, circuit_open,"
         " created_at, updated_at, version)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', 'created', 0, 0, 0, 0, 0, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', 'created', 0, 0, 0, 0, 0, ?, ?, ?)",
         (at.subject, at.tenant, *(_column(event, name) for name in _SETTINGS), at.at_s, at.at_s, at.version),
     )
 
@@ -202,35 +212,36 @@ def deploy_requested(db: Connection, at: Recorded, event: ServiceDeployRequested
 
 
 def instance_healthy(db: Connection, at: Recorded, event: ServiceInstanceHealthy) -> None:
+    """It is to serve; until the router has it, what served before does."""
     _place(db, at, event.deployment_id, event.targets)
-    _update(
-        db,
-        at,
-        ", deployment_id = ?4, image_digest = ?5, container_id = ?6, observed_at = ?2",
-        event.deployment_id,
-        event.digest,
-        event.targets[0].instance,
-    )
+    _update(db, at, ", observed_at = ?2")
 
 
 def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
     """It serves; a newer deployment that is on its way already keeps the service `deploying`."""
+    db.execute(
+        "DELETE FROM instance WHERE service_id = ? AND deployment_id <> ?",
+        (at.subject, event.deployment_id),
+    )
     _update(
         db,
         at,
-        f", serving = 1, image_served = image{_NO_ERROR}, observed_at = ?2, status ="
-        " CASE WHEN status = 'deploying' AND deployments > (SELECT number FROM deployment WHERE deployment_id = ?4)"
-        " THEN status ELSE 'running' END",
+        f", serving = 1, image_served = image{_NO_ERROR}, observed_at = ?2, deployment_id = ?4,"
+        " image_digest = (SELECT digest FROM deployment WHERE deployment_id = ?4), container_id ="
+        " (SELECT instance FROM instance WHERE service_id = ?3 AND deployment_id = ?4 ORDER BY replica LIMIT 1),"
+        f" status = CASE WHEN {_NEWER.format(4)} THEN status ELSE 'running' END",
         event.deployment_id,
     )
 
 
-def deploy_failed(db: Connection, at: Recorded, event: ServiceDeployFailed) -> None:
+def deploy_failed(db: Connection, at: Recorded, event: ServiceDeployFailed | ServiceRouteFailed) -> None:
     """What serves goes on; an image that was only asked for by this deployment is not the service's after all."""
+    _forget(db, at, event.deployment_id)
     _update(
         db,
         at,
-        f", status = {_BACK_TO.format('failed')}, last_error_code = ?4, last_error = ?5, last_error_of = 'deployment',"
+        f", status = CASE WHEN {_NEWER.format(6)} THEN status ELSE {_BACK_TO.format('failed')} END,"
+        " last_error_code = ?4, last_error = ?5, last_error_of = 'deployment',"
         f" image = coalesce({_IMAGE_BEFORE}, image)",
         event.code,
         event.detail,
@@ -244,16 +255,12 @@ def build_failed(db: Connection, at: Recorded, event: ServiceBuildFailed) -> Non
     _update(db, at, f", status = {status}, last_error_code = ?4, last_error = ?5", event.code, event.detail)
 
 
-def deploy_called_off(db: Connection, at: Recorded, _: Event) -> None:
+def deploy_called_off(db: Connection, at: Recorded, event: ServiceDeploySuperseded | ServiceDeployCancelled) -> None:
+    _forget(db, at, event.deployment_id)
     _update(db, at, f", status = {_BACK_TO.format('stopped')}")
 
 
 def stop_requested(db: Connection, at: Recorded, _: Event) -> None:
-    """What is stopped while its tenant is suspended is to run again once that is over."""
-    db.execute(
-        "INSERT OR IGNORE INTO paused SELECT tenant_id, ? FROM tenant WHERE tenant_id = ? AND status = 'suspended'",
-        (at.subject, at.tenant),
-    )
     _update(db, at, ", desired = 'stopped'")
 
 
@@ -273,13 +280,14 @@ def delete_requested(db: Connection, at: Recorded, _: Event) -> None:
 
 
 def deleted(db: Connection, at: Recorded, _: Event) -> None:
-    db.execute("DELETE FROM crash WHERE service_id = ?", (at.subject,))
     _update(db, at, ", last_error = NULL")
 
 
 def crashed(db: Connection, at: Recorded, event: ServiceCrashed) -> None:
-    db.execute("DELETE FROM instance WHERE service_id = ? AND replica = ?", (at.subject, event.replica))
-    _count_crash(db, at)
+    db.execute(
+        "DELETE FROM instance WHERE service_id = ? AND deployment_id = ? AND replica = ?",
+        (at.subject, event.deployment_id, event.replica),
+    )
     code = "out_of_memory" if event.oom_killed else "crashed"
     error = ", last_error_code = ?5, last_error = NULL, last_error_of = 'instance', last_crashed_at = ?2"
     _update(db, at, f", crash_count = ?4{error}", event.crash_count, code)
@@ -288,7 +296,6 @@ def crashed(db: Connection, at: Recorded, event: ServiceCrashed) -> None:
 
 def repair_failed(db: Connection, at: Recorded, event: ServiceRepairFailed) -> None:
     db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
-    _count_crash(db, at)
     _update(
         db,
         at,
@@ -298,10 +305,6 @@ def repair_failed(db: Connection, at: Recorded, event: ServiceRepairFailed) -> N
         event.detail,
     )
     _fall(db, at)
-
-
-def _count_crash(db: Connection, at: Recorded) -> None:
-    db.execute("INSERT INTO crash VALUES (?, ?, ?)", (at.subject, at.position, at.at_us))
 
 
 def _fall(db: Connection, at: Recorded) -> None:
@@ -330,8 +333,13 @@ def repaired(db: Connection, at: Recorded, event: ServiceRepaired) -> None:
     )
 
 
+def _forget(db: Connection, at: Recorded, deployment_id: str) -> None:
+    """Nothing of the deployment answers any more."""
+    db.execute("DELETE FROM instance WHERE service_id = ? AND deployment_id = ?", (at.subject, deployment_id))
+
+
 def _place(db: Connection, at: Recorded, deployment_id: str, targets: list[Target]) -> None:
-    db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
+    _forget(db, at, deployment_id)
     db.executemany(
         "INSERT INTO instance VALUES (?, ?, ?, ?, ?, ?)",
         [(at.subject, to.replica, deployment_id, to.instance, to.host, to.port) for to in targets],
@@ -343,24 +351,7 @@ def circuit_opened(db: Connection, at: Recorded, event: ServiceCircuitOpened) ->
 
 
 def circuit_reset(db: Connection, at: Recorded, _: Event) -> None:
-    db.execute("DELETE FROM crash WHERE service_id = ?", (at.subject,))
     _update(db, at, ", circuit_open = 0, crash_count = 0")
-
-
-def tenant_suspended(db: Connection, at: Recorded, _: TenantSuspended) -> None:
-    """What is to run by then, whatever becomes of it before it is stopped."""
-    db.execute(
-        "INSERT OR IGNORE INTO paused SELECT tenant_id, service_id FROM service"
-        " WHERE tenant_id = ? AND desired = 'running'",
-        (at.tenant,),
-    )
-
-
-def tenant_resumed(db: Connection, at: Recorded, event: TenantResumed) -> None:
-    db.executemany(
-        "DELETE FROM paused WHERE tenant_id = ? AND service_id = ?",
-        [(at.tenant, service) for service in event.services],
-    )
 
 
 def touched(db: Connection, at: Recorded, _: Event) -> None:
@@ -376,6 +367,7 @@ APPLY = {
     ServiceDeployRequested: deploy_requested,
     ServiceInstanceHealthy: instance_healthy,
     ServiceRouted: routed,
+    ServiceRouteFailed: deploy_failed,
     ServiceDrained: touched,
     ServiceDeployFailed: deploy_failed,
     ServiceDeploySuperseded: deploy_called_off,
@@ -391,8 +383,10 @@ APPLY = {
     ServiceRepaired: repaired,
     ServiceRepairFailed: repair_failed,
     ServiceWorkSuperseded: touched,
+    ServiceRouteRepaired: touched,
+    ServiceDomainAdded: touched,
+    ServiceDomainVerified: touched,
+    ServiceDomainRemoved: touched,
     ServiceCircuitOpened: circuit_opened,
     ServiceCircuitReset: circuit_reset,
-    TenantSuspended: tenant_suspended,
-    TenantResumed: tenant_resumed,
 }

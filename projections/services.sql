@@ -11,11 +11,12 @@ CREATE TABLE service (
     health_path     TEXT NOT NULL,
     egress          TEXT NOT NULL,
     replicas        INTEGER NOT NULL,
+    drain_s         INTEGER,            -- between the route that moved and the end of what served; NULL: the platform's
     volumes         TEXT NOT NULL,      -- JSON: name → path
     desired         TEXT NOT NULL,      -- running, stopped, deleted: what the tenant wants
     status          TEXT NOT NULL,      -- what is: see API.md
     serving         INTEGER NOT NULL,   -- 1 while some instance answers
-    deployment_id   TEXT,               -- the last one that was healthy: what start and restart repeat
+    deployment_id   TEXT,               -- the last one that came to serve: what start and restart repeat
     image_digest    TEXT,
     container_id    TEXT,
     deployments     INTEGER NOT NULL,   -- how many were asked for: the next one's number is one more
@@ -36,25 +37,12 @@ CREATE INDEX service_of_tenant ON service (tenant_id, service_id);
 CREATE UNIQUE INDEX service_name ON service (tenant_id, name) WHERE desired <> 'deleted';
 CREATE UNIQUE INDEX service_label ON service (tenant_id, label) WHERE desired <> 'deleted';
 
-CREATE TABLE instance (                 -- where the deployment that serves answers
+CREATE TABLE instance (                 -- where deployments answer: the one that serves, and one that is to
     service_id    TEXT NOT NULL,
     replica       INTEGER NOT NULL,
     deployment_id TEXT NOT NULL,
     instance      TEXT NOT NULL,
     host          TEXT NOT NULL,
     port          INTEGER NOT NULL,
-    PRIMARY KEY (service_id, replica)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE crash (                    -- the breaker's window is cut from this
-    service_id TEXT NOT NULL,
-    position   INTEGER NOT NULL,
-    at_us      INTEGER NOT NULL,
-    PRIMARY KEY (service_id, position)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE paused (                   -- what was wanted to run when its tenant was suspended, and is to run again
-    tenant_id  TEXT NOT NULL,
-    service_id TEXT NOT NULL,
-    PRIMARY KEY (tenant_id, service_id)
+    PRIMARY KEY (service_id, deployment_id, replica)
 ) STRICT, WITHOUT ROWID;

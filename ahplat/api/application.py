@@ -15,10 +15,12 @@ from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
 from ahplat.clock import Clock
 from ahplat.config import Config
+from ahplat.effects.follow import Follower
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
 from ahplat.engines.engine import Engine
 from ahplat.names.responders import Responders
+from ahplat.routers.router import Router
 from ahplat.sealing import Keyring
 from ahplat.writer import Writer
 from events.event import Event, Recorded
@@ -56,9 +58,11 @@ class Application:
         self.engine: Engine
         self.builder: Builder
         self.build_logs: BuildLogs
+        self.router: Router
         self.runner: Runner
         self.reconciler: Reconciler
         self.names: Responders
+        self.follower: Follower
         self.hub: Hub
         self.read_damage: Callable[[Exception], None]  # told of a damaged page that a read met
         self.gate: Gate

@@ -11,10 +11,8 @@ Bodies pass as they were sent only where the server that calls `forward` does no
 """
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from functools import lru_cache
 from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
@@ -43,7 +41,6 @@ from ahplat.api import hop
 from ahplat.api.problems import CONTENT_TYPE, PROBLEMS, problem
 
 _AGAIN_S = 1  # until a service of which nothing runs is worth another request
-_LABEL = r"([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)"
 
 _OF_THE_HANDSHAKE = frozenset(
     (
@@ -57,22 +54,6 @@ _OF_THE_HANDSHAKE = frozenset(
 _NOT_MADE_UP = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
 _FINAL = range(200, 600)  # statuses that end an exchange (RFC 9110, 15)
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
-
-
-@lru_cache(limits.HOSTS_CACHED)
-def target_host(host_header: str, domain: str) -> tuple[str, str] | None:
-    """(service label, tenant label) of a Host header, None when it is not `<service>.<tenant>.<domain>[:port]`.
-
-    >>> target_host("Web.Acme.localhost:8080", "localhost"), target_host("localhost", "localhost")
-    (('web', 'acme'), None)
-    """
-    found = _names(domain).fullmatch(host_header)
-    return (found[1].lower(), found[2].lower()) if found else None
-
-
-@lru_cache(16)
-def _names(domain: str) -> re.Pattern[str]:
-    return re.compile(rf"{_LABEL}\.{_LABEL}\.{re.escape(domain)}\.?(?::[0-9]{{1,5}})?", re.IGNORECASE | re.ASCII)
 
 
 class Forwarder:

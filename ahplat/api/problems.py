@@ -113,12 +113,20 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "database_not_found": _problem(404, "There is no such database", "list your databases", "GET /v1/databases"),
     "volume_not_found": _problem(404, "There is no such volume", "list your volumes", "GET /v1/volumes"),
+    "domain_not_found": _problem(
+        404, "The service has no such name", "list its names", "GET /v1/services/{service_id}/domains"
+    ),
     "event_not_found": _problem(404, "There is no such event", "read the events", "GET /v1/events"),
     "effect_not_found": _problem(
         404, "There is no such open work", "see what is open and parked", "GET /v1/system/health/detailed"
     ),
     # what stands in its way
     "name_taken": _problem(409, "The name is taken", "choose another name, or use what has it", "GET /v1/services"),
+    "domain_taken": _problem(
+        409,
+        "The name is another service's",
+        "remove it there first; if it is yours and somebody else has it, ask the operator",
+    ),
     "quota_exceeded": _problem(
         409, "A quota is used up", "delete what is not needed, or ask the operator for more", "GET /v1/tenant/usage"
     ),

@@ -22,10 +22,11 @@ from ahplat.api import headers, problems
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
 from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply
-from ahplat.api.forward import Forwarder, abort, refusal, target_host, tell_to_go_on
+from ahplat.api.forward import Forwarder, abort, refusal, tell_to_go_on
 from ahplat.api.peer import peer_of
 from ahplat.api.rates import Rates
 from ahplat.api.route import Route, Tree
+from ahplat.api.service_hosts import other_host, target_host
 from ahplat.api.system import NotReady
 from ahplat.clock import RequestIds
 from ahplat.errors import AhError, PreconditionFailed, Rejected, Unavailable, Unknown, Unreadable
@@ -64,8 +65,8 @@ class Edge:
         """One request, one answer."""
         raw_path = request.raw_path
         incoming = request.headers
-        if self._is_service_host(incoming.get("Host", "")):
-            return await self._forward(request)
+        if labels := self._service_of(incoming.get("Host", "")):
+            return await self._forward(request, labels)
         if raw_path[:1] != "/" or not raw_path.isascii():
             raw_path = _origin_form(request)
         request_id = headers.request_id(incoming.get("X-Request-Id"), self._fresh_id)
@@ -309,16 +310,21 @@ class Edge:
 
     # services' hosts
 
-    def _is_service_host(self, host: str) -> bool:
-        return host.count(".") >= 2 and target_host(host, self._app.config.domain) is not None
+    def _service_of(self, host: str) -> tuple[str, str] | None:
+        """(service label, tenant label) of a host that is a service's: its own name, or one that was verified for it."""
+        domain = self._app.config.domain
+        if "." not in host:
+            return None
+        if labels := target_host(host, domain):
+            return labels
+        name = other_host(host, domain)
+        return routing.labels_of_domain(self._app.views, name) if name and self._app.ready.is_set() else None
 
-    async def _forward(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _forward(self, request: web.BaseRequest, labels: tuple[str, str]) -> web.StreamResponse:
         """The built-in router: sends a service's request where the routes view says, replicas in turn."""
         app = self._app
         peer = peer_of(request, app.config.trusted_proxies)
         request_id = headers.request_id(request.headers.get("X-Request-Id"), self._fresh_id)
-        labels = target_host(request.headers["Host"], app.config.domain)
-        assert labels, "asked before"
         if not (peer.is_secure or app.config.dev):
             return refusal("https_required", "this server is reached through its proxy, over https", request_id)
         if app.closing:

@@ -9,6 +9,7 @@ from ahplat import limits
 from ahplat.api.call import Call, Page, Reply, answer, invalid_parameter
 from ahplat.api.fields import (
     CpuCount,
+    DrainS,
     Egress,
     EnvValues,
     HealthPath,
@@ -26,6 +27,7 @@ from ahplat.api.fields import (
     cpu_milli,
 )
 from ahplat.api.route import Route
+from ahplat.api.service_hosts import url_of
 from ahplat.api.waiting import waited
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
@@ -33,7 +35,7 @@ from ahplat.commands.services import ConfigureService, CreateService, DeleteServ
 from ahplat.errors import Rejected, Unreadable, Violation
 from ahplat.writer import Answer
 from events.services import ServiceConfigured, ServiceCreated
-from projections import env, services, tenants, volumes
+from projections import env, services, volumes
 from projections.services import ServiceRow
 
 T = TypeVar("T")
@@ -61,6 +63,7 @@ class Service(Struct, frozen=True):
     cpu_count: float | int
     egress: str
     replicas: int
+    drain_s: float | int
     env_keys: list[str]
     volumes: dict[str, str] | UnsetType = UNSET
     switch: str | UnsetType = UNSET  # stop_start: a deploy stops what serves before the next one starts
@@ -106,6 +109,7 @@ def _service(call: Call, views: Connection, row: ServiceRow) -> Service:
         cpu_count=cpu_count(row.cpu_milli),
         egress=row.egress,
         replicas=row.replicas,
+        drain_s=_whole(call.app.config.drain_s) if row.drain_s is None else row.drain_s,
         env_keys=list(env.values_at(views, row.service_id, row.env_version)),
         volumes=volumes.paths_of(row.volumes) or UNSET,
         switch="stop_start" if row.volumes != "{}" else UNSET,
@@ -119,12 +123,8 @@ def _service(call: Call, views: Connection, row: ServiceRow) -> Service:
     )
 
 
-def url_of(call: Call, views: Connection, row: ServiceRow) -> str:
-    """`https://<service>.<tenant>.<domain>`, as the proxy in front has it; with --dev our own port, over plain http."""
-    tenant = tenants.find(views, row.tenant_id)
-    assert tenant
-    host = f"{row.label}.{tenant.label}.{call.app.config.domain}"
-    return f"http://{host}:{call.app.port}" if call.app.config.dev else f"https://{host}"
+def _whole(seconds: float) -> float | int:
+    return int(seconds) if seconds == int(seconds) else seconds
 
 
 def _last_error(call: Call, row: ServiceRow) -> str | UnsetType:
@@ -206,6 +206,7 @@ class NewService(Struct):
     egress: Egress = "none"
     replicas: Replicas = 1
     volumes: Volumes = {}
+    drain_s: DrainS | UnsetType = UNSET
 
 
 async def create(call: Call) -> Reply:
@@ -226,6 +227,7 @@ async def create(call: Call) -> Reply:
         egress=body.egress,
         replicas=body.replicas,
         volumes=body.volumes,
+        drain_s=_given(body.drain_s),
     )
     command = CreateService(
         tenant_id=call.tenant_id,
@@ -279,6 +281,7 @@ class ServiceChanges(Struct):
     egress: Egress | UnsetType = UNSET
     replicas: Replicas | UnsetType = UNSET
     volumes: Volumes | UnsetType = UNSET
+    drain_s: DrainS | UnsetType = UNSET
 
 
 async def patch(call: Call) -> Reply:
@@ -301,6 +304,7 @@ async def patch(call: Call) -> Reply:
         egress=_given(body.egress),
         replicas=_given(body.replicas),
         volumes=_given(body.volumes),
+        drain_s=_given(body.drain_s),
     )
     return await order(
         call, ConfigureService(tenant_id=call.tenant_id, service_id=service_id, changes=changes), service_id

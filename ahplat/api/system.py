@@ -34,6 +34,7 @@ class Ready(Struct, frozen=True):
     log: str
     views: str
     engine: str
+    router: str  # which one, and whether it answers; services go on without
 
 
 class NotReady(Unavailable):
@@ -56,7 +57,9 @@ async def ready(call: Call) -> Reply:
     parts["engine"] = "ok" if engine.available else engine.detail or "away"
     if set(parts.values()) != {"ok"}:
         raise NotReady(**parts)
-    return json_reply(Ready(status="ok", **parts))
+    router = await app.router.status()
+    told = router.name if router.available else f"{router.name}, away: {router.detail}"
+    return json_reply(Ready(status="ok", router=told, **parts))
 
 
 class Part(Struct, frozen=True):
@@ -107,6 +110,12 @@ class BuildsPart(Struct, frozen=True):
     detail: str | UnsetType = UNSET
 
 
+class RouterPart(Part, frozen=True):
+    """What brings requests to services: builtin, files or labels."""
+
+    name: str = ""
+
+
 class Detailed(Struct, frozen=True):
     """Everything that a status tool shows."""
 
@@ -115,7 +124,7 @@ class Detailed(Struct, frozen=True):
     gvisor: Part
     disk: Disk
     engine: EnginePart
-    router: Part
+    router: RouterPart
     names: Part
     builds: BuildsPart
     log: LogPart
@@ -125,7 +134,7 @@ class Detailed(Struct, frozen=True):
 async def detailed(call: Call) -> Reply:
     """The parts, one by one."""
     app = call.app
-    engine = await app.engine.status()
+    engine, router = await app.engine.status(), await app.router.status()
     builder = await app.builder.status()
     usage = shutil.disk_usage(app.config.data_dir)
     open_work = todo.open_of_all(app.views)
@@ -133,7 +142,7 @@ async def detailed(call: Call) -> Reply:
     is_docker = engine.name == "docker"
     return json_reply(
         Detailed(
-            status="ok" if engine.available else "degraded",
+            status="ok" if engine.available and router.available else "degraded",
             docker=Part(
                 is_docker and engine.available, (is_docker and engine.version) or UNSET, engine.detail or UNSET
             ),
@@ -144,7 +153,7 @@ async def detailed(call: Call) -> Reply:
                 used_percent=round(100 * (usage.total - usage.free) / usage.total, 1),
             ),
             engine=EnginePart(engine.name, engine.available, engine.isolated),
-            router=Part(True, detail="built in: the API's port forwards to services"),
+            router=RouterPart(router.available, router.version or UNSET, router.detail or UNSET, router.name),
             names=_names(app),
             builds=BuildsPart(builder.name, builder.available, builder.isolated, builder.detail or UNSET),
             log=LogPart(head(app.log), app.epoch),

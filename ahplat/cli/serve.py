@@ -16,7 +16,7 @@ import uvloop
 
 from ahplat import limits
 from ahplat.cli.folders import personal_dir
-from ahplat.config import DATA_DIR, MIN_TOKEN_CHARACTERS, Config
+from ahplat.config import DATA_DIR, MIN_TOKEN_CHARACTERS, TRAEFIK_API, Config
 from ahplat.errors import CannotStart
 from ahplat.main import start
 from ahplat.names.upstream import address_of
@@ -67,6 +67,25 @@ SETTINGS: list[click.Parameter] = [
         multiple=True,
         metavar="ADDRESS",
     ),
+    _option(
+        "--router",
+        "What brings requests to services. auto: Traefik by files where --traefik-config-dir is set, else builtin.",
+        type=click.Choice(["auto", "builtin", "files", "labels"]),
+        default="auto",
+    ),
+    _option(
+        "--traefik-config-dir",
+        "The folder that Traefik watches; it belongs to ah alone.",
+        type=click.Path(path_type=Path),
+    ),
+    _option("--traefik-api", "Where Traefik's API answers.", default=TRAEFIK_API, metavar="URL"),
+    _option("--acme-email", "Services get certificates: Traefik's ACME account. Needs --domain.", default=""),
+    _option(
+        "--public-port",
+        "Of services' URLs. 0: the API's own with the built-in router, else 80, or 443 with --acme-email.",
+        type=click.IntRange(0, 65_535),
+        default=0,
+    ),
     _option("--tenant-pool", "Tenants' networks are cut from it, a /25 each.", default="10.128.0.0/12", metavar="CIDR"),
     _option(
         "--dns-upstream",
@@ -83,7 +102,7 @@ SETTINGS: list[click.Parameter] = [
     _option(
         "--drain-s",
         "How long an old instance goes on after the route has moved.",
-        type=click.FloatRange(0, 300),
+        type=click.FloatRange(0, limits.DRAIN_AT_MOST_S),
         default=limits.DRAIN_S,
     ),
     _option(
@@ -146,6 +165,8 @@ def configured(settings: dict[str, Any]) -> Config:
         raise CannotStart(f"AH_BOOTSTRAP_TOKEN is not set: {_REMEDY}, or try ah with --dev")
     if settings["open_registration"] and not settings["dev"]:
         raise CannotStart("--open-registration goes with --dev only: anybody could register")
+    if settings["acme_email"] and settings["domain"].lower().strip(".").rpartition(".")[2] == "localhost":
+        raise CannotStart("--acme-email wants --domain: nobody issues certificates for localhost")
     metrics_host, metrics_port = _address(settings["metrics_listen"])
     return Config(
         data_dir=(settings["data_dir"] or (personal_dir() if settings["dev"] else DATA_DIR)).absolute(),
@@ -161,6 +182,11 @@ def configured(settings: dict[str, Any]) -> Config:
         allow_git_hosts=frozenset(host.lower() for host in settings["allow_git_host"]),
         build_isolation=settings["build_isolation"],
         trusted_proxies=frozenset({"127.0.0.1", "::1", *settings["trusted_proxy"]}),
+        router=settings["router"],
+        traefik_config_dir=settings["traefik_config_dir"] and settings["traefik_config_dir"].absolute(),
+        traefik_api=settings["traefik_api"],
+        acme_email=settings["acme_email"],
+        public_port=settings["public_port"],
         tenant_pool=_pool(settings["tenant_pool"]),
         dns_upstreams=tuple(_upstream(text) for text in settings["dns_upstream"]),
         metrics_host=metrics_host,

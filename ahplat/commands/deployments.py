@@ -6,6 +6,7 @@ from msgspec import Struct
 from ahplat.commands.command import Command, Decision
 from ahplat.commands.services import (
     DEPLOY,
+    ROUTE,
     STREAM,
     ServiceCommand,
     ServiceState,
@@ -128,7 +129,7 @@ def start(state: ServiceState, command: StartService) -> list[Event]:
     refuse_open_circuit(state)
     if state.service.serving and state.service.desired == "running":
         return []
-    if any(work.type == DEPLOY for work in state.open):
+    if any(work.type in (DEPLOY, ROUTE) for work in state.open):
         return []
     return request(state, [], command.deployment_id, "start", image_again(state))
 
@@ -193,7 +194,7 @@ class CancelDeployment(ServiceCommand, frozen=True, kw_only=True):
 
 
 class CancelState(Struct, frozen=True):
-    """The deployment, and the position of its request while that is open."""
+    """The deployment, and the position of the open intent that is to bring it to serve; 0 when there is none."""
 
     deployment: DeploymentRow | None
     intent: int
@@ -204,8 +205,12 @@ def load_cancel(views: Connection, command: CancelDeployment) -> CancelState:
     found = deployments.find(views, command.deployment_id)
     if found is None or found.service_id != command.service_id:
         raise Rejected("deployment_not_found", f"the service has no deployment {command.deployment_id}")
-    is_open = any(work.intent == found.intent for work in state.open)
-    return CancelState(found, found.intent if is_open else 0)
+    under_way = [
+        work.intent
+        for work in state.open
+        if work.type in (DEPLOY, ROUTE) and work.deployment_id == command.deployment_id
+    ]
+    return CancelState(found, under_way[0] if under_way else 0)
 
 
 def cancel(state: CancelState, command: CancelDeployment) -> list[Event]:

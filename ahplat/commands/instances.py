@@ -21,7 +21,7 @@ from events.services import (
     ServiceRepairRequested,
     ServiceStopRequested,
 )
-from projections import services
+from projections import crashes, services
 from projections.services import InstanceRow
 from projections.todo import TodoRow
 
@@ -39,7 +39,7 @@ def load_instances(views: Connection, command: "ReportCrash | ReportDrift") -> I
     return InstanceState(
         service=load_service(views, command),
         instances=services.instances_of(views, command.service_id),
-        crashes=services.crashes_since(views, command.service_id, since_us),
+        crashes=crashes.crashes_since(views, command.service_id, since_us),
     )
 
 
@@ -112,7 +112,7 @@ class RepairState(Struct, frozen=True):
 
 def load_repair(views: Connection, command: FailRepair) -> RepairState:
     since_us = command.seen_us - limits.CRASH_WINDOW_S * 1_000_000
-    return RepairState(load_work(views, command), services.crashes_since(views, command.service_id, since_us))
+    return RepairState(load_work(views, command), crashes.crashes_since(views, command.service_id, since_us))
 
 
 def fail_repair(state: RepairState, command: FailRepair) -> list[Event]:

@@ -158,7 +158,7 @@ def superseded(state: ServiceState, everything: bool) -> list[Event]:
     """
     closed: list[Event] = []
     for work in state.open:
-        if work.type == DEPLOY:
+        if work.type == DEPLOY or (work.type == ROUTE and everything):
             closed.append(ServiceDeploySuperseded(work.intent, work.deployment_id))
         elif work.type not in (ROUTE, DRAIN) or everything:
             closed.append(ServiceWorkSuperseded(work.intent))

@@ -10,6 +10,7 @@ from ahplat.effects.builds import call_off
 from ahplat.effects.health import wait_healthy
 from ahplat.effects.networks import join_networks
 from ahplat.effects.specs import Plan, deployment_up, instance_specs, load_plan, volumes_of
+from ahplat.effects.switch import follow_up, move, put_back, withdraw
 from ahplat.effects.task import Effect, Failed, Task
 from ahplat.engines.engine import Image, Instance, Volume
 from events.event import Event, Intent
@@ -24,11 +25,12 @@ from events.services import (
     ServiceRepairFailed,
     ServiceRepairRequested,
     ServiceRouted,
+    ServiceRouteFailed,
     ServiceStopped,
     ServiceStopRequested,
     Target,
 )
-from projections import builds, services
+from projections import builds, deployments, services
 
 
 async def deploy(task: Task[ServiceDeployRequested]) -> list[Event]:
@@ -48,25 +50,31 @@ async def deploy(task: Task[ServiceDeployRequested]) -> list[Event]:
 
 
 async def route(task: Task[ServiceInstanceHealthy]) -> list[Event]:
-    """The router sends requests where the routes view says. The built-in one reads that view itself: it has it already."""
+    """Has the router send requests to the deployment; until it has shown that it does, what served before is untouched."""
     task.check()
+    await move(task, task.intent.targets)
     return [ServiceRouted(task.work.intent, task.intent.deployment_id)]
 
 
 async def drain(task: Task[ServiceRouted]) -> list[Event]:
-    """Lets what served before finish its requests, then ends it."""
+    """Lets what served before finish its requests, then ends it. What is to serve next is left alone."""
+    routed = deployments.find(task.platform.views, task.intent.deployment_id)
+    service = services.find(task.platform.views, task.subject)
+    assert routed and service, task.work
     old = [
         instance
         for instance in await task.step(task.engine.list, task.subject)
-        if instance.identity.deployment != task.intent.deployment_id
+        if instance.identity.deployment != routed.deployment_id
+        and (instance.identity.epoch != task.platform.epoch or instance.identity.number < routed.number)
     ]
     if old:
-        await task.pause(task.platform.drain_s)
+        await task.pause(task.platform.drain_s if service.drain_s is None else service.drain_s)
     return [ServiceDrained(task.work.intent, task.intent.deployment_id, await end(task, old))]
 
 
 async def stop(task: Task[ServiceStopRequested]) -> list[Event]:
-    """Ends everything of the service."""
+    """Ends everything of the service, once no more requests come."""
+    await withdraw(task)
     return [ServiceStopped(task.work.intent, await end(task, await task.step(task.engine.list, task.subject)))]
 
 
@@ -74,6 +82,7 @@ async def delete(task: Task[ServiceDeleteRequested]) -> list[Event]:
     """Ends everything of the service, its builds too; the views forget its variables with this."""
     await call_off(task, builds.list_of(task.platform.views, task.work.tenant_id, task.subject))
     await task.step(task.platform.builder.forget, task.work.tenant_id, task.subject)
+    await withdraw(task)
     return [ServiceDeleted(task.work.intent, await end(task, await task.step(task.engine.list, task.subject)))]
 
 
@@ -88,6 +97,8 @@ async def repair(task: Task[ServiceRepairRequested]) -> list[Event]:
         healthy = await start(task, plan, image)
     wanted = {instance.id for instance in healthy}
     strays = [one for one in await task.step(task.engine.list, task.subject) if one.id not in wanted]
+    if healthy and any(one.state == "running" for one in strays):
+        await follow_up(task, targets(healthy))
     return [
         ServiceRepaired(task.work.intent, task.intent.deployment_id, targets(healthy), await end(task, strays)),
     ]
@@ -136,6 +147,33 @@ async def discard_own(task: Task[ServiceDeployRequested]) -> None:
             await task.engine.remove(instance.id)
 
 
+async def discard_routed(task: Task[ServiceInstanceHealthy]) -> None:
+    """The router goes back to what served before; then what was to serve is removed."""
+    await put_back(task)
+    for instance in await task.engine.list(task.subject):
+        own = (instance.identity.epoch, instance.identity.deployment)
+        if own == (task.platform.epoch, task.intent.deployment_id):
+            await task.engine.remove(instance.id)
+
+
+def route_failed(task: Task[ServiceInstanceHealthy], failed: Failed) -> Command:
+    """The router never had the new one: it is gone, and the service goes on with the old one."""
+    outcome = ServiceRouteFailed(
+        intent=task.work.intent,
+        deployment_id=task.intent.deployment_id,
+        code=failed.code,
+        detail=task.seal("detail", failed.detail),
+        tail=task.seal("tail", failed.tail),
+    )
+    return Conclude(
+        tenant_id=task.work.tenant_id,
+        intent=task.work.intent,
+        attempt=task.attempt,
+        stream=task.work.subject,
+        outcome=[outcome],
+    )
+
+
 def deploy_failed(task: Task[ServiceDeployRequested], failed: Failed) -> Command:
     """The new one is gone, its last lines are kept, and the service goes on with the old one."""
     outcome = ServiceDeployFailed(
@@ -174,7 +212,7 @@ def repair_failed(task: Task[ServiceRepairRequested], failed: Failed) -> Command
 
 EFFECTS: dict[type[Intent], Effect] = {
     ServiceDeployRequested: Effect(deploy, deploy_failed, discard_own, limits.DEPLOY_DEADLINE_S),
-    ServiceInstanceHealthy: Effect(route),
+    ServiceInstanceHealthy: Effect(route, route_failed, discard_routed, limits.ROUTE_DEADLINE_S),
     ServiceRouted: Effect(drain),
     ServiceStopRequested: Effect(stop),
     ServiceDeleteRequested: Effect(delete),

@@ -6,8 +6,9 @@ from msgspec import Struct
 from ahplat.effects.task import Platform
 from ahplat.effects.volumes import volume_of
 from ahplat.engines.engine import Identity, Image, Mount, Network, Spec, Volume
+from ahplat.routers.router import Route
 from events.event import canonical
-from projections import databases, deployments, env, services, tenants, volumes
+from projections import databases, deployments, domains, env, services, tenants, volumes
 from projections.deployments import DeploymentRow
 from projections.services import ServiceRow
 from projections.tenants import TenantRow
@@ -23,6 +24,7 @@ class Plan(Struct, frozen=True):
     service_name: str
     env: dict[str, str]
     hosts: dict[str, str] = {}  # names of the tenant's databases → addresses
+    service_label: str = ""
 
 
 def load_plan(platform: Platform, deployment_id: str) -> Plan:
@@ -40,7 +42,7 @@ def load_plan(platform: Platform, deployment_id: str) -> Plan:
         for key, value in sealed.items()
     }
     hosts = {row.internal_name: row.address for row in databases.list_of(views, deployment.tenant_id)}
-    return Plan(deployment, tenant, service.name, values, hosts)
+    return Plan(deployment, tenant, service.name, values, hosts, service.label)
 
 
 def deployment_up(views: Connection, service: ServiceRow) -> DeploymentRow | None:
@@ -121,6 +123,15 @@ def instance_specs(plan: Plan, image: Image, platform: Platform, attempt: int) -
     return [_spec(plan, image, platform, attempt, replica) for replica in range(1, plan.deployment.replicas + 1)]
 
 
+def _labels(plan: Plan, platform: Platform) -> dict[str, str]:
+    """What the router wants to see on an instance: under which names the service answers, when it is made."""
+    deployment, tenant = plan.deployment, plan.tenant
+    own = f"{plan.service_label}.{tenant.label}.{platform.domain}"
+    further = [row.host for row in domains.list_of(platform.views, deployment.service_id) if row.verified]
+    network = network_of(tenant, platform.installation).name
+    return platform.router.labels(Route(deployment.service_id, (own, *further)), port_of(plan), network)
+
+
 def _spec(plan: Plan, image: Image, platform: Platform, attempt: int, replica: int) -> Spec:
     deployment, tenant = plan.deployment, plan.tenant
     env = environment(plan)
@@ -155,4 +166,5 @@ def _spec(plan: Plan, image: Image, platform: Platform, attempt: int, replica: i
         egress=egress_of(tenant, platform.installation) if deployment.egress == "internet" else None,
         mounts=mounts,
         hosts=plan.hosts,  # not in the hash: a database that comes later is no reason to replace what runs
+        labels=_labels(plan, platform),
     )

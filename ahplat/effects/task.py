@@ -19,6 +19,7 @@ from ahplat.commands.command import Command
 from ahplat.engines.engine import Engine
 from ahplat.errors import AhError, Rejected, Unreadable
 from ahplat.names.responders import Responders
+from ahplat.routers.router import Router
 from ahplat.sealing import Keyring
 from ahplat.writer import Writer
 from events.event import Event, Intent
@@ -51,11 +52,13 @@ class Platform(Struct, frozen=True):
     writer: Writer
     views: Connection
     engine: Engine
+    router: Router
     keyring: Keyring
     clock: Clock
     names: Responders
     installation: str
     epoch: int
+    domain: str
     drain_s: float
     deploy_timeout_s: float
     builder: Builder

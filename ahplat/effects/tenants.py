@@ -20,7 +20,7 @@ from events.tenants import (
     TenantResumed,
     TenantSuspended,
 )
-from projections import builds, databases, services, tenants, todo, volumes
+from projections import builds, databases, paused, services, tenants, todo, volumes
 
 
 async def quiet(task: Task[TenantSuspended]) -> list[Event]:
@@ -44,7 +44,7 @@ async def resume(task: Task[TenantReactivated]) -> list[Event]:
     for database in databases.list_of(task.platform.views, task.subject):  # before those who use them
         await _order(task, StartDatabase(tenant_id=task.subject, database_id=database.database_id))
     started = []
-    for service_id in services.paused_of(task.platform.views, task.subject):
+    for service_id in paused.paused_of(task.platform.views, task.subject):
         deployment_id = new_id(task.platform.clock.now_us())
         order = StartService(tenant_id=task.subject, service_id=service_id, deployment_id=deployment_id)
         if await _order(task, order):

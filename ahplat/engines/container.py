@@ -47,12 +47,12 @@ def create_config(
 
     `resolver` is what it sees as /etc/resolv.conf, in place of Docker's, whose own server gVisor does not see.
 
-    Labels are what the identity says and nothing else, so neither image nor caller overrides them.
+    Labels are the router's, then what the identity says, and nothing else, so neither image nor caller overrides them.
     """
     return {
         "Image": image.pinned,
         "Env": [f"{name}={value}" for name, value in spec.env.items()],
-        "Labels": spec.identity.labels(),
+        "Labels": spec.labels | spec.identity.labels(),
         "StopSignal": spec.stop_signal,
         "StopTimeout": limits.STOP_GRACE_S,
         "HostConfig": host_config(spec, volumes, runtime)

@@ -137,6 +137,7 @@ class Spec(Struct, frozen=True):
     command: tuple[str, ...] = ()  # in place of the image's own, for the image's entrypoint; never a secret
     capabilities: tuple[str, ...] = ()  # that its entrypoint needs to drop root; none for a service
     stop_signal: str = "SIGTERM"
+    labels: dict[str, str] = {}  # for the router
 
 
 class Instance(Struct, frozen=True):

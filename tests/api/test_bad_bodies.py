@@ -38,6 +38,7 @@ NOT_THERE = (
     "duplicate_email",
     "service_not_found",
     "volumes_need_one_replica",
+    "domain_not_found",
 )
 
 
@@ -82,6 +83,7 @@ async def target(site: Site) -> Target:
             "volume_id": "0" * 32,
             "key_id": "0" * 32,
             "key": "A",
+            "domain": "www.shop.example",
             "tenant_id": (await site.register()).id,
             "position": "1",
         },

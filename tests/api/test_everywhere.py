@@ -205,6 +205,7 @@ async def test_health_and_ready_say_how_it_is(site: Site) -> None:
         "log": "ok",
         "views": "ok",
         "engine": "ok",
+        "router": "builtin",
     }
     site.engine.away = True
     try:

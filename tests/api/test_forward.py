@@ -9,7 +9,7 @@ from aiohttp import WSMsgType, web
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ahplat.api.forward import target_host
+from ahplat.api.service_hosts import target_host
 from tests.api.between import HOST, between, head, talks
 from tests.api.between import nothing_breaks as nothing_breaks
 

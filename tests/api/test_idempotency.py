@@ -16,6 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEY = {"Idempotency_Key": '"k-1"'}
 COMMANDS = [route for route in ROUTES if route.method != "GET"]
+RECOVERY = {"email": "known@example.org", "bootstrap_token": TOKENS[1]}
 NO_COMMAND = {
     "/v1/system/bootstrap-token/validate",
     "/v1/services/{service_id}/exec",  # what it said is told once: see test_execs.py
@@ -40,14 +41,14 @@ async def asked(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, A
     await site.settled()
     suspended, erased, known = await site.register(), await site.register("to be erased"), await site.register("known")
     await suspended.delete("/v1/tenant")
-    stores = await asked_of_stores(site, acme, service["id"])
     waiting = await acme.service()
     await acme.post(f"/v1/services/{waiting['id']}/deploy", {"image": "slow:1"})
     newest = (await acme.get(f"/v1/services/{waiting['id']}/deployments")).json[0]
     key = await site.another_key(acme)
-    boss, anybody = site.operator, site.anybody
+    boss = site.operator
     return {
-        **(stores | await builds(site, acme, path)),
+        **await asked_of_stores(site, acme, service["id"]),
+        **(await builds(site, acme, path) | await asked_of_names(site, acme, path)),
         "POST /v1/system/effects/{position}/unpark": (
             boss,
             "POST",
@@ -56,12 +57,7 @@ async def asked(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, A
         ),
         "POST /v1/tenants/register": (boss, "POST", "/v1/tenants/register", {"name": "new", "email": "new@x"}),
         "POST /v1/tenants/{tenant_id}/reactivate": (boss, "POST", f"/v1/tenants/{suspended.id}/reactivate", None),
-        "POST /v1/auth/recover": (
-            anybody,
-            "POST",
-            "/v1/auth/recover",
-            {"email": "known@example.org", "bootstrap_token": TOKENS[1]},
-        ),
+        "POST /v1/auth/recover": (site.anybody, "POST", "/v1/auth/recover", RECOVERY),
         "PATCH /v1/tenant": (known, "PATCH", "/v1/tenant", {"email": "changed@example.org"}),
         "DELETE /v1/tenants/{tenant_id}/data": (
             site.socket,
@@ -119,6 +115,19 @@ async def asked_of_stores(site: Site, acme: Tenant, service_id: str) -> dict[str
         "DELETE /v1/databases/{database_id}": (acme, "DELETE", database, None),
         "POST /v1/databases/{database_id}/undelete": (acme, "POST", f"{database}/undelete", None),
         "DELETE /v1/volumes/{volume_id}": (acme, "DELETE", f"/v1/volumes/{volume['id']}", None),
+    }
+
+
+async def asked_of_names(site: Site, acme: Tenant, path: str) -> dict[str, tuple[Client, str, str, Any]]:
+    """The same, of the commands about a service's further names."""
+    for host in ("old.example", "mine.example"):
+        await acme.post(f"{path}/domains", {"domain": host})
+    names = "/v1/services/{service_id}/domains"
+    verify = f"{path}/domains/mine.example/verify"
+    return {
+        f"POST {names}": (acme, "POST", f"{path}/domains", {"domain": "new.example"}),
+        f"DELETE {names}/{{domain}}": (acme, "DELETE", f"{path}/domains/old.example", None),
+        f"POST {names}/{{domain}}/verify": (site.operator, "POST", verify, None),
     }
 
 

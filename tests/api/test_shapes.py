@@ -14,7 +14,8 @@ ID = re.compile("[0-9a-f]{32}").fullmatch
 
 SERVICE = [
     *("id", "tenant_id", "name", "dns_label", "status", "image", "url", "port", "crash_count", "circuit_open"),
-    *("created_at", "updated_at", "desired_status", "memory_mb", "cpu_count", "egress", "replicas", "env_keys"),
+    *("created_at", "updated_at", "desired_status", "memory_mb", "cpu_count", "egress", "replicas"),
+    *("drain_s", "env_keys"),
 ]
 DEPLOYMENT = ["id", "service_id", "tenant_id", "image", "status", "trigger", "started_at", "created_at", "number"]
 TENANT = ["id", "tenant_id", "dns_label", "status", "created_at", "updated_at", "name", "email"]
@@ -50,6 +51,7 @@ async def test_a_new_service(site: Site, acme: Tenant) -> None:
         "cpu_count": 1,
         "egress": "none",
         "replicas": 1,
+        "drain_s": 0,
         "env_keys": ["A", "B"],
     }
     assert service | shown == service

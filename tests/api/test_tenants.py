@@ -131,6 +131,8 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
     database = (await theirs.post("/v1/databases", {"name": "db", "type": "redis"})).json
     ids = {"service_id": service["id"], "deployment_id": deployment["id"], "key_id": theirs.key[:32], "key": "A"}
     ids |= {"build_id": build["id"], "database_id": database["id"], "volume_id": volume["id"]}
+    ids["domain"] = "www.shop.example"
+    await theirs.post(f"/v1/services/{service['id']}/domains", {"domain": ids["domain"]})
     before = site.position
     asked = 0
     for route in ROUTES:
@@ -142,6 +144,7 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
             "link": {"service_id": mine["id"]},
             "rollback": {"deployment_id": deployment["id"]},
             "builds": {"git_url": "https://github.com/a/b"},
+            "domains": {"domain": "b.example"},
         }
         body = bodies.get(route.path.rpartition("/")[2], {} if route.method != "GET" else None)
         for fixed in ({}, {"service_id": mine["id"]} if "{service_id}/" in route.path else {}):

@@ -8,7 +8,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import appending, building, deploying, figure, following, over_http, rebuilding, starting, streaming
+from tests.bench import (
+    appending,
+    building,
+    deploying,
+    figure,
+    following,
+    over_http,
+    rebuilding,
+    routing,
+    starting,
+    streaming,
+)
 from tests.bench.figure import MISSED, Figure
 
 TEACHES = """\
@@ -27,6 +38,8 @@ loopback and in a temporary folder; what is started is ended.
   deploy    a deploy over HTTP on each engine that is here. Bare: the engine's calls and the wait for health
   follow    from the write of a log line to its follower over HTTP. Bare: docker logs -f, and tail -f of a process's
   build     from the POST of a build to the pushed image, with Docker. Bare: nixpacks and buildctl on a folder
+  routing   a new service until it answers through Traefik. Bare: `docker run` until it answers. And the requests that
+            fail during 100 deploys, rollbacks and restarts in a row: none
 
   bin/bench                   all of it, about 5 minutes
   bin/bench --quick           shorter and rougher, a smaller log
@@ -47,6 +60,7 @@ GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "deploy": deploying.figures,
     "follow": following.figures,
     "build": building.figures,
+    "routing": routing.figures,
 }
 
 

@@ -7,7 +7,15 @@ from ahplat import commands
 from ahplat.commands.catalog import COMMANDS
 from ahplat.commands.command import Command
 
-ABSTRACT = {"Command", "ServiceCommand", "DeploymentCommand", "BuildCommand", "DatabaseCommand", "WorkCommand"}
+ABSTRACT = {
+    "Command",
+    "ServiceCommand",
+    "DeploymentCommand",
+    "BuildCommand",
+    "DatabaseCommand",
+    "DomainCommand",
+    "WorkCommand",
+}
 
 
 def test_every_command_that_is_written_is_in_the_table() -> None:

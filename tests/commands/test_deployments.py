@@ -293,7 +293,15 @@ def intent_before(deployment_id: str) -> int:
     return row.intent
 
 
-@pytest.mark.parametrize("far", ["healthy", "routed", "called off"])
+def test_a_deployment_whose_route_is_being_moved_may_be_called_off() -> None:
+    given(a_service(), a_deploy("d1"))
+    healthy()
+    route = intent(ServiceInstanceHealthy)
+    when(cancel("d1"))
+    then(ServiceDeployCancelled(route, "d1"))
+
+
+@pytest.mark.parametrize("far", ["routed", "called off"])
 def test_a_deployment_that_came_to_its_end_is_not_called_off(far: str) -> None:
     given(a_service(), a_deploy("d1"))
     if far == "called off":

@@ -325,7 +325,7 @@ def test_the_end_of_a_service_supersedes_a_route_that_is_being_moved(command: An
     healthy()
     route = intent(ServiceInstanceHealthy)
     when(command)
-    then(ServiceWorkSuperseded(route), end)
+    then(ServiceDeploySuperseded(route, "d1"), end)
 
 
 @EACH_END

@@ -6,7 +6,7 @@ from ahplat.commands.command import Command
 from ahplat.commands.deployments import DeployImage, RestartService, StartService
 from events.services import ServiceDeployRequested, ServiceStopped, ServiceStopRequested
 from events.tenants import TenantReactivated, TenantResumed, TenantSuspended
-from projections import services
+from projections import paused, services
 from tests.commands.facts import a_deploy, a_running_service, a_service, a_tenant, healthy, intent, routed
 from tests.commands.given import SERVICE, TENANT, given, then_rejected, when, world
 
@@ -26,11 +26,11 @@ def test_what_a_suspension_stopped_is_remembered_until_it_was_started_again() ->
     given(a_tenant())
     a_running_service()
     given(TenantSuspended(), ServiceStopRequested())
-    assert services.paused_of(world().views.db, TENANT) == [SERVICE]
+    assert paused.paused_of(world().views.db, TENANT) == [SERVICE]
     given(TenantReactivated(), TenantResumed(1, []))
-    assert services.paused_of(world().views.db, TENANT) == [SERVICE]
+    assert paused.paused_of(world().views.db, TENANT) == [SERVICE]
     given(TenantResumed(1, [SERVICE]))
-    assert services.paused_of(world().views.db, TENANT) == []
+    assert paused.paused_of(world().views.db, TENANT) == []
 
 
 def test_what_its_tenant_stopped_itself_stays_stopped() -> None:
@@ -38,7 +38,7 @@ def test_what_its_tenant_stopped_itself_stays_stopped() -> None:
     a_running_service()
     given(ServiceStopRequested())
     given(ServiceStopped(intent(ServiceStopRequested), []), TenantSuspended())
-    assert services.paused_of(world().views.db, TENANT) == []
+    assert paused.paused_of(world().views.db, TENANT) == []
 
 
 def test_a_service_whose_newer_deployment_is_on_its_way_is_still_deploying_when_the_older_is_routed() -> None:

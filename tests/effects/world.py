@@ -23,6 +23,7 @@ from ahplat.commands.services import CreateService, DeleteService, StopService
 from ahplat.commands.tenants import RegisterTenant
 from ahplat.crashpoints import CrashPoints
 from ahplat.effects import health
+from ahplat.effects.follow import Follower
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
 from ahplat.effects.task import Platform
@@ -44,6 +45,7 @@ from projections.services import ServiceRow
 from projections.todo import TodoRow
 from projections.views import digests, open_views
 from tests.builds.simulated import SimulatedBuilder
+from tests.effects.simulated_router import SimulatedRouter
 from tests.effects.virtual import START_US, LoopClock, VirtualLoop
 from tests.engines.simulated import Behaviour, SimulatedEngine, SimulatedHost
 from tests.folders import memory_folder
@@ -85,6 +87,7 @@ class World:
         self.clock = LoopClock(loop)
         self.host = SimulatedHost()
         self.builder = SimulatedBuilder()
+        self.router = SimulatedRouter()
         self.silent: set[str] = set()  # digests of images that never listen
         self.image("web:1")
         self.image("dead:1", listens=False, output=("starting", "no, I will not"))
@@ -115,21 +118,26 @@ class World:
             writer=self.writer,
             views=self.views,
             engine=self.engine,
+            router=self.router,
             keyring=self.keyring,
             clock=self.clock,
             names=Responders(lambda tenant_id: [], lambda tenant_id, labels: None, Upstreams(), self.clock),
             installation=self.log.installation,
             epoch=self.log.epoch,
+            domain="localhost",
             drain_s=self.drain_s,
             deploy_timeout_s=self.deploy_timeout_s,
             builder=self.builder,
             build_logs=BuildLogs(self.folder / "buildlogs", self.keyring),
         )
+        self.router.restarted()
+        self.follower = Follower(self.platform, [])
         self.runner = Runner(self.platform, self.reader, self.crash)
         self.reconciler = Reconciler(self.platform, self.runner)
 
     def begin(self) -> "World":
         """Work begins."""
+        self.follower.begin()
         self.runner.begin()
         self.reconciler.begin()
         freed = self.runner.on_free
@@ -144,6 +152,7 @@ class World:
     async def end(self) -> None:
         """All that was at work has ended; the files are still open, to be looked at."""
         await self.reconciler.close()
+        await self.follower.close()
         await self.runner.close()
         await self.writer.close()
         await self.engine.close()

@@ -43,6 +43,12 @@ def answer(**changes: Any) -> dict[str, Any]:
     return whole | changes
 
 
+def test_what_the_router_wants_to_see_never_overrides_who_an_instance_is() -> None:
+    spec = msgspec.structs.replace(SPEC, labels={"traefik.enable": "true", "ah.tenant": "other"})
+    labels = container.create_config(spec, IMAGE, Path("/run/resolv.conf"))["Labels"]
+    assert labels == {"traefik.enable": "true"} | IDENTITY.labels()
+
+
 def test_a_container_is_made_with_exactly_these_arguments() -> None:
     assert container.create_config(SPEC, IMAGE, Path("/data/resolv/ah0.conf")) == {
         "Image": "hello@sha256:ab",

@@ -7,7 +7,7 @@ from apsw import Connection
 
 from ahplat.names import zone
 from events.services import ServiceCrashed, ServiceDeleteRequested, ServiceStopped, ServiceStopRequested
-from tests.commands.facts import a_deploy, a_running_service, a_service, a_tenant, healthy, intent
+from tests.commands.facts import a_deploy, a_running_service, a_service, a_tenant, healthy, intent, routed
 from tests.commands.given import OTHER_SERVICE, OTHER_TENANT, TENANT, World, a_world, given, of
 
 HERE = ["10.0.0.2"]
@@ -33,6 +33,8 @@ def test_a_service_is_where_its_healthy_instances_are(views: Connection) -> None
     given(a_service(), a_deploy())
     assert found(views, "web.internal") == []
     healthy()
+    assert found(views, "web.internal") == []
+    routed()
     assert found(views, "web.internal") == HERE
 
 

@@ -17,6 +17,7 @@ from events.databases import (
     DatabaseStartRequested,
     DatabaseUndeleted,
 )
+from events.domains import ServiceDomainAdded, ServiceDomainRemoved, ServiceDomainVerified
 from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
 from events.execs import ExecEnded, ExecStarted
 from events.keys import KeyRevoked
@@ -34,8 +35,11 @@ from events.services import (
     ServiceDeploySuperseded,
     ServiceEnvRestored,
     ServiceEnvUnset,
+    ServiceInstanceHealthy,
     ServiceRepaired,
     ServiceRepairRequested,
+    ServiceRouteFailed,
+    ServiceRouteRepaired,
     ServiceStopped,
     ServiceStopRequested,
     Target,
@@ -60,6 +64,7 @@ from tests.commands.facts import (
     a_tenant,
     database_started,
     env_set,
+    healthy,
     intent,
     redeployed,
     step_of,
@@ -88,6 +93,12 @@ def tell() -> None:
     a_running_service(replicas=2)
     given(env_set("A", "B", "C"), ServiceEnvUnset("B"), ServiceConfigured(memory_mb=512))
     redeployed("d2", 2)
+    given(*(ServiceDomainAdded(host) for host in ("a.example", "b.example", "c.example")))
+    given(ServiceDomainVerified("a.example", "operator"), ServiceDomainRemoved("b.example"))
+    given(a_deploy("d2b", 2))
+    healthy()
+    given(ServiceRouteFailed(intent(ServiceInstanceHealthy), "d2b", "route_unconfirmed", b"detail"))
+    given(ServiceRouteRepaired("missing"))
     given(ServiceEnvRestored(0), a_deploy("d3", 3))
     given(ServiceDeployFailed(intent(ServiceDeployRequested), "d3", "unhealthy", b"detail", b"tail"))
     given(a_deploy("d4", 4))

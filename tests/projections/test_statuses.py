@@ -19,6 +19,7 @@ from events.services import (
     ServiceRepaired,
     ServiceRepairFailed,
     ServiceRepairRequested,
+    ServiceRouteFailed,
     ServiceStopped,
     ServiceStopRequested,
     ServiceWorkSuperseded,
@@ -135,7 +136,7 @@ def test_a_deployment_whose_route_was_called_off_has_ended(
     given(a_service(), a_deploy("d1"))
     healthy()
     later(5)
-    given(ServiceWorkSuperseded(intent(ServiceInstanceHealthy)), end)
+    given(ServiceDeploySuperseded(intent(ServiceInstanceHealthy), "d1"), end)
     assert (deployment(world).status, deployment(world).completed_at) == ("superseded", world.now_us // 1_000_000)
 
 
@@ -261,19 +262,77 @@ def test_a_service_of_which_nothing_runs_keeps_its_name(world: World) -> None:
     assert routes.is_routed(world.views.db, "web", "acme")
 
 
-def test_requests_go_to_what_is_healthy(world: World) -> None:
+def test_requests_go_to_what_is_healthy_once_the_router_has_it(world: World) -> None:
     given(a_service(), a_deploy("d1"))
-    assert reached(world) == []
     healthy()
+    assert reached(world) == []
+    routed()
     assert reached(world) == ["d1-0"]
 
 
-def test_requests_go_to_the_newest_as_soon_as_it_is_healthy(world: World) -> None:
+def test_what_served_before_does_until_the_router_has_the_newest(world: World) -> None:
     a_running_service()
     given(a_deploy("d2", 2))
-    assert reached(world) == ["d1-0"]
     healthy()
+    assert reached(world) == ["d1-0"]
+    assert serving(world) == ("d1", "sha256:d1", "d1-0", ["d1-0"])
+    routed()
     assert reached(world) == ["d2-0"]
+    assert serving(world) == ("d2", "sha256:d2", "d2-0", ["d2-0"])
+
+
+def serving(world: World) -> tuple[str | None, str | None, str | None, list[str]]:
+    """What the views say serves: deployment, digest, container, instances."""
+    row = service(world)
+    placed = [one.instance for one in services.instances_of(world.views.db, SERVICE)]
+    return row.deployment_id, row.image_digest, row.container_id, placed
+
+
+def test_a_route_that_failed_leaves_all_views_as_if_it_had_never_been(world: World) -> None:
+    a_running_service()
+    given(ServiceConfigured(image="web:2"), a_deploy("d2", 2, image="web:2", trigger="deploy"))
+    healthy()
+    given(ServiceRouteFailed(intent(ServiceInstanceHealthy), "d2", "route_unconfirmed", b"why"))
+    assert reached(world) == ["d1-0"]
+    assert serving(world) == ("d1", "sha256:d1", "d1-0", ["d1-0"])
+    assert (deployment(world, "d1").status, deployment(world, "d2").status) == ("running", "failed")
+    assert (deployment(world, "d2").error_code, deployment(world, "d2").error) == ("route_unconfirmed", b"why")
+    row = service(world)
+    assert (row.status, row.serving, row.image) == ("running", 1, "web:1")
+    assert (row.last_error_code, row.last_error) == ("route_unconfirmed", b"why")
+
+
+def test_a_first_route_that_failed_leaves_a_service_that_can_be_deployed(world: World) -> None:
+    given(a_service(), a_deploy("d1"))
+    healthy()
+    given(ServiceRouteFailed(intent(ServiceInstanceHealthy), "d1", "route_unconfirmed"))
+    assert (service(world).status, service(world).serving, serving(world)) == ("failed", 0, (None, None, None, []))
+    assert not routes.is_routed(world.views.db, "web", "acme")
+    redeployed("d2", 2)
+    assert reached(world) == ["d2-0"]
+
+
+def test_a_route_that_failed_does_not_end_a_newer_deployment(world: World) -> None:
+    a_running_service()
+    given(a_deploy("d2", 2))
+    healthy()
+    route = intent(ServiceInstanceHealthy)
+    given(a_deploy("d3", 3), ServiceRouteFailed(route, "d2", "route_unconfirmed"))
+    assert service(world).status == "deploying"
+    assert serving(world)[0] == "d1"
+
+
+@pytest.mark.parametrize("called_off", [ServiceDeploySuperseded, ServiceDeployCancelled])
+def test_a_route_that_was_called_off_leaves_what_serves(
+    world: World, called_off: type[ServiceDeploySuperseded | ServiceDeployCancelled]
+) -> None:
+    a_running_service()
+    given(a_deploy("d2", 2))
+    healthy()
+    given(called_off(intent(ServiceInstanceHealthy), "d2"))
+    assert reached(world) == ["d1-0"]
+    assert serving(world) == ("d1", "sha256:d1", "d1-0", ["d1-0"])
+    assert (service(world).status, deployment(world, "d2").completed_at) == ("running", world.now_us // 1_000_000)
 
 
 def test_requests_do_not_go_where_a_service_was_before_it_was_stopped(world: World) -> None:
@@ -316,4 +375,6 @@ def test_a_worker_has_no_route(world: World) -> None:
     begun(ServiceDeployRequested)
     worker = [Target(1, "d2-1", "", 0)]
     given(ServiceInstanceHealthy(intent(ServiceDeployRequested), "d2", "sha256:d2", "web@sha256:d2", worker))
+    assert reached(world) == ["d1-0"]
+    routed()
     assert not routes.is_routed(world.views.db, "web", "acme")
