@@ -252,7 +252,8 @@ def deploy_failed(db: Connection, at: Recorded, event: ServiceDeployFailed | Ser
 def build_failed(db: Connection, at: Recorded, event: ServiceBuildFailed) -> None:
     """A service that waits for its first build fails with it; one that serves, or is about to, goes on."""
     status = "CASE WHEN status = 'created' THEN 'failed' ELSE status END"
-    _update(db, at, f", status = {status}, last_error_code = ?4, last_error = ?5", event.code, event.detail)
+    error = ", last_error_code = ?4, last_error = ?5, last_error_of = 'deployment'"
+    _update(db, at, f", status = {status}{error}", event.code, event.detail)
 
 
 def deploy_called_off(db: Connection, at: Recorded, event: ServiceDeploySuperseded | ServiceDeployCancelled) -> None:
