@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -55,11 +56,20 @@ async def start_piped(argv: Sequence[str], env: Mapping[str, str], cwd: Path) ->
 
 
 def environment_of(pid: int) -> dict[str, str] | None:
-    """The variables that a process was started with; None when it is gone."""
-    try:
-        entries = (Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return None
+    """The variables that a process was started with; None when it is gone.
+
+    The kernel shows none while it still puts them in place, a moment after whoever waits for the exec was told of it.
+    """
+    entries: list[bytes] = []
+    for _ in range(limits.ENVIRON_LOOKS):
+        try:
+            text = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return None
+        if text:
+            entries = text.split(b"\0")
+            break
+        time.sleep(limits.ENVIRON_LOOK_S)
     pairs = (os.fsdecode(entry).partition("=") for entry in entries if entry)
     return {name: value for name, _, value in pairs}
 
