@@ -38,6 +38,7 @@ NEVER_OUTSIDE = (
 )
 """What is no part of the internet: IANA's special-purpose registry (RFC 6890) without the three for documentation."""
 
+_BUILDERS = "-i ahx+ -j RETURN"  # the builders' uplinks, which have rules of their own and are told no at once
 _NEW = "-m conntrack --ctstate NEW -j DROP"
 _ON_OUR_ADDRESS = "-m addrtype --dst-type LOCAL --limit-iface-in -j ACCEPT"
 
@@ -55,7 +56,7 @@ NAMES_ASKED = (f"-p udp -m udp --dport 53 {_ON_OUR_ADDRESS}", f"-p tcp -m tcp --
 OUTSIDE = tuple(f"-d {network} -j DROP" for network in NEVER_OUTSIDE)
 CHAINS = {
     "iptables": (
-        Chain("filter", "AH-INPUT", " ".join(RULE), (*NAMES_ASKED, _NEW)),
+        Chain("filter", "AH-INPUT", " ".join(RULE), (_BUILDERS, *NAMES_ASKED, _NEW)),
         Chain("mangle", "AH-FORWARD", "FORWARD -j AH-FORWARD", (f"-o aho+ {_NEW}", "! -i aho+ -j RETURN", *OUTSIDE)),
     ),
     "ip6tables": (  # our networks have no IPv6, and nobody answers there

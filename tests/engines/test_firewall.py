@@ -58,6 +58,8 @@ def test_the_last_word_of_what_comes_in_is_no_and_names_come_before_it() -> None
     for program, (incoming, _) in CHAINS.items():
         assert incoming.rules[-1] == "-m conntrack --ctstate NEW -j DROP", program
         for rule in incoming.rules[:-1]:
+            if rule == "-i ahx+ -j RETURN":  # what is a builder's has rules of its own
+                continue
             assert re.fullmatch(r"-p (udp|tcp) .*--dport 53 .*--dst-type LOCAL --limit-iface-in -j ACCEPT", rule)
 
 
