@@ -168,15 +168,16 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
     """The keys, the log, and what handlers work with."""
     folder = config.data_dir
     try:
-        has_log = (folder / "events.db").exists()
+        log_path = folder / "events.db"
+        has_log = log_path.exists() and log_path.stat().st_size > 0
         master = read_master_key(folder / "master.key", may_make=not (has_log or (folder / "keys.db").exists()))
         keyring = Keyring(folder / "keys.db", master, may_make=not has_log)
         stack.callback(keyring.close)
         if keyring.holds_tenants() and not has_log:
             raise LogDamaged(
-                f"{folder / 'events.db'} is missing, but there are keys of its tenants: restore it from a backup"
+                f"{log_path} is missing or empty, but there are keys of its tenants: restore it from a backup"
             )
-        log = EventLog(folder / "events.db", new_id(clock.now_us()), clock.now_us())
+        log = EventLog(log_path, new_id(clock.now_us()), clock.now_us())
     except (KeyFileBad, LogDamaged, UnknownEvent) as error:
         raise CannotStart(str(error)) from error
     stack.callback(log.close)

@@ -135,14 +135,14 @@ class Keyring:
     def __init__(self, path: Path, master: bytes, may_make: bool = True) -> None:
         """Opens the file, or makes it, and the platform's keys in it, where that may be. Raises KeyFileBad."""
         self._lock = threading.Lock()
+        if not may_make and not (path.exists() and path.stat().st_size):
+            raise KeyFileBad(f"{path} is missing or empty, but there is a log that it opens: restore it from a backup")
         try:
             self._db = open_database(path, "FULL")
             self._db.pragma("secure_delete", True)
             run_script(self._db, read_sql(__file__))
             if not may_make and not self._db.execute("SELECT count(*) FROM platform_key").get:
-                raise KeyFileBad(
-                    f"{path} is missing or empty, but there is a log that it opens: restore it from a backup"
-                )
+                raise KeyFileBad(f"{path} holds no keys, but there is a log that it opens: restore it from a backup")
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise KeyFileBad(f"{path} is damaged ({error}): restore it from a backup") from error
         self._cipher = best_cipher()

@@ -33,7 +33,7 @@ from aiohttp import (
     hdrs,
     web,
 )
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 from yarl import URL
 
 from ahplat import limits
@@ -164,7 +164,7 @@ class Forwarder:
     ) -> web.StreamResponse:
         """Both ends speak WebSocket with us, message by message, without extensions.
 
-        A service that takes no notice of the wish to (RFC 9110, 7.8) is asked the same without it.
+        A service that does not want to, or takes no notice of the wish (RFC 9110, 7.8), is asked once more for its answer.
         """
         offered = [name.strip() for name in request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")]
         try:
@@ -178,13 +178,9 @@ class Forwarder:
                 max_msg_size=limits.WEBSOCKET_MESSAGE_BYTES,
                 decode_text=False,
             )
-        except WSServerHandshakeError as refused:
-            if refused.status < 300 or refused.headers is None:
-                return await self._exchange(request, target, headers, patience)
-            kept = hop.end_to_end(CIMultiDictProxy(CIMultiDict(refused.headers)))
-            for name in (hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING):
-                kept.popall(name, None)
-            return web.Response(status=refused.status, headers=kept)
+        except WSServerHandshakeError:  # which has no body
+            headers.update({hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"})
+            return await self._exchange(request, target, headers, patience)
         patience.answered()
         client: web.WebSocketResponse[Literal[False]] = web.WebSocketResponse(
             protocols=[service.protocol] if service.protocol else (),

@@ -345,6 +345,20 @@ async def test_a_service_that_takes_no_notice_of_websockets_just_answers(method:
         assert (answer.status, await answer.text()) == (200, f"{method} {body or ''}")
 
 
+async def test_what_a_service_says_when_it_refuses_websockets_comes_through() -> None:
+    async def service(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=404, text=f"no {request.headers['Upgrade']} here")
+
+    sent = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    async with between(service) as ends, ends.ask("GET", "/", headers=sent) as answer:
+        assert (answer.status, await answer.text()) == (404, "no websocket here")
+
+
 async def test_any_other_upgrade_is_left_out() -> None:
     async def service(request: web.BaseRequest) -> web.StreamResponse:
         assert "Upgrade" not in request.headers

@@ -79,20 +79,27 @@ def test_a_key_that_is_gone_while_what_it_wrapped_is_there(server: Server) -> No
     assert not (server.folder / "master.key").exists(), "a new key would hide the loss"
 
 
-@pytest.mark.parametrize("harm", ["emptied", "missing"])
-def test_keys_that_are_gone_while_there_is_a_log(server: Server, harm: str) -> None:
-    for path in server.folder.glob("keys.db*"):
+def lost(server: Server, name: str, harm: str) -> None:
+    for path in server.folder.glob(f"{name}*"):
         path.unlink()
     if harm == "emptied":
-        (server.folder / "keys.db").touch()
+        (server.folder / name).touch()
+
+
+@pytest.mark.parametrize("harm", ["emptied", "missing"])
+def test_keys_that_are_gone_while_there_is_a_log(server: Server, harm: str) -> None:
+    lost(server, "keys.db", harm)
     assert "keys.db is missing or empty" in refuses(server)
+    path = server.folder / "keys.db"
+    assert not path.exists() or path.stat().st_size == 0, "new keys would hide the loss"
 
 
-def test_a_log_that_is_gone_while_there_are_keys_of_its_tenants(server: Server) -> None:
-    for path in server.folder.glob("events.db*"):
-        path.unlink()
-    assert "events.db is missing" in refuses(server)
-    assert not (server.folder / "events.db").exists(), "a new log would hide the loss"
+@pytest.mark.parametrize("harm", ["emptied", "missing"])
+def test_a_log_that_is_gone_while_there_are_keys_of_its_tenants(server: Server, harm: str) -> None:
+    lost(server, "events.db", harm)
+    assert "events.db is missing or empty" in refuses(server)
+    path = server.folder / "events.db"
+    assert not path.exists() or path.stat().st_size == 0, "a new log would hide the loss"
 
 
 def test_keys_of_which_a_page_is_garbage(server: Server) -> None:
