@@ -10,16 +10,17 @@ from tests.parts.programs import PartFailed
 
 TEACHES = """\
 Puts the real parts on this machine that tests marked `real` need, and starts them:
-Docker Engine and gVisor's runsc as its runtime, an image registry on 127.0.0.1:5000, and the images of the tests.
+Docker Engine and gVisor's runsc as its runtime, an image registry on 127.0.0.1:5000, Traefik, BuildKit, Nixpacks, and
+the images of the tests.
 
-  bin/parts           install what is missing, start what does not run (some minutes once, then a second)
+  bin/parts           install what is missing, start what does not run (about 20 minutes once, then a second)
   bin/parts up        start only
   bin/parts down      end what bin/parts started, and nothing else
   bin/parts --check   list what is missing and how to get it; exit code 1 when something is
 
 All of it lives in ~/.cache/ahplat/parts (XDG_CACHE_HOME is respected), packages of the distribution excepted.
 This Docker has a socket of its own; to look into it: docker --host unix:///run/ahplat-parts/docker.sock ps
-It needs root, apt, and Go in /usr/local/go/bin or on the PATH. Versions are in tests/parts/versions.py.
+It needs root, apt, Cargo on the PATH, and Go in /usr/local/go/bin or on the PATH. Versions are in tests/parts/versions.py.
 """
 
 

@@ -1,5 +1,6 @@
 """A build that tries everything: what it reaches of the host, of other tenants and of the platform. The table is printed."""
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -120,10 +121,11 @@ async def test_what_the_builder_fetches_itself_is_bounded_alike(yard: Yard, arou
     wanted = targets(around, neighbour, await namespace_of(yard, tenant))
     wanted["the mirror, for base images"] = f"http://127.0.0.1:{MIRROR}/v2/"
     wanted["the mirror, for a tenant's image"] = f"http://127.0.0.1:{MIRROR}/v2/ah/other-web/manifests/1"
-    table = {}
-    for name, url in wanted.items():
-        job = yard.job(tenant, {"Dockerfile": f"FROM scratch\nADD {url} /x\n"})
-        table[name] = await ends(yard, job)
+    jobs = [yard.job(tenant, {"Dockerfile": f"FROM scratch\nADD {url} /x\n"}) for url in wanted.values()]
+    answers = await asyncio.gather(
+        *(ends(yard, job) for job in jobs)
+    )  # each is tried for a while before it is given up
+    table = dict(zip(wanted, answers, strict=True))
     print("\n".join(f"ADD  {name:<32} {answer}" for name, answer in table.items()))
     assert table.pop("the internet") == "reached"
     assert table.pop("the mirror, for base images") == "reached"  # an empty object, to be read by anybody
