@@ -18,7 +18,6 @@ from events.services import (
     ServiceEnvSet,
     ServiceEnvUnset,
     ServiceInstanceHealthy,
-    ServiceRouted,
     ServiceStopRequested,
     ServiceWorkSuperseded,
 )
@@ -30,7 +29,6 @@ from projections.todo import TodoRow
 STREAM = "service-{0.service_id}"
 DEPLOY = wire_name(ServiceDeployRequested)
 ROUTE = wire_name(ServiceInstanceHealthy)
-DRAIN = wire_name(ServiceRouted)
 
 
 class ServiceCommand(Command, frozen=True, kw_only=True):
@@ -153,14 +151,14 @@ def check_volumes(wanted: Iterable[str], replicas: int, holdings: Holdings) -> N
 def superseded(state: ServiceState, everything: bool) -> list[Event]:
     """Closes the open work that a newer wish makes pointless, in the same append, so that nobody waits for it.
 
-    A route that is being moved, and the drain that follows it, are only called off by a stop or a delete (`everything`),
-    which end all there is: a deploy lets them come to their end, or what they had to remove would go on running.
+    A route that is being moved is only called off by a stop or a delete (`everything`): a deploy lets it come to an end.
+    What a drain had to remove the next deployment takes on.
     """
     closed: list[Event] = []
     for work in state.open:
         if work.type == DEPLOY or (work.type == ROUTE and everything):
             closed.append(ServiceDeploySuperseded(work.intent, work.deployment_id))
-        elif work.type not in (ROUTE, DRAIN) or everything:
+        elif work.type != ROUTE or everything:
             closed.append(ServiceWorkSuperseded(work.intent))
     return closed
 

@@ -1,5 +1,6 @@
 """What is done about services. Each story reads top to bottom; what a step finds done already it leaves as it is."""
 
+import asyncio
 from typing import Any
 
 from ahplat import limits
@@ -36,8 +37,13 @@ from projections import builds, deployments, services
 async def deploy(task: Task[ServiceDeployRequested]) -> list[Event]:
     """Puts a deployment beside what serves now, which stays untouched until the new one is healthy and routed to."""
     plan = load_plan(task.platform, task.intent.deployment_id)
-    image = await task.step(task.engine.fetch, plan.deployment.image, task.over)
-    healthy = await start(task, plan, image)
+    leaving = asyncio.create_task(end_leftovers(task), name="leftovers")
+    try:
+        image = await task.step(task.engine.fetch, plan.deployment.image, task.over)
+        healthy = await start(task, plan, image)
+    finally:
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
     return [
         ServiceInstanceHealthy(
             intent=task.work.intent,
@@ -47,6 +53,18 @@ async def deploy(task: Task[ServiceDeployRequested]) -> list[Event]:
             targets=targets(healthy),
         )
     ]
+
+
+async def end_leftovers(task: Task[ServiceDeployRequested]) -> None:
+    """Ends what a drain had to that was superseded. Nobody waits for it: what is left the next drain ends."""
+    service = services.find(task.platform.views, task.subject)
+    up = deployment_up(task.platform.views, service) if service else None
+    kept = {task.intent.deployment_id, up.deployment_id if up else ""}
+    found = await task.step(task.engine.list, task.subject)
+    left = [one for one in found if one.identity.deployment not in kept]
+    if service and left:
+        await task.pause(task.platform.drain_s if service.drain_s is None else service.drain_s)
+        await end(task, left)
 
 
 async def route(task: Task[ServiceInstanceHealthy]) -> list[Event]:

@@ -172,16 +172,15 @@ def opened(kind: type[Event]) -> int:
     return intent(kind)
 
 
-@pytest.mark.parametrize("kind", [ServiceRepairRequested, ServiceStopRequested])
-def test_a_deployment_supersedes_a_repair_and_a_stop(kind: type[Event]) -> None:
+@pytest.mark.parametrize("kind", [ServiceRepairRequested, ServiceRouted, ServiceStopRequested])
+def test_a_deployment_supersedes_a_repair_a_draining_and_a_stop(kind: type[Event]) -> None:
     before = opened(kind)
     when(DeployImage(**NEW))
     then(ServiceWorkSuperseded(before), a_deploy("new", 2, trigger="redeploy"))
 
 
-@pytest.mark.parametrize("kind", [ServiceInstanceHealthy, ServiceRouted])
-def test_a_deployment_lets_a_route_that_is_being_moved_and_its_draining_come_to_their_end(kind: type[Event]) -> None:
-    opened(kind)
+def test_a_deployment_lets_a_route_that_is_being_moved_come_to_its_end() -> None:
+    opened(ServiceInstanceHealthy)
     when(DeployImage(**NEW))
     then(a_deploy("new", 2, trigger="redeploy"))
 

@@ -202,6 +202,21 @@ async def test_a_deploy_during_the_drain_drains_both_that_were_before(world: Wor
     assert (world.numbers, world.statuses) == ([3], ["running", "stopped", "stopped"])
 
 
+async def test_what_a_superseded_drain_had_to_end_is_ended_while_the_next_deployment_hangs(world: World) -> None:
+    await world.create()
+    await world.settled()
+    await world.deploy("web:1")
+    await world.until(lambda: world.deployments[0].status == "running")
+    assert world.numbers == [1, 2]
+    world.engine.lag_s["fetch"] = LONG_S
+    await world.deploy("web:1")
+    await world.until(lambda: world.numbers == [2], every_s=0.5)
+    assert world.deployments[0].status == "deploying"
+    world.engine.lag_s.clear()
+    await world.settled()
+    assert (world.numbers, world.statuses[0]) == ([3], "running")
+
+
 async def test_a_deploy_takes_over_from_a_stop(world: World) -> None:
     await world.create(replicas=3)
     await world.settled()
