@@ -18,7 +18,6 @@ from ahplat.builders.builder import Job
 from ahplat.builders.lines import secrets_in
 from ahplat.commands.builds import CancelBuild, DeployBuild
 from ahplat.commands.command import Command
-from ahplat.commands.effects import Conclude
 from ahplat.effects.task import Effect, Expired, Failed, Task
 from ahplat.errors import Rejected, Unavailable, Unreadable
 from events.builds import (
@@ -212,13 +211,7 @@ def build_failed(task: Task[Any], failed: Failed) -> Command:
         code=failed.code,
         detail=task.seal("detail", failed.detail),
     )
-    return Conclude(
-        tenant_id=task.work.tenant_id,
-        intent=task.work.intent,
-        attempt=task.attempt,
-        stream=task.work.subject,
-        outcome=[outcome],
-    )
+    return task.conclusion([outcome])
 
 
 EFFECTS: dict[type[Intent], Effect] = {

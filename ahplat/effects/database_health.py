@@ -9,6 +9,7 @@ from typing import Any
 
 from ahplat import limits
 from ahplat.effects.database_specs import Plan
+from ahplat.effects.health import tail_of
 from ahplat.effects.task import Failed, Task
 from ahplat.engines.engine import Instance
 from ahplat.errors import Unavailable
@@ -32,7 +33,7 @@ async def wait_ready(task: Task[Any], instance: Instance, plan: Plan) -> Instanc
         if not why:
             return seen
         if task.platform.clock.now_us() + poll_s * 1e6 > task.deadline_us:
-            raise Failed("unready", f"not ready within its time: {why}", await _tail(task, seen))
+            raise Failed("unready", f"not ready within its time: {why}", await tail_of(task, seen))
         await task.pause(poll_s)
         poll_s = min(slowest_s, poll_s * 1.5)
 
@@ -41,18 +42,10 @@ async def _crashed(task: Task[Any], seen: Instance) -> Failed:
     """Why it ended. Raises Unavailable where that may be the engine's own end: then it is started again."""
     if task.interrupted:
         raise Unavailable("engine_interrupted", "the engine was away, and the server ended, maybe with it")
-    tail = await _tail(task, seen)
+    tail = await tail_of(task, seen)
     if seen.oom_killed:
         return Failed("out_of_memory", "the server was killed for using more memory than it may", tail)
     return Failed("crashed", f"the server ended with exit code {seen.exit_code} before it was ready", tail)
-
-
-async def _tail(task: Task[Any], instance: Instance) -> str:
-    """Its last lines; "" where the engine does not give them: what failed has failed all the same."""
-    try:
-        return await task.engine.tail(instance.id, limits.OUTCOME_TAIL_LINES)
-    except Unavailable:
-        return ""
 
 
 async def unready(seen: Instance, plan: Plan) -> str:

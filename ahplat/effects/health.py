@@ -50,20 +50,20 @@ async def _wait_one(task: Task[Any], instance: Instance, check: Check) -> Instan
             return seen
         await task.pause(min(poll_s, max(0.0, limit_us - clock.now_us()) / 1e6))
         poll_s = min(slowest_s, poll_s * 1.5)
-    raise Failed("unhealthy", f"not healthy within {timeout_s:g} s: {why}", await _tail(task, instance))
+    raise Failed("unhealthy", f"not healthy within {timeout_s:g} s: {why}", await tail_of(task, instance))
 
 
 async def _crashed(task: Task[Any], seen: Instance) -> Failed:
     """Why it ended. Raises Unavailable where that may be the engine's own end: then it is started again."""
     if task.interrupted:
         raise Unavailable("engine_interrupted", "the engine was away, and the instance ended, maybe with it")
-    tail = await _tail(task, seen)
+    tail = await tail_of(task, seen)
     if seen.oom_killed:
         return Failed("out_of_memory", "the instance was killed for using more memory than memory_mb allows", tail)
     return Failed("crashed", f"the instance ended with exit code {seen.exit_code} before it was healthy", tail)
 
 
-async def _tail(task: Task[Any], instance: Instance) -> str:
+async def tail_of(task: Task[Any], instance: Instance) -> str:
     """Its last lines; "" where the engine does not give them: what failed has failed all the same."""
     try:
         return await task.engine.tail(instance.id, limits.OUTCOME_TAIL_LINES)

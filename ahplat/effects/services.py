@@ -5,7 +5,6 @@ from typing import Any
 
 from ahplat import limits
 from ahplat.commands.command import Command
-from ahplat.commands.effects import Conclude
 from ahplat.commands.instances import FailRepair
 from ahplat.effects.builds import call_off
 from ahplat.effects.health import wait_healthy
@@ -183,13 +182,7 @@ def route_failed(task: Task[ServiceInstanceHealthy], failed: Failed) -> Command:
         detail=task.seal("detail", failed.detail),
         tail=task.seal("tail", failed.tail),
     )
-    return Conclude(
-        tenant_id=task.work.tenant_id,
-        intent=task.work.intent,
-        attempt=task.attempt,
-        stream=task.work.subject,
-        outcome=[outcome],
-    )
+    return task.conclusion([outcome])
 
 
 def deploy_failed(task: Task[ServiceDeployRequested], failed: Failed) -> Command:
@@ -201,13 +194,7 @@ def deploy_failed(task: Task[ServiceDeployRequested], failed: Failed) -> Command
         detail=task.seal("detail", failed.detail),
         tail=task.seal("tail", failed.tail),
     )
-    return Conclude(
-        tenant_id=task.work.tenant_id,
-        intent=task.work.intent,
-        attempt=task.attempt,
-        stream=task.work.subject,
-        outcome=[outcome],
-    )
+    return task.conclusion([outcome])
 
 
 def repair_failed(task: Task[ServiceRepairRequested], failed: Failed) -> Command:

@@ -16,6 +16,7 @@ from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
 from ahplat.clock import Clock
 from ahplat.commands.command import Command
+from ahplat.commands.effects import Conclude
 from ahplat.engines.engine import Engine
 from ahplat.errors import AhError, Rejected, Unreadable
 from ahplat.names.responders import Responders
@@ -130,6 +131,13 @@ class Task(Generic[I]):
             waiting.cancel()
             off.cancel()
             await asyncio.gather(waiting, off, return_exceptions=True)
+
+    def conclusion(self, outcome: list[Event]) -> Conclude:
+        """The command that records how this attempt ended, in the stream of its subject."""
+        work = self.work
+        return Conclude(
+            tenant_id=work.tenant_id, intent=work.intent, attempt=self.attempt, stream=work.subject, outcome=outcome
+        )
 
     def seal(self, field: str, text: str, stream: str = "") -> bytes:
         """Seals a field of the outcome for the tenant; empty where there is nothing, or no key any more."""
