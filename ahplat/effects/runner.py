@@ -28,7 +28,7 @@ from apsw import Connection
 
 from ahplat import limits
 from ahplat.commands.command import Command
-from ahplat.commands.effects import BeginAttempt, Conclude, Park, Postpone
+from ahplat.commands.effects import BeginAttempt, Park, Postpone
 from ahplat.crashpoints import CrashPoints
 from ahplat.effects.catalog import EFFECTS
 from ahplat.effects.task import CalledOff, Effect, Failed, Platform, Task
@@ -283,17 +283,7 @@ class Runner:
             logger.exception("%s: attempt %d could not be cleaned up", task.work.subject, task.attempt)
 
     async def _conclude(self, task: Task[Any], facts: list[Event]) -> None:
-        work = task.work
-        await self._submit(
-            task,
-            Conclude(
-                tenant_id=work.tenant_id,
-                intent=work.intent,
-                attempt=task.attempt,
-                stream=task.outcome_stream,
-                outcome=facts,
-            ),
-        )
+        await self._submit(task, task.conclusion(facts))
 
     async def _postpone(self, task: Task[Any], error: AhError, wait_s: float, away: bool = False) -> None:
         await self._submit(

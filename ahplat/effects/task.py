@@ -133,10 +133,13 @@ class Task(Generic[I]):
             await asyncio.gather(waiting, off, return_exceptions=True)
 
     def conclusion(self, outcome: list[Event]) -> Conclude:
-        """The command that records how this attempt ended, in the stream of its subject."""
-        work = self.work
+        """The command that records how this attempt ended, in the stream that its outcome goes to."""
         return Conclude(
-            tenant_id=work.tenant_id, intent=work.intent, attempt=self.attempt, stream=work.subject, outcome=outcome
+            tenant_id=self.work.tenant_id,
+            intent=self.work.intent,
+            attempt=self.attempt,
+            stream=self.outcome_stream,
+            outcome=outcome,
         )
 
     def seal(self, field: str, text: str, stream: str = "") -> bytes:
