@@ -4,6 +4,8 @@ import gc
 
 import pytest
 
+pytest.register_assert_rewrite("tests.builds.git_server", "tests.faults.harness")
+
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What was collected stays to the end: the garbage collector need not look at it again and again."""

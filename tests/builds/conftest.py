@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.builds.git_server", "tests.faults.harness")
-
-from tests.builds.git_server import GitServer, serving  # noqa: E402 — the rewriting comes before the import
-from tests.faults.harness import LAPTOP, Server  # noqa: E402
-from tests.folders import memory_folder  # noqa: E402
+from tests.builds.git_server import GitServer, serving
+from tests.faults.harness import LAPTOP, Server
+from tests.folders import memory_folder
 
 APP = """\
 import os

@@ -1,12 +1,12 @@
 """Volumes of services, and workers, under gVisor."""
 
-import time
+from functools import partial
 
 import docker
 import pytest
 from docker.models.containers import Container
 
-from tests.real.platform.server import Service, Tenant, direct, eventually
+from tests.real.platform.server import Deployment, Service, Tenant, direct, eventually
 
 pytestmark = pytest.mark.real
 
@@ -58,14 +58,15 @@ def test_its_bytes_are_shown(tenant: Tenant, sdk: docker.DockerClient) -> None:
 
 def test_two_never_run_on_one_volume_while_it_is_switched(tenant: Tenant, sdk: docker.DockerClient) -> None:
     service = tenant.run("web", volumes=MOUNT)
+    seen = set()
+
+    def runs(deployment: Deployment) -> bool:
+        seen.add(len(running(service, sdk)))
+        return bool(tenant.call("GET", deployment.path)["status"] == "running")
+
     for image in ("hello:2", "hello:1"):
-        deployment = service.deploy(image)
-        seen = set()
-        deadline = time.monotonic() + 30
-        while tenant.call("GET", deployment.path)["status"] != "running":
-            assert time.monotonic() < deadline
-            seen.add(len(running(service, sdk)))
-        assert seen <= {0, 1}
+        eventually(partial(runs, service.deploy(image)))
+    assert seen <= {0, 1}
     assert len(running(service, sdk)) == 1
 
 
