@@ -216,7 +216,8 @@ class Call:
         return "any" if value is None else headers.if_match(value, self.app.epoch)
 
     def _key(self, keeps_secret: bool) -> Key | None:
-        text = headers.idempotency_key(self.request.headers.get("Idempotency-Key"))
+        sent = self.request.headers.getall("Idempotency-Key", ())
+        text = headers.idempotency_key(", ".join(sent) if sent else None)  # RFC 9110, 5.3: two lines are one list
         if text is None:
             return None
         who = self.tenant_id or self.principal.kind

@@ -33,6 +33,3 @@ def main(context: click.Context, /, **settings: object) -> None:
 main.add_command(demo)
 main.add_command(unpark)
 main.add_command(verify)
-
-if __name__ == "__main__":
-    main(prog_name="ah")

@@ -257,6 +257,7 @@ POST = "POST /v1/services HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAu
         (b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", b"bad_request"),
         (b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}", b"bad_request"),
         (b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", b"validation_failed"),
+        (b"Idempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 2\r\n\r\n{}", b"Idempotency-Key: expected"),
         (b"Content-Length: 2\r\n\r\n{}", b"validation_failed"),
         (b"Content-Length: 99999999999999999999\r\n\r\n{}", b"_"),
         (b"Content-Length: 1048577\r\n\r\n" + b" " * 1_048_577, b"payload_too_large"),

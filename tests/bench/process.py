@@ -110,7 +110,7 @@ def docker_is_here() -> bool:
 def platform(folder: Path, *options: str, engine: str = "embedded") -> list[str]:
     """The command line of our server, with its data in `folder`."""
     return [
-        *("ahplat.cli.main", "--dev", "--open-registration", "--host", "127.0.0.1", "--port", "0"),
+        *("ahplat.cli.entry", "--dev", "--open-registration", "--host", "127.0.0.1", "--port", "0"),
         *("--engine", engine, "--data-dir", str(folder), "--log-level", "warning", "--drain-s", "0", *options),
     ]
 

@@ -75,7 +75,7 @@ class Server:
     def launch(self, crash_at: str = "", **env: str) -> "Server":
         """Starts the process, and does not wait for it."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
-        argv = [sys.executable, "-P", "-m", "ahplat.cli.main", "--metrics-listen", "", "--log-level", "warning"]
+        argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "--metrics-listen", "", "--log-level", "warning"]
         argv += [*self.options, "--data-dir", str(self.folder)]
         if "--port" not in self.options:
             argv += ["--port", "0"]

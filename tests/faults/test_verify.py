@@ -14,7 +14,7 @@ pytestmark = pytest.mark.embedded
 
 
 def verify(server: Server) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-P", "-m", "ahplat.cli.main", "verify", "--data-dir", str(server.folder)]
+    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "verify", "--data-dir", str(server.folder)]
     environ = os.environ | {"PYTHONPATH": str(TREE)}
     return subprocess.run(argv, env=environ, cwd=TREE, capture_output=True, text=True, timeout=30, check=False)
 

@@ -99,7 +99,7 @@ class Server:
         self.folder.mkdir(exist_ok=True, parents=True)
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ahplat.cli.main", *argv],
+                [sys.executable, "-m", "ahplat.cli.entry", *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
