@@ -41,14 +41,14 @@ async def asked(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, A
     await site.settled()
     suspended, erased, known = await site.register(), await site.register("to be erased"), await site.register("known")
     await suspended.delete("/v1/tenant")
+    stores = await asked_of_stores(site, acme, service["id"])  # before anything waits without end
     waiting = await acme.service()
     await acme.post(f"/v1/services/{waiting['id']}/deploy", {"image": "slow:1"})
     newest = (await acme.get(f"/v1/services/{waiting['id']}/deployments")).json[0]
     key = await site.another_key(acme)
     boss = site.operator
     return {
-        **await asked_of_stores(site, acme, service["id"]),
-        **(await builds(site, acme, path) | await asked_of_names(site, acme, path)),
+        **(stores | await builds(site, acme, path) | await asked_of_names(site, acme, path)),
         "POST /v1/system/effects/{position}/unpark": (
             boss,
             "POST",

@@ -30,7 +30,7 @@ async def api() -> AsyncIterator[TraefikApi]:
                 await asyncio.sleep(60)
         return web.Response(status=404)
 
-    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.0)
+    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.01)  # 0 means without end
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     made = TraefikApi(f"http://127.0.0.1:{runner.addresses[0][1]}/")
