@@ -32,7 +32,7 @@ def tree(tmp_path: Path) -> Path:
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(TREE / path, tree / path)
     (tree / "ahplat/cli").mkdir()
-    (tree / "ahplat/cli/main.py").write_text(MAIN)
+    (tree / "ahplat/cli/entry.py").write_text(MAIN)
     wheel = tmp_path / "wheels/tiny-1.0-py3-none-any.whl"
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as archive:
