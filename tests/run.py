@@ -20,8 +20,13 @@ TREE = Path(__file__).resolve().parents[1]
 TEARDOWN_S = 30  # what tests have to end what they started, after Ctrl-C
 PARTS_LIMIT_S = 3600
 GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600}
-MARKS = {"fast": "not embedded and not real", "embedded": "embedded", "real": "real"}
-PARALLEL = {"fast": ("-n", "auto", "--dist", "loadfile")}  # the others share what runs beside them
+EACH_CORE = ("-n", "auto", "--dist", "loadfile")
+TWO = ("-n", "2", "--dist", "loadfile")  # they wait more than they compute
+RUNS = {  # of pytest, one after another: which tests, and how many at once
+    "fast": (("not embedded and not real", EACH_CORE),),
+    "embedded": (("embedded", TWO),),
+    "real": (("real and not alone", TWO), ("real and alone", ())),
+}
 NOTHING_RAN = 5  # pytest's exit code
 INTERRUPTED = 130
 TEACHES = """\
@@ -31,6 +36,8 @@ Runs all tests that this machine can, and ends with one line for each group: wha
   fast      no network, no sleep: for every save
   embedded  starts the server, and services as real processes
   real      Docker, gVisor and a registry; bin/parts puts here what it needs
+
+Fast tests run on each core, the others two at a time, file by file; then those that stop or halt dockerd, alone.
 
   bin/test                  all groups; real only where its parts are here
   bin/test --fast           the fast group only
@@ -95,7 +102,7 @@ def parse(argv: list[str], ci: str) -> Wanted:
     if given.fast and (given.real or given.groups):
         parser.error("--fast is the fast group alone")
     pytest_args = ([] if given.k is None else ["-k", given.k]) + argv[end + 1 :]
-    groups = ["fast"] if given.fast else given.groups or list(MARKS if pytest_args else GROUP_LIMIT_S)
+    groups = ["fast"] if given.fast else given.groups or list(RUNS if pytest_args else GROUP_LIMIT_S)
     demand_parts = given.real or ci.lower() not in ("", "0", "false")
     return Wanted(tuple(groups), demand_parts and "real" in groups, tuple(pytest_args))
 
@@ -148,12 +155,26 @@ def lint() -> Outcome:
 
 
 def pytest(group: str, args: tuple[str, ...]) -> Outcome:
-    """The tests of one group, counted from the report that pytest writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        options = ["-m", MARKS[group], "-rfEsx", f"--junitxml={report}", *PARALLEL.get(group, ())]
-        code = run([sys.executable, "-m", "pytest", *options, *args], GROUP_LIMIT_S[group])
-        return judge(code, report.read_text() if report.exists() else "", narrowed=bool(args))
+    """The tests of one group, counted from the reports that pytest writes."""
+    outcomes = []
+    for marks, at_once in RUNS[group]:
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.xml"
+            options = ["-m", marks, "-rfEsx", f"--junitxml={report}", *at_once]
+            code = run([sys.executable, "-m", "pytest", *options, *args], GROUP_LIMIT_S[group])
+            outcomes.append(judge(code, report.read_text() if report.exists() else "", narrowed=bool(args)))
+    return together(outcomes)
+
+
+def together(outcomes: list[Outcome]) -> Outcome:
+    """What came of a group that ran in parts. Where something ran, a part of which nothing was wanted says nothing."""
+    ran = [outcome for outcome in outcomes if outcome.ran or outcome.failed] or outcomes[:1]
+    return Outcome(
+        ran=any(outcome.ran for outcome in ran),
+        passed=sum(outcome.passed for outcome in ran),
+        failed=sum(outcome.failed for outcome in ran),
+        why="; ".join(outcome.why for outcome in ran if outcome.why),
+    )
 
 
 def judge(code: int, report: str, narrowed: bool) -> Outcome:

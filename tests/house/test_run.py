@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import run
-from tests.run import NOTHING_RAN, Outcome, Wanted, judge, parse
+from tests.run import NOTHING_RAN, Outcome, Wanted, judge, parse, together
 
 ALL = ("lint", "fast", "embedded", "real")
 
@@ -39,6 +39,19 @@ def test_a_group_without_a_test_is_not_green() -> None:
 
 def test_a_group_in_which_k_selects_nothing_was_not_run() -> None:
     assert judge(NOTHING_RAN, report(0), narrowed=True) == Outcome(ran=False, why="no test here was selected")
+
+
+def test_a_group_that_runs_in_parts_is_green_when_each_part_is() -> None:
+    half, nothing = Outcome(ran=True, passed=7), judge(NOTHING_RAN, report(0), narrowed=False)
+    assert together([half, half]) == Outcome(ran=True, passed=14)
+    assert together([half, Outcome(ran=True, passed=1, failed=2, why="ended")]) == Outcome(True, 8, 2, "ended")
+    assert together([half, nothing]).failed == 1
+
+
+def test_a_part_in_which_k_selects_nothing_says_nothing() -> None:
+    half, nothing = Outcome(ran=True, passed=7), judge(NOTHING_RAN, report(0), narrowed=True)
+    assert together([nothing, half]) == half
+    assert together([nothing, nothing]) == nothing
 
 
 @pytest.mark.parametrize("text", ["", report(3)])

@@ -15,9 +15,9 @@ def folder(*names: str) -> Path:
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """One process at a time installs, starts or stops parts; the others wait for it."""
-    with folder().joinpath("lock").open("w") as lock:
+def locked(what: str = "lock") -> Iterator[None]:
+    """One process at a time installs, starts or stops parts; the others wait for it. Or for something else so named."""
+    with folder().joinpath(what).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -2,6 +2,7 @@
 
 It answers on TCP port PORT of OUTSIDE, and of addresses that no container may ever reach though the host does; on UDP
 port 53 of OUTSIDE it says of every name that it is OUTSIDE. Named by chance, ended by id, gone afterwards.
+Its addresses are always the same: who wants it while another test has it waits.
 """
 
 import secrets
@@ -9,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tests.parts.cache import locked
 
 HOST = "203.0.113.1"  # this machine's address towards it
 OUTSIDE = "203.0.113.2"
@@ -38,6 +41,11 @@ while True:
 @contextmanager
 def internet() -> Iterator[str]:
     """It is there, and reached from the host by all its addresses. Says the namespace's name."""
+    with locked("outside"):
+        yield from _internet()
+
+
+def _internet() -> Iterator[str]:
     name = f"aht{secrets.token_hex(4)}"
     outer, inner = f"v{name}o", f"v{name}i"
     _ip("netns", "add", name)

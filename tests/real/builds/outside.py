@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.parts.cache import locked
+
 INTERNET, PRIVATE, METADATA = "203.0.113.7", "172.31.255.7", "169.254.169.254"
 PORT = 8099
 
@@ -45,7 +47,12 @@ def ip(*argv: str) -> None:
 
 @contextmanager
 def outside() -> Iterator[Outside]:
-    """Has it all there until the end of the block."""
+    """Has it all there until the end of the block. Its addresses are always the same: one test at a time has it."""
+    with locked("outside"):
+        yield from _outside()
+
+
+def _outside() -> Iterator[Outside]:
     name = f"out{secrets.token_hex(4)}"
     host = ThreadingHTTPServer(("0.0.0.0", 0), Reached)
     threading.Thread(target=host.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

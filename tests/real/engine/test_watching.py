@@ -78,6 +78,7 @@ async def test_the_status_tells_both_versions(engine: DockerEngine, sdk: docker.
     assert status.runtime != ""
 
 
+@pytest.mark.alone
 async def test_a_daemon_that_hangs_counts_as_away_soon(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await engine.status()).available
     monkeypatch.setattr(limits, "ENGINE_STATUS_S", 0.5)
@@ -91,6 +92,7 @@ async def test_a_daemon_that_hangs_counts_as_away_soon(engine: DockerEngine, mon
     assert (await engine.status()).available
 
 
+@pytest.mark.alone
 async def test_a_daemon_that_is_away_is_said_to_be_away_and_found_again(
     engine: DockerEngine, network: Network, hello: Image
 ) -> None:

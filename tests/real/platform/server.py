@@ -34,11 +34,12 @@ OPEN = ("--dev", "--open-registration")
 _SERVES_ON = re.compile(r"serving on http://[\d.]+:(\d+),")
 
 
-_pools = itertools.cycle(random.SystemRandom().sample(range(256), 256))
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_pools = itertools.cycle(random.SystemRandom().sample(range(_worker % 2, 256, 2), 128))
 
 
 def a_pool() -> str:
-    """A range for 16 tenants: no other server of this run has it, and one of another run hardly ever."""
+    """A range for 16 tenants: no other server of this run has it, of either worker, and one of another run hardly ever."""
     return f"{ipaddress.ip_address('10.132.0.0') + next(_pools) * 2048}/21"
 
 

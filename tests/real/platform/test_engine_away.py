@@ -9,7 +9,7 @@ import pytest
 from tests.real.beside import dockerd_stopped
 from tests.real.platform.server import Tenant, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 
 def test_commands_wait_for_a_daemon_that_is_away_and_are_done_when_it_is_back(
