@@ -9,6 +9,7 @@ checkpoint and of nothing else.
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -76,8 +77,9 @@ def _flattened(projections: Iterable[ModuleType]) -> dict[type[Event], tuple[App
     return found
 
 
+@cache
 def fingerprint() -> str:
-    """A hash of all code and schema that the rows follow from: this room's files and the events'."""
+    """A hash of all code and schema that the rows follow from: this room's files and the events', as the process began."""
     room = Path(__file__).parent
     files = sorted(
         file for folder in (room, room.parent / "events") for file in folder.iterdir() if file.suffix in (".py", ".sql")

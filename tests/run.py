@@ -20,11 +20,11 @@ TREE = Path(__file__).resolve().parents[1]
 TEARDOWN_S = 30  # what tests have to end what they started, after Ctrl-C
 PARTS_LIMIT_S = 3600
 GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600}
-EACH_CORE = ("-n", "auto", "--dist", "loadfile")
+EACH_CORE = ("-n", "auto", "--dist", "loadfile", "--hypothesis-profile=fast")
 TWO = ("-n", "2", "--dist", "loadfile")  # they wait more than they compute
 RUNS = {  # of pytest, one after another: which tests, and how many at once
     "fast": (("not embedded and not real", EACH_CORE),),
-    "embedded": (("embedded", TWO),),
+    "embedded": (("embedded or (hypothesis and not real)", TWO),),
     "real": (("real and not alone", TWO), ("real and alone", ())),
 }
 NOTHING_RAN = 5  # pytest's exit code
@@ -34,7 +34,7 @@ Runs all tests that this machine can, and ends with one line for each group: wha
 
   lint      ruff check, ruff format --check, mypy --strict
   fast      no network, no sleep: for every save
-  embedded  starts the server, and services as real processes
+  embedded  starts the server, and services as real processes; tries the fast group's properties with more examples
   real      Docker, gVisor and a registry; bin/parts puts here what it needs
 
 Fast tests run on each core, the others two at a time, file by file; then those that stop or halt dockerd, alone.

@@ -5,6 +5,7 @@ A value is JSON text, for half of what is wrong has no other form: numbers that 
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from msgspec import Struct, inspect
@@ -44,6 +45,7 @@ class Field(Struct, frozen=True):
         return f"{self.route.method} {self.route.path} {self.name}"
 
 
+@cache
 def fields() -> list[Field]:
     """All fields of all bodies that are structs."""
     return [

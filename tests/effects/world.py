@@ -391,7 +391,7 @@ def _new_files() -> dict[str, bytes]:
 
 
 def listen_by(world: World, monkeypatch: Any) -> None:
-    """Health checks ask the world instead of the network."""
+    """Health checks ask the world instead of the network, and no network is there on which names could be asked."""
 
     async def tcp(host: str, port: int) -> str:
         await asyncio.sleep(0)
@@ -400,6 +400,7 @@ def listen_by(world: World, monkeypatch: Any) -> None:
     async def http(host: str, port: int, path: str) -> str:
         return await tcp(host, port) or ("" if path == "/health" else f"GET {path} answers 404")
 
+    monkeypatch.setattr("ahplat.names.responders.socket.if_nameindex", list)  # no devices
     monkeypatch.setattr(health, "_tcp", tcp)
     monkeypatch.setattr(health, "_http", http)
 
