@@ -10,5 +10,6 @@ settings.register_profile("fast", max_examples=20, print_blob=True)  # the embed
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What was collected stays to the end: the garbage collector need not look at it again and again."""
+    """What was collected stays to the end: the garbage collector need not look at it again and again, nor often."""
     gc.freeze()
+    gc.set_threshold(100_000, 20, 20)

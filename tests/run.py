@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,12 +20,12 @@ TREE = Path(__file__).resolve().parents[1]
 TEARDOWN_S = 30  # what tests have to end what they started, after Ctrl-C
 PARTS_LIMIT_S = 3600
 GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600}
-EACH_CORE = ("-n", "auto", "--dist", "loadfile", "--hypothesis-profile=fast")
+CORES = len(os.sched_getaffinity(0))
 TWO = ("-n", "2", "--dist", "loadfile")  # they wait more than they compute
-RUNS = {  # of pytest, one after another: which tests, and how many at once
-    "fast": (("not embedded and not real", EACH_CORE),),
-    "embedded": (("embedded or (hypothesis and not real)", TWO),),
-    "real": (("real and not alone", TWO), ("real and alone", ())),
+RUNS = {  # of pytest, one after another: which tests, in how many shares side by side, and what else it is told
+    "fast": (("not embedded and not real", CORES, ("--hypothesis-profile=fast", "-p", "no:xdist")),),
+    "embedded": (("embedded or (hypothesis and not real)", 1, TWO),),
+    "real": (("real and not alone", 1, TWO), ("real and alone", 1, ())),
 }
 NOTHING_RAN = 5  # pytest's exit code
 INTERRUPTED = 130
@@ -37,7 +37,7 @@ Runs all tests that this machine can, and ends with one line for each group: wha
   embedded  starts the server, and services as real processes; tries the fast group's properties with more examples
   real      Docker, gVisor and a registry; bin/parts puts here what it needs
 
-Fast tests run on each core, the others two at a time, file by file; then those that stop or halt dockerd, alone.
+Fast tests are shared out over the cores, the others run two files at a time; then those that stop or halt dockerd, alone.
 
   bin/test                  all groups; real only where its parts are here
   bin/test --fast           the fast group only
@@ -157,23 +157,33 @@ def lint() -> Outcome:
 def pytest(group: str, args: tuple[str, ...]) -> Outcome:
     """The tests of one group, counted from the reports that pytest writes."""
     outcomes = []
-    for marks, at_once in RUNS[group]:
+    for marks, shares, told in RUNS[group]:
         with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.xml"
-            options = ["-m", marks, "-rfEsx", f"--junitxml={report}", *at_once]
-            code = run([sys.executable, "-m", "pytest", *options, *args], GROUP_LIMIT_S[group])
-            outcomes.append(judge(code, report.read_text() if report.exists() else "", narrowed=bool(args)))
+            reports = [Path(folder) / f"{number}.xml" for number in range(1, shares + 1)]
+            always = [sys.executable, "-m", "pytest", "-m", marks, "-rfEsx", "-p", "tests.shares", *told]
+            own = [
+                [
+                    f"--share={report.stem}/{shares}",
+                    f"--junitxml={report}",
+                    "-o",
+                    f"cache_dir=.pytest_cache/{report.stem}",
+                ]
+                for report in reports
+            ]
+            codes = run_beside([[*always, *each, *args] for each in own], GROUP_LIMIT_S[group])
+            for code, report in zip(codes, reports, strict=True):
+                outcomes.append(judge(code, report.read_text() if report.exists() else "", narrowed=bool(args)))
     return together(outcomes)
 
 
 def together(outcomes: list[Outcome]) -> Outcome:
-    """What came of a group that ran in parts. Where something ran, a part of which nothing was wanted says nothing."""
+    """What came of a group that ran in parts. Where something ran, a part in which nothing was selected says nothing."""
     ran = [outcome for outcome in outcomes if outcome.ran or outcome.failed] or outcomes[:1]
     return Outcome(
         ran=any(outcome.ran for outcome in ran),
         passed=sum(outcome.passed for outcome in ran),
         failed=sum(outcome.failed for outcome in ran),
-        why="; ".join(outcome.why for outcome in ran if outcome.why),
+        why="; ".join(dict.fromkeys(outcome.why for outcome in ran if outcome.why)),
     )
 
 
@@ -226,19 +236,35 @@ def parts_command(*args: str) -> list[str]:
 
 
 def run(argv: list[str], limit_s: int) -> int:
-    """Runs a program in the tree and returns its exit code. Whatever ends us ends it, and what it started in its group.
+    """Runs a program in the tree and returns its exit code."""
+    return run_beside([argv], limit_s)[0]
 
-    It has a process group of its own, so that Ctrl-C reaches it once, through us, however it reached us.
+
+def run_beside(argvs: list[list[str]], limit_s: int) -> list[int]:
+    """Runs programs side by side and returns their exit codes. Whatever ends us ends them, and what they started.
+
+    Each has a process group of its own, so that Ctrl-C reaches it once, through us, however it reached us. The first
+    one says what it says at once, the others when they have ended.
     """
-    child = subprocess.Popen(argv, cwd=TREE, env=environment(), stdin=subprocess.DEVNULL, process_group=0)
-    try:
-        return child.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        end(child)
-        raise Overdue(f"did not end within {limit_s} s and was ended") from None
-    except KeyboardInterrupt:
-        end(child)
-        raise
+    deadline = time.monotonic() + limit_s
+    with ExitStack() as ended:
+        children: list[subprocess.Popen[bytes]] = []
+        said = [None, *(ended.enter_context(tempfile.TemporaryFile()) for _ in argvs[1:])]
+        for argv, to in zip(argvs, said, strict=True):
+            child = subprocess.Popen(
+                argv, cwd=TREE, env=environment(), stdin=subprocess.DEVNULL, stdout=to, stderr=to, process_group=0
+            )
+            ended.callback(end, child)
+            children.append(child)
+        try:
+            for child, to in zip(children, said, strict=True):
+                child.wait(max(0.0, deadline - time.monotonic()))
+                if to is not None:
+                    to.seek(0)
+                    say(to.read().decode(errors="replace").rstrip())
+        except subprocess.TimeoutExpired:
+            raise Overdue(f"did not end within {limit_s} s and was ended") from None
+        return [child.returncode for child in children]
 
 
 def environment() -> dict[str, str]:
@@ -248,7 +274,12 @@ def environment() -> dict[str, str]:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """Ends a program by SIGINT, so that tests can end what they started; by SIGKILL when that, or a second Ctrl-C, is due."""
+    """Ends a program by SIGINT, so that tests can end what they started; by SIGKILL when that, or a second Ctrl-C, is due.
+
+    Nothing happens to one that has ended.
+    """
+    if child.poll() is not None:
+        return
     with suppress(KeyboardInterrupt, subprocess.TimeoutExpired, ProcessLookupError):
         os.killpg(child.pid, signal.SIGINT)
         child.wait(TEARDOWN_S)
