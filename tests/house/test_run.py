@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import run
+from tests import shares as shares_of_files
 from tests.run import NOTHING_RAN, Outcome, Wanted, judge, parse, together
 
 ALL = ("lint", "fast", "embedded", "real")
@@ -155,6 +156,22 @@ def test_ctrl_c_lets_the_tests_tear_down_and_ends_what_they_leave(tmp_path: Path
     assert out.endswith("bin/test: interrupted\n")
     assert (tmp_path / "torn-down").exists()
     assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("shares", [1, 2, 5])
+def test_every_file_is_in_one_share_and_shares_are_alike(shares: int) -> None:
+    dealt = shares_of_files.dealt(shares, ("tests", "events"))
+    there = {path for room in ("tests", "events") for path in (run.TREE / room).rglob("*.py")}
+    assert (set(dealt), set(dealt.values())) == (there, set(range(1, shares + 1)))
+    loads = [sum(path.stat().st_size for path in there if dealt[path] == number) for number in range(1, shares + 1)]
+    assert max(loads) < 1.1 * min(loads)
+
+
+@pytest.mark.embedded
+def test_programs_side_by_side_all_tell_what_they_have_to(capfd: pytest.CaptureFixture[str]) -> None:
+    programs = [["sh", "-c", f"echo {word}; exit {code}"] for word, code in (("one", 1), ("two", 0), ("three", 3))]
+    assert run.run_beside(programs, limit_s=60) == [1, 0, 3]
+    assert capfd.readouterr().out.split() == ["one", "two", "three"]
 
 
 @pytest.mark.embedded

@@ -26,7 +26,8 @@ def test_traefik_starts_with_it_and_its_api_is_on_loopback_only(running: Parts, 
         assert '"127.0.0.1:8099"' in (DEPLOY / static).read_text()
     finally:
         traefik.end()
-    assert "ERR" not in traefik.log.read_text()
+    said = [line for line in traefik.log.read_text().splitlines() if "context canceled" not in line]  # by its end
+    assert not [line for line in said if "ERR" in line]
 
 
 def test_the_resolver_of_certificates_is_the_one_that_routers_name(running: Parts, tmp_path: Path) -> None:
