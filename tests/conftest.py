@@ -3,10 +3,8 @@
 import gc
 
 import pytest
-from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.builds.git_server", "tests.faults.harness")
-settings.register_profile("fast", max_examples=20, print_blob=True)  # the embedded group tries five times as many
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

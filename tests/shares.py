@@ -1,16 +1,20 @@
-"""A pytest plugin: of the test files one share, so that several pytests side by side run each test once.
+"""The pytest plugin of `bin/test`: of the test files one share, so that several pytests side by side run each test once.
 
 The fast group's way to use all cores: each pytest imports and collects its own files only, and none has to tell another
 of each test. With pytest-xdist that was a quarter of the group's time; it is for tests that wait. Files are dealt by
 their size, largest first: shares take about as long. Invariant: every file is in exactly one share.
+
+It brings the fast group's profile of Hypothesis too, which has to be known before any conftest is found.
 """
 
 from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TREE = Path(__file__).resolve().parents[1]
+settings.register_profile("fast", max_examples=20, print_blob=True)  # the embedded group tries five times as many
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
