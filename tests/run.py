@@ -37,7 +37,8 @@ Runs all tests that this machine can, and ends with one line for each group: wha
   embedded  starts the server, and services as real processes; tries the fast group's properties with more examples
   real      Docker, gVisor and a registry; bin/parts puts here what it needs
 
-Fast tests are shared out over the cores, the others run two files at a time; then those that stop or halt dockerd, alone.
+Fast tests are shared out over the cores, the others run two files at a time; then alone those
+that stop dockerd or take rules of the firewall away.
 
   bin/test                  all groups; real only where its parts are here
   bin/test --fast           the fast group only

@@ -18,6 +18,7 @@ from tests.real.engine.instances import a_network, a_spec, ask
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.alone
 async def test_a_container_reaches_the_host_only_while_the_guard_is_gone(
     engine: DockerEngine, network: Network, hello: Image
 ) -> None:
@@ -40,6 +41,7 @@ async def test_the_guard_stands_once_for_both_families_however_often_it_is_asked
         assert rules.count("-j AH-INPUT") == 1
 
 
+@pytest.mark.alone
 async def test_making_a_network_puts_the_guard_back(engine: DockerEngine, network: Network) -> None:
     subprocess.run(["iptables", "-D", *firewall.RULE], check=True)
     subprocess.run(["ip6tables", "-D", *firewall.RULE], check=True)

@@ -126,6 +126,7 @@ def test_a_service_whose_egress_is_taken_away_has_none_after_its_next_deploy(
     assert [one["egress"] for one in asked] == ["internet", "none"]
 
 
+@pytest.mark.alone
 def test_the_way_to_private_addresses_is_open_while_the_rules_are_gone_and_closed_again_at_the_next_tick(
     tenant: Tenant, sdk: docker.DockerClient
 ) -> None:

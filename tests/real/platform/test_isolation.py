@@ -78,6 +78,7 @@ def own_addresses() -> list[str]:
         return [probe.getsockname()[0]]
 
 
+@pytest.mark.alone
 def test_the_way_to_the_api_is_open_while_the_rule_is_gone_and_closed_again_at_the_next_tick(
     tenant: Tenant, sdk: docker.DockerClient
 ) -> None:
