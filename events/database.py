@@ -13,7 +13,7 @@ import apsw
 Durability = Literal["FULL", "NORMAL"]
 
 BUSY_TIMEOUT_MS = 5_000
-PAGE_BYTES = 8_192
+PAGE_BYTES: dict[Durability, int] = {"FULL": 8_192, "NORMAL": 4_096}  # of views a command changes a row here and there
 
 
 def open_database(path: Path, durability: Durability) -> apsw.Connection:
@@ -23,7 +23,7 @@ def open_database(path: Path, durability: Durability) -> apsw.Connection:
     db = apsw.Connection(str(path), statementcachesize=256)
     _plan_once(db)
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
-    db.pragma("page_size", PAGE_BYTES)
+    db.pragma("page_size", PAGE_BYTES[durability])
     db.pragma("journal_mode", "wal")
     db.pragma("synchronous", durability)
     db.pragma("foreign_keys", False)

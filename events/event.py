@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
-    """A fact. Subclasses give `tag="noun.past_tense"`."""
+class Event(msgspec.Struct, frozen=True, gc=False, tag_field="type", omit_defaults=True):
+    """A fact. Subclasses give `tag="noun.past_tense"`. It is a tree of values, so the garbage collector need not look."""
 
 
 class Intent(Event, frozen=True):
@@ -38,7 +38,7 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     build: str = ""
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An event in its place. `position` is in the whole log, `version` in its stream; both start at 1.
 
     `data` and `meta` are the JSON bytes exactly as hashed, `link` the chain's hash up to and including this event.

@@ -11,6 +11,7 @@ from events.database import read_sql
 from events.event import Event, Recorded
 from events.execs import ExecEnded, ExecStarted
 from events.keys import KeyCreated, KeyRevoked
+from projections.tables import Tables
 
 TABLES = read_sql(__file__)
 
@@ -59,37 +60,37 @@ def list_of(db: Connection, tenant_id: str, wanted: Wanted, limit: int, offset: 
     return [ActivityRow(*row) for row in rows]
 
 
-def happened(db: Connection, at: Recorded, event: Event) -> None:
-    db.execute(_INSERT, _row(at, event))
-
-
-def apply_all(db: Connection, facts: list[tuple[Recorded, Event]]) -> None:
-    """Folds many events."""
-    db.executemany(_INSERT, [_row(at, event) for at, event in facts if type(event) in APPLY])
-
-
 _INSERT = "INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?)"
 
 
-def _row(at: Recorded, event: Event) -> tuple[str, int, str, str, str, int]:
-    if isinstance(event, ExecStarted | ExecEnded):  # it happened to the service
-        noun, _, about = event.subject.partition("-")
-        return at.tenant, at.position, noun, about, at.type.replace(".", "_"), at.at_s
+def happened(tables: Tables, at: Recorded, _event: Event) -> None:
     noun, _, action = at.type.partition(".")
-    resource_id = event.key_id if isinstance(event, KeyCreated | KeyRevoked) else at.subject
-    return at.tenant, at.position, noun, resource_id, action, at.at_s
+    tables.append(_INSERT, (at.tenant, at.position, noun, at.subject, action, at.at_s))
 
 
-APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = dict.fromkeys(
-    (
-        *tenants.EVENTS,
-        *services.EVENTS,
-        *domains.EVENTS,
-        *builds.EVENTS,
-        *databases.EVENTS,
-        *volumes.EVENTS,
-        *keys.EVENTS,
-        *execs.EVENTS,
+def key_happened(tables: Tables, at: Recorded, event: KeyCreated | KeyRevoked) -> None:
+    noun, _, action = at.type.partition(".")
+    tables.append(_INSERT, (at.tenant, at.position, noun, event.key_id, action, at.at_s))
+
+
+def exec_happened(tables: Tables, at: Recorded, event: ExecStarted | ExecEnded) -> None:
+    """It happened to the service."""
+    noun, _, about = event.subject.partition("-")
+    tables.append(_INSERT, (at.tenant, at.position, noun, about, at.type.replace(".", "_"), at.at_s))
+
+
+APPLY: dict[type[Event], Callable[[Tables, Recorded, Any], None]] = {
+    **dict.fromkeys(
+        (
+            *tenants.EVENTS,
+            *services.EVENTS,
+            *domains.EVENTS,
+            *builds.EVENTS,
+            *databases.EVENTS,
+            *volumes.EVENTS,
+        ),
+        happened,
     ),
-    happened,
-)
+    **dict.fromkeys(keys.EVENTS, key_happened),
+    **dict.fromkeys(execs.EVENTS, exec_happened),
+}

@@ -132,6 +132,8 @@ def requested(db: Connection, at: Recorded, event: BuildRequested) -> None:
 
 
 def attempted(db: Connection, at: Recorded, event: EffectAttempted) -> None:
+    if not event.subject.startswith("build-"):
+        return
     db.execute(
         "UPDATE build SET status = 'running', attempt = ?, started_us = coalesce(started_us, ?)"
         f" WHERE intent = ? AND {_OPEN}",

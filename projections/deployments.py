@@ -5,7 +5,7 @@ from msgspec import Struct
 
 from events.database import read_sql
 from events.effects import EffectAttempted
-from events.event import Event, Recorded, canonical
+from events.event import Event, Recorded, canonical, wire_name
 from events.services import (
     ServiceCrashed,
     ServiceDeleteRequested,
@@ -20,11 +20,13 @@ from events.services import (
     ServiceRouteFailed,
     ServiceStopped,
 )
+from projections.tables import Table, Tables
+from projections.todo import TODO
 
 TABLES = read_sql(__file__)
 
 
-class DeploymentRow(Struct, frozen=True):
+class DeploymentRow(Struct, frozen=True, gc=False):
     """One row of `deployment`, its columns in order."""
 
     deployment_id: str
@@ -55,6 +57,17 @@ class DeploymentRow(Struct, frozen=True):
     cancelled_at: int | None
 
 
+class UpRow(Struct, frozen=True, gc=False):
+    """One row of `up`, its columns in order."""
+
+    service_id: str
+    deployment_id: str
+
+
+DEPLOYMENT = Table("deployment", DeploymentRow, "deployment_id")
+UP = Table("up", UpRow, "service_id")
+
+
 def find(db: Connection, deployment_id: str) -> DeploymentRow | None:
     """One deployment."""
     for row in db.execute("SELECT * FROM deployment WHERE deployment_id = ?", (deployment_id,)):
@@ -72,105 +85,118 @@ def list_of(db: Connection, service_id: str, limit: int, offset: int, before: in
     return [DeploymentRow(*row) for row in rows]
 
 
-def requested(db: Connection, at: Recorded, event: ServiceDeployRequested) -> None:
-    db.execute(
-        "INSERT INTO deployment (deployment_id, service_id, tenant_id, intent, number, trigger, image, port, memory_mb,"
-        " cpu_milli, health_path, egress, replicas, volumes, env_version, status, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
-        (
-            event.deployment_id,
-            at.subject,
-            at.tenant,
-            at.position,
-            event.number,
-            event.trigger,
-            event.image,
-            event.port,
-            event.memory_mb,
-            event.cpu_milli,
-            event.health_path,
-            event.egress,
-            event.replicas,
-            canonical(event.volumes).decode(),
-            event.env_version,
-            at.at_s,
-        ),
+def requested(tables: Tables, at: Recorded, event: ServiceDeployRequested) -> None:
+    row = DeploymentRow(
+        deployment_id=event.deployment_id,
+        service_id=at.subject,
+        tenant_id=at.tenant,
+        intent=at.position,
+        number=event.number,
+        trigger=event.trigger,
+        image=event.image,
+        pinned=None,
+        digest=None,
+        port=event.port,
+        memory_mb=event.memory_mb,
+        cpu_milli=event.cpu_milli,
+        health_path=event.health_path,
+        egress=event.egress,
+        replicas=event.replicas,
+        volumes=canonical(event.volumes).decode(),
+        env_version=event.env_version,
+        status="pending",
+        container_id=None,
+        error_code=None,
+        error=None,
+        tail=None,
+        created_at=at.at_s,
+        started_at=None,
+        completed_at=None,
+        cancelled_at=None,
+    )
+    tables.add(DEPLOYMENT, row)
+
+
+def attempted(tables: Tables, at: Recorded, event: EffectAttempted) -> None:
+    work = tables.find(TODO, event.intent)
+    if work is None or work.type != wire_name(ServiceDeployRequested):
+        return
+    row = tables.find(DEPLOYMENT, work.deployment_id)
+    if row and row.status == "pending":
+        tables.change(DEPLOYMENT, row.deployment_id, status="deploying", started_at=at.at_s)
+
+
+def healthy(tables: Tables, _: Recorded, event: ServiceInstanceHealthy) -> None:
+    tables.change(
+        DEPLOYMENT,
+        event.deployment_id,
+        pinned=event.pinned,
+        digest=event.digest,
+        container_id=event.targets[0].instance,
     )
 
 
-def attempted(db: Connection, at: Recorded, event: EffectAttempted) -> None:
-    db.execute(
-        "UPDATE deployment SET status = 'deploying', started_at = ? WHERE intent = ? AND status = 'pending'",
-        (at.at_s, event.intent),
-    )
-
-
-def healthy(db: Connection, _: Recorded, event: ServiceInstanceHealthy) -> None:
-    db.execute(
-        "UPDATE deployment SET pinned = ?, digest = ?, container_id = ? WHERE deployment_id = ?",
-        (event.pinned, event.digest, event.targets[0].instance, event.deployment_id),
-    )
-
-
-def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
+def routed(tables: Tables, at: Recorded, event: ServiceRouted) -> None:
     """What served before serves no longer, whether or not anybody comes to drain it."""
-    db.execute(
-        "UPDATE deployment SET status = 'stopped' WHERE service_id = ? AND status IN ('running', 'crashed')",
-        (at.subject,),
-    )
-    db.execute(
-        "UPDATE deployment SET status = 'running', completed_at = ? WHERE deployment_id = ?",
-        (at.at_s, event.deployment_id),
-    )
+    _stop(tables, at)
+    tables.change(DEPLOYMENT, event.deployment_id, status="running", completed_at=at.at_s)
+    tables.put(UP, at.subject, [UpRow(at.subject, event.deployment_id)])
 
 
-def failed(db: Connection, at: Recorded, event: ServiceDeployFailed | ServiceRouteFailed) -> None:
-    db.execute(
-        "UPDATE deployment SET status = 'failed', error_code = ?, error = ?, tail = ?, completed_at = ?"
-        " WHERE deployment_id = ?",
-        (event.code, event.detail, event.tail, at.at_s, event.deployment_id),
-    )
-
-
-def superseded(db: Connection, at: Recorded, event: ServiceDeploySuperseded) -> None:
-    db.execute(
-        "UPDATE deployment SET status = 'superseded', completed_at = ? WHERE deployment_id = ?",
-        (at.at_s, event.deployment_id),
+def failed(tables: Tables, at: Recorded, event: ServiceDeployFailed | ServiceRouteFailed) -> None:
+    tables.change(
+        DEPLOYMENT,
+        event.deployment_id,
+        status="failed",
+        error_code=event.code,
+        error=event.detail,
+        tail=event.tail,
+        completed_at=at.at_s,
     )
 
 
-def cancelled(db: Connection, at: Recorded, event: ServiceDeployCancelled) -> None:
-    db.execute(
-        "UPDATE deployment SET status = 'cancelled', completed_at = ?, cancelled_at = ? WHERE deployment_id = ?",
-        (at.at_s, at.at_s, event.deployment_id),
-    )
+def superseded(tables: Tables, at: Recorded, event: ServiceDeploySuperseded) -> None:
+    tables.change(DEPLOYMENT, event.deployment_id, status="superseded", completed_at=at.at_s)
 
 
-def crashed(db: Connection, _: Recorded, event: ServiceCrashed) -> None:
-    db.execute(
-        "UPDATE deployment SET status = 'crashed', tail = ? WHERE deployment_id = ?", (event.tail, event.deployment_id)
-    )
+def cancelled(tables: Tables, at: Recorded, event: ServiceDeployCancelled) -> None:
+    tables.change(DEPLOYMENT, event.deployment_id, status="cancelled", completed_at=at.at_s, cancelled_at=at.at_s)
 
 
-def repair_failed(db: Connection, _: Recorded, event: ServiceRepairFailed) -> None:
+def crashed(tables: Tables, at: Recorded, event: ServiceCrashed) -> None:
+    tables.change(DEPLOYMENT, event.deployment_id, status="crashed", tail=event.tail)
+    _came_up(tables, at, event.deployment_id)
+
+
+def repair_failed(tables: Tables, _: Recorded, event: ServiceRepairFailed) -> None:
     """It counts as a crash: the end of its log is the last that there is."""
     if event.tail:
-        db.execute("UPDATE deployment SET tail = ? WHERE deployment_id = ?", (event.tail, event.deployment_id))
+        tables.change(DEPLOYMENT, event.deployment_id, tail=event.tail)
 
 
-def repaired(db: Connection, _: Recorded, event: ServiceRepaired) -> None:
+def repaired(tables: Tables, at: Recorded, event: ServiceRepaired) -> None:
     if event.targets:
-        db.execute(
-            "UPDATE deployment SET status = 'running', container_id = ? WHERE deployment_id = ?",
-            (event.targets[0].instance, event.deployment_id),
-        )
+        container_id = event.targets[0].instance
+        tables.change(DEPLOYMENT, event.deployment_id, status="running", container_id=container_id)
+        _came_up(tables, at, event.deployment_id)
 
 
-def all_ended(db: Connection, at: Recorded, _: Event) -> None:
-    db.execute(
-        "UPDATE deployment SET status = 'stopped' WHERE service_id = ? AND status IN ('running', 'crashed')",
-        (at.subject,),
-    )
+def _came_up(tables: Tables, at: Recorded, deployment_id: str) -> None:
+    ups = tables.of(UP, at.subject)
+    if all(up.deployment_id != deployment_id for up in ups):
+        tables.put(UP, at.subject, [*ups, UpRow(at.subject, deployment_id)])
+
+
+def all_ended(tables: Tables, at: Recorded, _: Event) -> None:
+    _stop(tables, at)
+    tables.put(UP, at.subject, ())
+
+
+def _stop(tables: Tables, at: Recorded) -> None:
+    for up in tables.of(UP, at.subject):
+        row = tables.find(DEPLOYMENT, up.deployment_id)
+        if row and row.status in ("running", "crashed"):
+            tables.change(DEPLOYMENT, up.deployment_id, status="stopped")
 
 
 APPLY = {

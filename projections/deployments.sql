@@ -28,4 +28,9 @@ CREATE TABLE deployment (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX deployment_of_service ON deployment (service_id, number);
-CREATE INDEX deployment_up ON deployment (service_id) WHERE status IN ('running', 'crashed');
+
+CREATE TABLE up (                           -- deployments that came up and were not ended since, `running` or `crashed`
+    service_id    TEXT NOT NULL,
+    deployment_id TEXT NOT NULL,
+    PRIMARY KEY (service_id, deployment_id)
+) STRICT, WITHOUT ROWID;

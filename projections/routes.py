@@ -24,11 +24,26 @@ from events.services import (
     ServiceStopped,
     Target,
 )
+from projections.tables import Table, Tables
 
 TABLES = read_sql(__file__)
 
 _TARGETS = msgspec.json.Decoder(list[Target])
 _HOSTS = msgspec.json.Decoder(list[str])
+
+
+class StoredRoute(Struct, frozen=True, gc=False):
+    """One row of `route`, its columns in order."""
+
+    service_id: str
+    tenant_id: str
+    deployment_id: str
+    targets: bytes
+    next_id: str | None
+    next_targets: bytes | None
+
+
+ROUTE = Table("route", StoredRoute, "service_id")
 
 
 class RouteRow(Struct, frozen=True):
@@ -116,61 +131,56 @@ def _reached(targets: list[Target]) -> list[Target]:
     return [target for target in targets if target.port]
 
 
-def to_move(db: Connection, at: Recorded, event: ServiceInstanceHealthy) -> None:
+def to_move(tables: Tables, at: Recorded, event: ServiceInstanceHealthy) -> None:
     reached = _reached(event.targets)
     if not reached:
         return
-    db.execute(
-        "INSERT OR IGNORE INTO route VALUES (?, ?, '', CAST('[]' AS BLOB), NULL, NULL)",
-        (at.subject, at.tenant),
-    )
-    db.execute(
-        "UPDATE route SET next_id = ?, next_targets = ? WHERE service_id = ?",
-        (event.deployment_id, canonical(reached), at.subject),
-    )
+    if not tables.find(ROUTE, at.subject):
+        tables.add(ROUTE, StoredRoute(at.subject, at.tenant, "", b"[]", None, None))
+    tables.change(ROUTE, at.subject, next_id=event.deployment_id, next_targets=canonical(reached))
 
 
-def moved(db: Connection, at: Recorded, event: ServiceRouted) -> None:
-    db.execute(
-        "UPDATE route SET deployment_id = next_id, targets = next_targets, next_id = NULL, next_targets = NULL"
-        " WHERE service_id = ? AND next_id = ?",
-        (at.subject, event.deployment_id),
-    )
-    # a worker took over: it is not reached
-    db.execute("DELETE FROM route WHERE service_id = ? AND deployment_id <> ?", (at.subject, event.deployment_id))
+def moved(tables: Tables, at: Recorded, event: ServiceRouted) -> None:
+    route = tables.find(ROUTE, at.subject)
+    if route and route.next_id == event.deployment_id and route.next_targets is not None:
+        moved_to = route.next_targets
+        tables.change(ROUTE, at.subject, deployment_id=route.next_id, targets=moved_to, next_id=None, next_targets=None)
+    elif route and route.deployment_id != event.deployment_id:  # a worker took over: it is not reached
+        tables.put(ROUTE, at.subject, ())
 
 
 def stays(
-    db: Connection, at: Recorded, event: ServiceRouteFailed | ServiceDeploySuperseded | ServiceDeployCancelled
+    tables: Tables, at: Recorded, event: ServiceRouteFailed | ServiceDeploySuperseded | ServiceDeployCancelled
 ) -> None:
-    db.execute(
-        "UPDATE route SET next_id = NULL, next_targets = NULL WHERE service_id = ? AND next_id = ?",
-        (at.subject, event.deployment_id),
-    )
-    db.execute("DELETE FROM route WHERE service_id = ? AND deployment_id = '' AND next_id IS NULL", (at.subject,))
+    route = tables.find(ROUTE, at.subject)
+    if route is None or route.next_id not in (None, event.deployment_id):
+        return
+    if route.deployment_id:
+        tables.change(ROUTE, at.subject, next_id=None, next_targets=None)
+    else:
+        tables.put(ROUTE, at.subject, ())
 
 
-def repaired(db: Connection, at: Recorded, event: ServiceRepaired) -> None:
+def repaired(tables: Tables, at: Recorded, event: ServiceRepaired) -> None:
     reached = _reached(event.targets)
     if reached:
-        db.execute(
-            "REPLACE INTO route VALUES (?, ?, ?, ?, NULL, NULL)",
-            (at.subject, at.tenant, event.deployment_id, canonical(reached)),
-        )
+        route = StoredRoute(at.subject, at.tenant, event.deployment_id, canonical(reached), None, None)
+        tables.put(ROUTE, at.subject, [route])
     elif event.targets:  # a worker, which listens nowhere
-        removed(db, at, event)
+        removed(tables, at, event)
 
 
-def lost(db: Connection, at: Recorded, event: ServiceCrashed | ServiceDrifted) -> None:
+def lost(tables: Tables, at: Recorded, event: ServiceCrashed | ServiceDrifted) -> None:
     if isinstance(event, ServiceDrifted) and event.finding == "foreign_epoch":  # it answers until it is replaced
         return
-    for (targets,) in list(db.execute("SELECT targets FROM route WHERE service_id = ?", (at.subject,))):
-        left = [target for target in _TARGETS.decode(targets) if target.instance != event.instance]
-        db.execute("UPDATE route SET targets = ? WHERE service_id = ?", (canonical(left), at.subject))
+    route = tables.find(ROUTE, at.subject)
+    if route:
+        left = [target for target in _TARGETS.decode(route.targets) if target.instance != event.instance]
+        tables.change(ROUTE, at.subject, targets=canonical(left))
 
 
-def removed(db: Connection, at: Recorded, _: Event) -> None:
-    db.execute("DELETE FROM route WHERE service_id = ?", (at.subject,))
+def removed(tables: Tables, at: Recorded, _: Event) -> None:
+    tables.put(ROUTE, at.subject, ())
 
 
 APPLY = {

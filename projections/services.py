@@ -5,6 +5,7 @@ The invariant: after any event of a service's stream, `version` is that event's 
 
 from apsw import Connection
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from events.database import read_sql
 from events.domains import ServiceDomainAdded, ServiceDomainRemoved, ServiceDomainVerified
@@ -37,13 +38,15 @@ from events.services import (
     ServiceStopped,
     ServiceStopRequested,
     ServiceWorkSuperseded,
-    Target,
 )
+from projections.deployments import DEPLOYMENT, DeploymentRow
+from projections.instances import INSTANCE
+from projections.tables import Table, Tables, Value
 
 TABLES = read_sql(__file__)
 
 
-class ServiceRow(Struct, frozen=True):
+class ServiceRow(Struct, frozen=True, gc=False):
     """One row of `service`, its columns in order."""
 
     service_id: str
@@ -80,7 +83,7 @@ class ServiceRow(Struct, frozen=True):
     version: int
 
 
-class HeldRow(Struct, frozen=True):
+class HeldRow(Struct, frozen=True, gc=False):
     """What a service takes of what its tenant may have, all replicas: by its settings or as it serves, if that is more."""
 
     service_id: str
@@ -91,15 +94,7 @@ class HeldRow(Struct, frozen=True):
     cpu_milli: int
 
 
-class InstanceRow(Struct, frozen=True):
-    """One row of `instance`, its columns in order."""
-
-    service_id: str
-    replica: int
-    deployment_id: str
-    instance: str
-    host: str
-    port: int
+SERVICE = Table("service", ServiceRow, "service_id")
 
 
 def find(db: Connection, service_id: str) -> ServiceRow | None:
@@ -139,224 +134,198 @@ def list_all(db: Connection) -> list[ServiceRow]:
     return [ServiceRow(*row) for row in db.execute("SELECT * FROM service WHERE desired <> 'deleted'")]
 
 
-def instances_of(db: Connection, service_id: str) -> list[InstanceRow]:
-    """Where the deployment that serves answers, by replica."""
-    rows = db.execute(
-        "SELECT instance.* FROM service JOIN instance USING (service_id, deployment_id) WHERE service_id = ?"
-        " ORDER BY replica",
-        (service_id,),
+def _error(code: str | None, detail: bytes | None, of: str | None) -> dict[str, Value]:
+    """What last went wrong, as columns; `of` is what it happened to: a deployment or an instance."""
+    return {"last_error_code": code, "last_error": detail, "last_error_of": of}
+
+
+_NO_ERROR = _error(None, None, None)
+
+
+def _update(tables: Tables, at: Recorded, **columns: Value) -> None:
+    """Writes the service's row with the event's version and time."""
+    tables.change(SERVICE, at.subject, version=at.version, updated_at=at.at_s, **columns)
+
+
+def created(tables: Tables, at: Recorded, event: ServiceCreated) -> None:
+    row = ServiceRow(
+        service_id=at.subject,
+        tenant_id=at.tenant,
+        name=event.name,
+        label=event.label,
+        image=event.image,
+        image_served=None,
+        port=event.port,
+        memory_mb=event.memory_mb,
+        cpu_milli=event.cpu_milli,
+        health_path=event.health_path,
+        egress=event.egress,
+        replicas=event.replicas,
+        drain_s=event.drain_s,
+        volumes=canonical(event.volumes).decode(),
+        desired="running",
+        status="created",
+        serving=0,
+        deployment_id=None,
+        image_digest=None,
+        container_id=None,
+        deployments=0,
+        env_version=0,
+        crash_count=0,
+        circuit_open=0,
+        last_error_code=None,
+        last_error=None,
+        last_error_of=None,
+        last_crashed_at=None,
+        created_at=at.at_s,
+        updated_at=at.at_s,
+        observed_at=None,
+        version=at.version,
     )
-    return [InstanceRow(*row) for row in rows]
+    tables.add(SERVICE, row)
 
 
-_SETTINGS = (
-    "name",
-    "label",
-    "image",
-    "port",
-    "memory_mb",
-    "cpu_milli",
-    "health_path",
-    "egress",
-    "replicas",
-    "drain_s",
-    "volumes",
-)
-_TOUCH = "UPDATE service SET version = ?1, updated_at = ?2"
-_WHERE = " WHERE service_id = ?3"
-_NO_ERROR = ", last_error_code = NULL, last_error = NULL, last_error_of = NULL"
-_IMAGE_BEFORE = (
-    "(SELECT image_served FROM deployment d WHERE d.deployment_id = ?6 AND d.trigger IN ('deploy', 'build')"
-    " AND d.image = service.image)"
-)
-_NEWER = "status = 'deploying' AND deployments > (SELECT number FROM deployment WHERE deployment_id = ?{0})"
-_BACK_TO = "CASE WHEN serving THEN 'running' WHEN circuit_open THEN 'circuit_open' ELSE '{}' END"
+def configured(tables: Tables, at: Recorded, event: ServiceConfigured) -> None:
+    given = {name: value for name, value in asdict(event).items() if value is not None}
+    if event.volumes is not None:
+        given["volumes"] = canonical(event.volumes).decode()
+    _update(tables, at, **given)
 
 
-def _update(db: Connection, at: Recorded, assignments: str = "", *values: str | int | bytes | None) -> None:
-    """Writes the service's row with the event's version and time; `values` are ?4, ?5, …"""
-    db.execute(_TOUCH + assignments + _WHERE, (at.version, at.at_s, at.subject, *values))
+def env_changed(tables: Tables, at: Recorded, _: Event) -> None:
+    _update(tables, at, env_version=at.version)
 
 
-def created(db: Connection, at: Recorded, event: ServiceCreated) -> None:
-    db.execute(
-        "INSERT INTO service (service_id, tenant_id, name, label, image, port, memory_mb, cpu_milli, health_path,"
-        " egress, replicas, drain_s, volumes, desired, status, serving, deployments, env_version, crash_count, circuit_open,"
-        " created_at, updated_at, version)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', 'created', 0, 0, 0, 0, 0, ?, ?, ?)",
-        (at.subject, at.tenant, *(_column(event, name) for name in _SETTINGS), at.at_s, at.at_s, at.version),
-    )
+def deploy_requested(tables: Tables, at: Recorded, event: ServiceDeployRequested) -> None:
+    _update(tables, at, desired="running", status="deploying", deployments=event.number)
 
 
-def configured(db: Connection, at: Recorded, event: ServiceConfigured) -> None:
-    names = event.__struct_fields__
-    _update(
-        db,
-        at,
-        "".join(f", {name} = coalesce(?{n}, {name})" for n, name in enumerate(names, 4)),
-        *(_column(event, name) for name in names),
-    )
-
-
-def _column(event: Event, name: str) -> str | int | None:
-    value: str | int | dict[str, str] | None = getattr(event, name)
-    return canonical(value).decode() if isinstance(value, dict) else value
-
-
-def env_changed(db: Connection, at: Recorded, _: Event) -> None:
-    _update(db, at, ", env_version = ?1")
-
-
-def deploy_requested(db: Connection, at: Recorded, event: ServiceDeployRequested) -> None:
-    _update(db, at, ", desired = 'running', status = 'deploying', deployments = ?4", event.number)
-
-
-def instance_healthy(db: Connection, at: Recorded, event: ServiceInstanceHealthy) -> None:
+def instance_healthy(tables: Tables, at: Recorded, _: ServiceInstanceHealthy) -> None:
     """It is to serve; until the router has it, what served before does."""
-    _place(db, at, event.deployment_id, event.targets)
-    _update(db, at, ", observed_at = ?2")
+    _update(tables, at, observed_at=at.at_s)
 
 
-def routed(db: Connection, at: Recorded, event: ServiceRouted) -> None:
+def routed(tables: Tables, at: Recorded, event: ServiceRouted) -> None:
     """It serves; a newer deployment that is on its way already keeps the service `deploying`."""
-    db.execute(
-        "DELETE FROM instance WHERE service_id = ? AND deployment_id <> ?",
-        (at.subject, event.deployment_id),
-    )
+    service, deployment = tables.find(SERVICE, at.subject), tables.find(DEPLOYMENT, event.deployment_id)
+    if service is None:
+        return
+    first = min(tables.of(INSTANCE, at.subject), key=lambda row: row.replica, default=None)
     _update(
-        db,
+        tables,
         at,
-        f", serving = 1, image_served = image{_NO_ERROR}, observed_at = ?2, deployment_id = ?4,"
-        " image_digest = (SELECT digest FROM deployment WHERE deployment_id = ?4), container_id ="
-        " (SELECT instance FROM instance WHERE service_id = ?3 AND deployment_id = ?4 ORDER BY replica LIMIT 1),"
-        f" status = CASE WHEN {_NEWER.format(4)} THEN status ELSE 'running' END",
-        event.deployment_id,
+        serving=1,
+        image_served=service.image,
+        observed_at=at.at_s,
+        deployment_id=event.deployment_id,
+        image_digest=deployment.digest if deployment else None,
+        container_id=first.instance if first else None,
+        status=service.status if _has_newer(service, deployment) else "running",
+        **_NO_ERROR,
     )
 
 
-def deploy_failed(db: Connection, at: Recorded, event: ServiceDeployFailed | ServiceRouteFailed) -> None:
+def _has_newer(service: ServiceRow, deployment: DeploymentRow | None) -> bool:
+    """Whether a newer deployment than this one is on its way."""
+    return deployment is not None and service.status == "deploying" and service.deployments > deployment.number
+
+
+def _back_to(service: ServiceRow, otherwise: str) -> str:
+    """The status of a service whose deployment came to nothing."""
+    return "running" if service.serving else "circuit_open" if service.circuit_open else otherwise
+
+
+def deploy_failed(tables: Tables, at: Recorded, event: ServiceDeployFailed | ServiceRouteFailed) -> None:
     """What serves goes on; an image that was only asked for by this deployment is not the service's after all."""
-    _forget(db, at, event.deployment_id)
+    service, deployment = tables.find(SERVICE, at.subject), tables.find(DEPLOYMENT, event.deployment_id)
+    if service is None:
+        return
+    asked_here = deployment and deployment.trigger in ("deploy", "build") and deployment.image == service.image
     _update(
-        db,
+        tables,
         at,
-        f", status = CASE WHEN {_NEWER.format(6)} THEN status ELSE {_BACK_TO.format('failed')} END,"
-        " last_error_code = ?4, last_error = ?5, last_error_of = 'deployment',"
-        f" image = coalesce({_IMAGE_BEFORE}, image)",
-        event.code,
-        event.detail,
-        event.deployment_id,
+        status=service.status if _has_newer(service, deployment) else _back_to(service, "failed"),
+        image=service.image if service.image_served is None or not asked_here else service.image_served,
+        **_error(event.code, event.detail, "deployment"),
     )
 
 
-def build_failed(db: Connection, at: Recorded, event: ServiceBuildFailed) -> None:
+def build_failed(tables: Tables, at: Recorded, event: ServiceBuildFailed) -> None:
     """A service that waits for its first build fails with it; one that serves, or is about to, goes on."""
-    status = "CASE WHEN status = 'created' THEN 'failed' ELSE status END"
-    error = ", last_error_code = ?4, last_error = ?5, last_error_of = 'deployment'"
-    _update(db, at, f", status = {status}{error}", event.code, event.detail)
+    service = tables.find(SERVICE, at.subject)
+    if service:
+        status = "failed" if service.status == "created" else service.status
+        _update(tables, at, status=status, **_error(event.code, event.detail, "deployment"))
 
 
-def deploy_called_off(db: Connection, at: Recorded, event: ServiceDeploySuperseded | ServiceDeployCancelled) -> None:
-    _forget(db, at, event.deployment_id)
-    _update(db, at, f", status = {_BACK_TO.format('stopped')}")
+def deploy_called_off(tables: Tables, at: Recorded, event: ServiceDeploySuperseded | ServiceDeployCancelled) -> None:
+    service = tables.find(SERVICE, at.subject)
+    if service:
+        _update(tables, at, status=_back_to(service, "stopped"))
 
 
-def stop_requested(db: Connection, at: Recorded, _: Event) -> None:
-    _update(db, at, ", desired = 'stopped'")
+def stop_requested(tables: Tables, at: Recorded, _: Event) -> None:
+    _update(tables, at, desired="stopped")
 
 
-def stopped(db: Connection, at: Recorded, _: Event) -> None:
-    db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
-    _update(
-        db,
-        at,
-        ", serving = 0, container_id = NULL, observed_at = ?2,"
-        " status = CASE WHEN circuit_open THEN 'circuit_open' ELSE 'stopped' END",
-    )
+def stopped(tables: Tables, at: Recorded, _: Event) -> None:
+    service = tables.find(SERVICE, at.subject)
+    if service:
+        status = "circuit_open" if service.circuit_open else "stopped"
+        _update(tables, at, serving=0, container_id=None, observed_at=at.at_s, status=status)
 
 
-def delete_requested(db: Connection, at: Recorded, _: Event) -> None:
-    db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
-    _update(db, at, ", desired = 'deleted', status = 'deleted', serving = 0, container_id = NULL")
+def delete_requested(tables: Tables, at: Recorded, _: Event) -> None:
+    _update(tables, at, desired="deleted", status="deleted", serving=0, container_id=None)
 
 
-def deleted(db: Connection, at: Recorded, _: Event) -> None:
-    _update(db, at, ", last_error = NULL")
+def deleted(tables: Tables, at: Recorded, _: Event) -> None:
+    _update(tables, at, last_error=None)
 
 
-def crashed(db: Connection, at: Recorded, event: ServiceCrashed) -> None:
-    db.execute(
-        "DELETE FROM instance WHERE service_id = ? AND deployment_id = ? AND replica = ?",
-        (at.subject, event.deployment_id, event.replica),
-    )
-    code = "out_of_memory" if event.oom_killed else "crashed"
-    error = ", last_error_code = ?5, last_error = NULL, last_error_of = 'instance', last_crashed_at = ?2"
-    _update(db, at, f", crash_count = ?4{error}", event.crash_count, code)
-    _fall(db, at)
+def crashed(tables: Tables, at: Recorded, event: ServiceCrashed) -> None:
+    _fall(tables, at, event.crash_count, "out_of_memory" if event.oom_killed else "crashed", None)
 
 
-def repair_failed(db: Connection, at: Recorded, event: ServiceRepairFailed) -> None:
-    db.execute("DELETE FROM instance WHERE service_id = ?", (at.subject,))
-    _update(
-        db,
-        at,
-        ", crash_count = crash_count + 1, last_error_code = ?4, last_error = ?5, last_error_of = 'instance',"
-        " last_crashed_at = ?2",
-        event.code,
-        event.detail,
-    )
-    _fall(db, at)
+def repair_failed(tables: Tables, at: Recorded, event: ServiceRepairFailed) -> None:
+    service = tables.find(SERVICE, at.subject)
+    _fall(tables, at, service.crash_count + 1 if service else 0, event.code, event.detail)
 
 
-def _fall(db: Connection, at: Recorded) -> None:
-    """With no instance left, the service does not serve."""
-    db.execute(
-        "UPDATE service SET serving = 0, container_id = NULL,"
-        " status = CASE WHEN status = 'running' THEN 'crashed' ELSE status END"
-        " WHERE service_id = ?1 AND NOT EXISTS (SELECT 1 FROM instance WHERE service_id = ?1)",
-        (at.subject,),
-    )
+def _fall(tables: Tables, at: Recorded, crash_count: int, code: str, detail: bytes | None) -> None:
+    """An instance is gone; with none left, the service does not serve."""
+    service = tables.find(SERVICE, at.subject)
+    if service is None:
+        return
+    error = _error(code, detail, "instance")
+    _update(tables, at, crash_count=crash_count, last_crashed_at=at.at_s, **error)
+    if not tables.of(INSTANCE, at.subject):
+        status = "crashed" if service.status == "running" else service.status
+        _update(tables, at, serving=0, container_id=None, status=status)
 
 
-def repaired(db: Connection, at: Recorded, event: ServiceRepaired) -> None:
+def repaired(tables: Tables, at: Recorded, event: ServiceRepaired) -> None:
     """It runs again; why a deployment failed stays to be read until one comes to serve."""
     if not event.targets:
-        return _update(db, at, ", observed_at = ?2")
-    _place(db, at, event.deployment_id, event.targets)
-    kept = "CASE WHEN last_error_of = 'deployment' THEN {0} END"
-    names = ("last_error_code", "last_error", "last_error_of")
-    return _update(
-        db,
-        at,
-        ", status = 'running', serving = 1, container_id = ?4, observed_at = ?2"
-        + "".join(f", {name} = {kept.format(name)}" for name in names),
-        event.targets[0].instance,
-    )
+        return _update(tables, at, observed_at=at.at_s)
+    service = tables.find(SERVICE, at.subject)
+    if service is None:
+        return None
+    error = {} if service.last_error_of == "deployment" else _NO_ERROR
+    running = event.targets[0].instance
+    return _update(tables, at, status="running", serving=1, container_id=running, observed_at=at.at_s, **error)
 
 
-def _forget(db: Connection, at: Recorded, deployment_id: str) -> None:
-    """Nothing of the deployment answers any more."""
-    db.execute("DELETE FROM instance WHERE service_id = ? AND deployment_id = ?", (at.subject, deployment_id))
+def circuit_opened(tables: Tables, at: Recorded, event: ServiceCircuitOpened) -> None:
+    _update(tables, at, circuit_open=1, status="circuit_open", crash_count=event.crash_count)
 
 
-def _place(db: Connection, at: Recorded, deployment_id: str, targets: list[Target]) -> None:
-    _forget(db, at, deployment_id)
-    db.executemany(
-        "INSERT INTO instance VALUES (?, ?, ?, ?, ?, ?)",
-        [(at.subject, to.replica, deployment_id, to.instance, to.host, to.port) for to in targets],
-    )
+def circuit_reset(tables: Tables, at: Recorded, _: Event) -> None:
+    _update(tables, at, circuit_open=0, crash_count=0)
 
 
-def circuit_opened(db: Connection, at: Recorded, event: ServiceCircuitOpened) -> None:
-    _update(db, at, ", circuit_open = 1, status = 'circuit_open', crash_count = ?4", event.crash_count)
-
-
-def circuit_reset(db: Connection, at: Recorded, _: Event) -> None:
-    _update(db, at, ", circuit_open = 0, crash_count = 0")
-
-
-def touched(db: Connection, at: Recorded, _: Event) -> None:
-    _update(db, at)
+def touched(tables: Tables, at: Recorded, _: Event) -> None:
+    _update(tables, at)
 
 
 APPLY = {

@@ -36,13 +36,3 @@ CREATE TABLE service (
 CREATE INDEX service_of_tenant ON service (tenant_id, service_id);
 CREATE UNIQUE INDEX service_name ON service (tenant_id, name) WHERE desired <> 'deleted';
 CREATE UNIQUE INDEX service_label ON service (tenant_id, label) WHERE desired <> 'deleted';
-
-CREATE TABLE instance (                 -- where deployments answer: the one that serves, and one that is to
-    service_id    TEXT NOT NULL,
-    replica       INTEGER NOT NULL,
-    deployment_id TEXT NOT NULL,
-    instance      TEXT NOT NULL,
-    host          TEXT NOT NULL,
-    port          INTEGER NOT NULL,
-    PRIMARY KEY (service_id, deployment_id, replica)
-) STRICT, WITHOUT ROWID;

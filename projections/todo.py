@@ -14,11 +14,12 @@ from events.catalog import CATALOG
 from events.database import read_sql
 from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
 from events.event import Event, Intent, Outcome, Recorded
+from projections.tables import Table, Tables
 
 TABLES = read_sql(__file__)
 
 
-class TodoRow(Struct, frozen=True):
+class TodoRow(Struct, frozen=True, gc=False):
     """One row of `todo`, its columns in order."""
 
     intent: int
@@ -47,6 +48,9 @@ class TodoRow(Struct, frozen=True):
         return self.opened_us if self.attempt else max(self.opened_us, self.due_us)
 
 
+TODO = Table("todo", TodoRow, "intent")
+
+
 def find(db: Connection, intent: int) -> TodoRow | None:
     """The open work of one intent; None when it has its outcome."""
     for row in db.execute("SELECT * FROM todo WHERE intent = ?", (intent,)):
@@ -64,67 +68,62 @@ def open_of_all(db: Connection) -> list[TodoRow]:
     return [TodoRow(*row) for row in db.execute("SELECT * FROM todo ORDER BY intent")]
 
 
-def opened(db: Connection, at: Recorded, event: Intent) -> None:
+def opened(tables: Tables, at: Recorded, event: Intent) -> None:
     due_us = getattr(event, "due_us", 0)
-    db.execute(
-        "INSERT INTO todo VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, 0, NULL, 0)",
-        (at.position, at.type, at.stream, at.tenant, getattr(event, "deployment_id", ""), at.at_us, due_us),
+    deployment_id = getattr(event, "deployment_id", "")
+    row = TodoRow(
+        at.position, at.type, at.stream, at.tenant, deployment_id, at.at_us, due_us, 0, 0, None, None, 0, None, 0
     )
+    tables.add(TODO, row)
 
 
-def closed(db: Connection, _: Recorded, event: Outcome) -> None:
-    db.execute("DELETE FROM todo WHERE intent = ?", (event.intent,))
+def closed(tables: Tables, _: Recorded, event: Outcome) -> None:
+    tables.put(TODO, event.intent, ())
 
 
-def closed_and_opened(db: Connection, at: Recorded, event: Outcome) -> None:
-    closed(db, at, event)
+def closed_and_opened(tables: Tables, at: Recorded, event: Outcome) -> None:
+    closed(tables, at, event)
     assert isinstance(event, Intent), event
-    opened(db, at, event)
+    opened(tables, at, event)
 
 
-def attempted(db: Connection, at: Recorded, event: EffectAttempted) -> None:
-    db.execute(
-        "UPDATE todo SET attempt = ?2, first_attempt_us = coalesce(first_attempt_us, ?3),"
-        " away_us = away_us + ?3 - coalesce(away_since_us, ?3), away_since_us = NULL WHERE intent = ?1",
-        (event.intent, event.attempt, at.at_us),
+def attempted(tables: Tables, at: Recorded, event: EffectAttempted) -> None:
+    row = tables.find(TODO, event.intent)
+    if row is None:
+        return
+    first_us = at.at_us if row.first_attempt_us is None else row.first_attempt_us
+    away_us = row.away_us + (0 if row.away_since_us is None else at.at_us - row.away_since_us)
+    tables.change(
+        TODO, event.intent, attempt=event.attempt, first_attempt_us=first_us, away_us=away_us, away_since_us=None
     )
 
 
-def postponed(db: Connection, at: Recorded, event: EffectPostponed) -> None:
-    db.execute(
-        "UPDATE todo SET due_us = ?, code = ?, away_since_us = ? WHERE intent = ?",
-        (event.due_us, event.code, at.at_us if event.away else None, event.intent),
-    )
+def postponed(tables: Tables, at: Recorded, event: EffectPostponed) -> None:
+    away_since_us = at.at_us if event.away else None
+    tables.change(TODO, event.intent, due_us=event.due_us, code=event.code, away_since_us=away_since_us)
 
 
-def parked(db: Connection, _: Recorded, event: EffectParked) -> None:
-    db.execute("UPDATE todo SET parked = 1, code = ? WHERE intent = ?", (event.code, event.intent))
+def parked(tables: Tables, _: Recorded, event: EffectParked) -> None:
+    tables.change(TODO, event.intent, parked=1, code=event.code)
 
 
-def unparked(db: Connection, at: Recorded, event: EffectUnparked) -> None:
-    db.execute(
-        "UPDATE todo SET parked = 0, forgiven = attempt, first_attempt_us = NULL, away_us = 0, due_us = ? WHERE intent = ?",
-        (at.at_us, event.intent),
-    )
+def unparked(tables: Tables, at: Recorded, event: EffectUnparked) -> None:
+    row = tables.find(TODO, event.intent)
+    if row:
+        tables.change(
+            TODO,
+            event.intent,
+            parked=0,
+            forgiven=row.attempt,
+            first_attempt_us=None,
+            away_us=0,
+            due_us=at.at_us,
+        )
 
 
-def apply_all(db: Connection, facts: list[tuple[Recorded, Event]]) -> None:
-    """Folds many events. Of an intent that was opened and closed among them nothing is left, so it is left out."""
-    opened_here = {at.position for at, event in facts if isinstance(event, Intent)}
-    gone = opened_here & {event.intent for _, event in facts if isinstance(event, Outcome)}
-    for at, event in facts:
-        if isinstance(event, Outcome) and event.intent not in gone:
-            closed(db, at, event)
-        if isinstance(event, Intent) and at.position not in gone:
-            opened(db, at, event)
-        if isinstance(event, _ATTEMPTS) and event.intent not in gone:
-            APPLY[type(event)](db, at, event)
-
-
-_ATTEMPTS = (EffectAttempted, EffectPostponed, EffectParked, EffectUnparked)
 _WORK = [event for event in CATALOG.values() if issubclass(event, (Intent, Outcome))]
 
-APPLY: dict[type[Event], Callable[[Connection, Recorded, Any], None]] = {
+APPLY: dict[type[Event], Callable[[Tables, Recorded, Any], None]] = {
     **{event: opened for event in _WORK if not issubclass(event, Outcome)},
     **{event: closed for event in _WORK if not issubclass(event, Intent)},
     **{event: closed_and_opened for event in _WORK if issubclass(event, Outcome) and issubclass(event, Intent)},

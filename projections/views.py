@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import apsw
 from msgspec import Struct
@@ -30,6 +30,7 @@ from projections import (
     domains,
     env,
     execs,
+    instances,
     keys,
     paused,
     routes,
@@ -38,14 +39,16 @@ from projections import (
     todo,
     volumes,
 )
+from projections.tables import HeldTables, Tables
 
 Fact = tuple[Recorded, Event]
-Apply = Callable[[apsw.Connection, Recorded, Any], None]
+Apply = Callable[[Any, Recorded, Any], None]  # of tables, or of what else runs SQL
 Progress = Callable[[int, int], None]  # (events folded, events in all)
 
 PROJECTIONS: dict[str, ModuleType] = {
     "tenants": tenants,
     "keys": keys,
+    "instances": instances,
     "services": services,
     "crashes": crashes,
     "paused": paused,
@@ -105,6 +108,7 @@ class Views:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.db = open_database(path, "NORMAL")
+        self._tables = Tables(self.db)
         self._functions = _flattened(PROJECTIONS.values())
 
     def begin(self) -> None:
@@ -114,18 +118,15 @@ class Views:
     def apply(self, at: Recorded, event: Event) -> None:
         """Folds one event into all projections that follow its type."""
         for function in self._functions.get(type(event), ()):
-            function(self.db, at, event)
+            function(self._tables, at, event)
 
     def apply_all(self, facts: list[Fact]) -> None:
-        """Folds many events to the same rows, faster: a projection that has `apply_all` gets them all at once."""
-        one_by_one = _flattened(each for each in PROJECTIONS.values() if not hasattr(each, "apply_all"))
-        cursor = cast(apsw.Connection, self.db.cursor())  # the same to who only writes; one, not one for each statement
+        """Folds many events to the same rows, faster."""
+        held = HeldTables(self.db)
         for at, event in facts:
-            for function in one_by_one.get(type(event), ()):
-                function(cursor, at, event)
-        for projection in PROJECTIONS.values():
-            if hasattr(projection, "apply_all"):
-                projection.apply_all(cursor, facts)
+            for function in self._functions.get(type(event), ()):
+                function(held, at, event)
+        held.flush()
 
     def commit(self, position: int, link: bytes) -> None:
         """Commits the rows together with how far they go."""

@@ -26,7 +26,7 @@ from ahplat.errors import AhError, EngineAway, Rejected, Unavailable
 from ahplat.writer import Done
 from events.event import canonical
 from events.execs import ExecEnded
-from projections import execs, services
+from projections import execs, instances
 from projections.execs import ExecRow
 
 _AGAIN_S = 2  # until it is worth asking again how a command ended
@@ -117,7 +117,7 @@ async def _instance(call: Call) -> str:
     service = find(call, call.app.views, call.path_id())
     if call.app.runner.engine_away:
         raise EngineAway("the container engine does not answer")
-    for row in services.instances_of(call.app.views, service.service_id):
+    for row in instances.list_of(call.app.views, service.service_id):
         seen = await call.app.engine.inspect(row.instance)
         if seen is not None and seen.state == "running":
             return row.instance

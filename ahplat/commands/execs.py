@@ -9,8 +9,8 @@ from ahplat.commands.services import ServiceCommand, load_row
 from ahplat.errors import Rejected
 from events.event import Event
 from events.execs import ExecStarted
-from projections import execs, services
-from projections.services import InstanceRow
+from projections import execs, instances
+from projections.instances import InstanceRow
 
 STREAM = "exec-{0.exec_id}"
 
@@ -34,7 +34,7 @@ class ExecState(Struct, frozen=True):
 
 def load_exec(views: Connection, command: StartExec) -> ExecState:
     row = load_row(views, command)
-    return ExecState(services.instances_of(views, row.service_id), execs.running_of(views, row.service_id))
+    return ExecState(instances.list_of(views, row.service_id), execs.running_of(views, row.service_id))
 
 
 def start_exec(state: ExecState, command: StartExec) -> list[Event]:

@@ -21,8 +21,8 @@ from events.services import (
     ServiceRepairRequested,
     ServiceStopRequested,
 )
-from projections import crashes, services
-from projections.services import InstanceRow
+from projections import crashes, instances
+from projections.instances import InstanceRow
 from projections.todo import TodoRow
 
 
@@ -38,7 +38,7 @@ def load_instances(views: Connection, command: "ReportCrash | ReportDrift") -> I
     since_us = command.seen_us - limits.CRASH_WINDOW_S * 1_000_000
     return InstanceState(
         service=load_service(views, command),
-        instances=services.instances_of(views, command.service_id),
+        instances=instances.list_of(views, command.service_id),
         crashes=crashes.crashes_since(views, command.service_id, since_us),
     )
 

@@ -24,8 +24,9 @@ from ahplat.engines.engine import Instance
 from ahplat.errors import Rejected, Unavailable, Unreadable
 from events.event import Event, Outcome, Recorded
 from events.services import ServiceDrifted
-from projections import services, todo
-from projections.services import InstanceRow, ServiceRow
+from projections import instances, services, todo
+from projections.instances import InstanceRow
+from projections.services import ServiceRow
 
 logger = logging.getLogger("ahplat.reconcile")
 
@@ -208,7 +209,7 @@ class Reconciler:
         """What should run, read before the engine is asked: the report holds only if the service has not moved since."""
         views = self.platform.views
         up = deployment_up(views, service)
-        return Wanted(service, up.replicas if up else 0, services.instances_of(views, service.service_id))
+        return Wanted(service, up.replicas if up else 0, instances.list_of(views, service.service_id))
 
     def _is_busy(self, subject: str) -> bool:
         """Whether work on a stream is open or being cleaned up after; then it is looked at once that has ended."""

@@ -39,7 +39,7 @@ from events.services import (
     Target,
 )
 from events.tenants import TenantQuotasSet
-from projections import env, services, todo
+from projections import env, instances, services, todo
 from projections.todo import TodoRow
 from tests.commands.facts import a_service, a_tenant
 from tests.commands.given import OTHER_SERVICE, SERVICE, TENANT, a_world, given, later
@@ -159,7 +159,7 @@ class RandomTenant(RuleBasedStateMachine):
     @rule(service=SERVICES, drifts=strategies.booleans())
     def see(self, service: str, drifts: bool) -> None:
         """An instance is found dead, or not to be what it should be."""
-        for placed in services.instances_of(self.world.views.db, service):
+        for placed in instances.list_of(self.world.views.db, service):
             finding = ServiceDrifted(placed.deployment_id, "moved", placed.replica, placed.instance)
             self.order(
                 ReportDrift(tenant_id=TENANT, service_id=service, seen_us=self.world.now_us, findings=[finding])
@@ -219,7 +219,7 @@ class RandomTenant(RuleBasedStateMachine):
             is_idle = not todo.open_of(self.world.views.db, f"service-{row.service_id}")
             if is_idle and row.desired == "stopped":
                 assert not row.serving
-                assert not services.instances_of(self.world.views.db, row.service_id)
+                assert not instances.list_of(self.world.views.db, row.service_id)
 
     @invariant()
     def idle_work_is_in_no_transient_state(self) -> None:

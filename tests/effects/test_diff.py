@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ahplat.effects.reconcile import Crash, Finding, Wanted, diff
 from ahplat.engines.engine import Identity, Instance
 from events.services import ServiceDrifted
-from projections.services import InstanceRow, ServiceRow
+from projections.instances import InstanceRow
+from projections.services import ServiceRow
 
 EPOCH = 3
 FAST = settings(max_examples=60, deadline=None)

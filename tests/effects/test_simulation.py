@@ -17,7 +17,7 @@ from ahplat.commands.deployments import RestartService, RollBack
 from ahplat.commands.effects import BeginAttempt, Conclude, Postpone, Unpark
 from ahplat.effects.specs import deployment_up
 from ahplat.errors import EngineAway, Rejected, Unavailable
-from projections import services
+from projections import instances, services
 from tests.effects.world import TENANT, World, listen_by
 
 FEW, MANY = 6, int(os.environ.get("AH_SEEDS", "40"))
@@ -151,7 +151,7 @@ def check_at_rest(world: World) -> None:
         service, up = world.service, deployment_up(world.views, world.service)
         assert set(world.statuses) <= set(AT_REST), world.statuses
         assert world.statuses.count("running") == (1 if up else 0), world.statuses
-        placed = {row.instance for row in services.instances_of(world.views, service_id)}
+        placed = {row.instance for row in instances.list_of(world.views, service_id)}
         assert {one.id for one in world.instances} == placed
         assert [one.state for one in world.instances] == ["running"] * (up.replicas if up else 0)
         assert {one.identity.deployment for one in world.instances} == ({up.deployment_id} if up else set())

@@ -7,7 +7,20 @@ import pytest
 from apsw import Connection
 
 from events.services import ServiceEnvSet, ServiceInstanceHealthy, Target
-from projections import activity, crashes, databases, deployments, env, keys, routes, services, tenants, todo, volumes
+from projections import (
+    activity,
+    crashes,
+    databases,
+    deployments,
+    env,
+    instances,
+    keys,
+    routes,
+    services,
+    tenants,
+    todo,
+    volumes,
+)
 from projections.activity import Wanted
 from tests.commands.given import World, given
 from tests.events.plans import plans, reading_everything
@@ -24,7 +37,7 @@ HOT: dict[str, tuple[Read, str]] = {
         lambda db: env.values_at(db, "s", 1),
         "SEARCH env USING INDEX env_until (service_id=? AND until>?)",
     ),
-    "a service's instances": (lambda db: services.instances_of(db, "s"), "SEARCH instance USING PRIMARY KEY"),
+    "a service's instances": (lambda db: instances.list_of(db, "s"), "SEARCH instance USING PRIMARY KEY"),
     "a service's crashes": (lambda db: crashes.crashes_since(db, "s", 1), "SEARCH crash USING"),
     "a service's deployments": (
         lambda db: deployments.list_of(db, "s", 10, 0, 0),

@@ -22,10 +22,12 @@ from projections import databases, services, tenants, todo
 from projections.activity import ActivityRow
 from projections.builds import BuildRow
 from projections.databases import DatabaseRow
-from projections.deployments import DeploymentRow
+from projections.deployments import DeploymentRow, UpRow
 from projections.execs import ExecRow
+from projections.instances import InstanceRow
 from projections.keys import KeyRow
-from projections.services import InstanceRow, ServiceRow
+from projections.routes import StoredRoute
+from projections.services import ServiceRow
 from projections.tenants import TenantRow
 from projections.todo import TodoRow
 from projections.views import PROJECTIONS
@@ -43,6 +45,8 @@ ROWS: dict[str, type[Struct]] = {
     "service": ServiceRow,
     "instance": InstanceRow,
     "deployment": DeploymentRow,
+    "up": UpRow,
+    "route": StoredRoute,
     "build": BuildRow,
     "database": DatabaseRow,
     "volume": VolumeRow,

@@ -25,7 +25,7 @@ from events.services import (
     ServiceWorkSuperseded,
     Target,
 )
-from projections import deployments, env, routes, services
+from projections import deployments, env, instances, routes, services
 from projections.deployments import DeploymentRow
 from projections.services import ServiceRow
 from tests.commands.facts import (
@@ -162,7 +162,7 @@ def test_a_service_of_which_one_replica_crashed_still_serves(world: World) -> No
     a_running_service(replicas=2)
     given(ServiceCrashed("d1", 0, "d1-0", 1))
     assert (service(world).status, service(world).serving) == ("running", 1)
-    assert [row.instance for row in services.instances_of(world.views.db, SERVICE)] == ["d1-1"]
+    assert [row.instance for row in instances.list_of(world.views.db, SERVICE)] == ["d1-1"]
 
 
 def test_an_open_circuit_outlives_the_stop_that_it_brings(world: World) -> None:
@@ -284,7 +284,7 @@ def test_what_served_before_does_until_the_router_has_the_newest(world: World) -
 def serving(world: World) -> tuple[str | None, str | None, str | None, list[str]]:
     """What the views say serves: deployment, digest, container, instances."""
     row = service(world)
-    placed = [one.instance for one in services.instances_of(world.views.db, SERVICE)]
+    placed = [one.instance for one in instances.list_of(world.views.db, SERVICE)]
     return row.deployment_id, row.image_digest, row.container_id, placed
 
 
