@@ -130,6 +130,8 @@ async def switches(bench: Bench, client: sdk.DockerClient, deploys: int) -> Figu
                 continue
             deployment = await asyncio.to_thread(service.deploy, images[1 - number % 2])
             await asyncio.to_thread(deployment.until, "running")
+            if number % 2:  # the others supersede the draining before them, so that it takes longer than drain_s
+                await asyncio.to_thread(service.settled)
         await asyncio.to_thread(service.settled)
         await asyncio.sleep(1)
     print(
