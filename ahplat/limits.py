@@ -97,6 +97,7 @@ HEALTH_POLL_S = (0.02, 0.5)  # between two looks at an instance's health: the fi
 HEALTH_REQUEST_S = 5.0
 WORKER_UP_S = 2.0  # how long a service without a port has to stay up
 DRAIN_S = 1.0  # between the route that moved and the end of what served before
+LEFTOVERS = 3  # instances of superseded drains that the next deployment does not wait for
 OUTCOME_TAIL_LINES = 50
 ERASURE_LOOKS = 200  # at the tenant's other work, until the erasure is postponed
 ERASURE_LOOK_S = 0.05  # between two of them

@@ -36,10 +36,13 @@ from projections import builds, deployments, services
 async def deploy(task: Task[ServiceDeployRequested]) -> list[Event]:
     """Puts a deployment beside what serves now, which stays untouched until the new one is healthy and routed to."""
     plan = load_plan(task.platform, task.intent.deployment_id)
-    leaving = asyncio.create_task(end_leftovers(task), name="leftovers")
+    left: list[Instance] = []
+    leaving = asyncio.create_task(end_leftovers(task, left), name="leftovers")
     try:
         image = await task.step(task.engine.fetch, plan.deployment.image, task.over)
         healthy = await start(task, plan, image)
+        if len(left) > limits.LEFTOVERS:
+            await asyncio.wait({leaving})
     finally:
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
@@ -54,13 +57,17 @@ async def deploy(task: Task[ServiceDeployRequested]) -> list[Event]:
     ]
 
 
-async def end_leftovers(task: Task[ServiceDeployRequested]) -> None:
-    """Ends what a drain had to that was superseded. Nobody waits for it: what is left the next drain ends."""
+async def end_leftovers(task: Task[ServiceDeployRequested], left: list[Instance]) -> None:
+    """Ends what a drain had to that was superseded, and says in `left` what that is.
+
+    Nobody waits for a few: what is left the next drain ends. But where deployments follow each other faster than anything
+    drains, none would come to its end, and they would fill the tenant's network: so many of them are waited for.
+    """
     service = services.find(task.platform.views, task.subject)
     up = deployment_up(task.platform.views, service) if service else None
     kept = {task.intent.deployment_id, up.deployment_id if up else ""}
     found = await task.step(task.engine.list, task.subject)
-    left = [one for one in found if one.identity.deployment not in kept]
+    left += [one for one in found if one.identity.deployment not in kept]
     if service and left:
         await task.pause(task.platform.drain_s if service.drain_s is None else service.drain_s)
         await end(task, left)

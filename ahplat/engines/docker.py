@@ -12,9 +12,11 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from pathlib import Path
 
 from docker import APIClient
+from msgspec import structs
 
 from ahplat import limits, processes
 from ahplat.engines import bridges, container, container_logs, images, lifecycle, pulls, resolver, volumes, watch
+from ahplat.engines.addresses import Addresses
 from ahplat.engines.changes import Changes
 from ahplat.engines.container_exec import ContainerExec
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
@@ -42,6 +44,7 @@ class DockerEngine:
         self._resolvers = data_dir / "resolv"
         self._runtime = runtime
         self._dockerd = Dockerd(base_url)
+        self._addresses = Addresses()
         self._networks = asyncio.Lock()  # one change at a time: Docker would give two networks one name
         self._firewall = Firewall()
         self._guarding = asyncio.Lock()  # and a chain looked at twice at once would be mended twice
@@ -239,13 +242,15 @@ class DockerEngine:
     def _remove(self, client: APIClient, network: Network) -> None:
         bridges.remove(client, network)
         resolver.forget(self._resolvers, network)
+        self._addresses.forget(network)
 
     def _find_or_start(self, client: APIClient, spec: Spec, image: Image) -> container.Inspected:
         def config() -> dict[str, object]:
-            return container.create_config(spec, image, seen, self._volumes_of(client, image), self._runtime)
+            placed = structs.replace(spec, address=spec.address or self._addresses.give(client, spec.network))
+            return container.create_config(placed, image, seen, self._volumes_of(client, image), self._runtime)
 
         seen = resolver.path_of(self._resolvers, spec.egress or spec.network)
-        return lifecycle.find_or_start(client, spec, image.pinned, config)
+        return lifecycle.find_or_start(client, spec, image.pinned, config, self._addresses.give)
 
     def _image(self, reference: str, digest: str | None, found: InspectedImage) -> Image:
         """What was fetched; refuses it when its labels would pass for ours."""

@@ -14,10 +14,11 @@ from ahplat import limits
 from ahplat.engines import container, images
 from ahplat.engines.container import Inspected
 from ahplat.engines.dockerd import open_stream
-from ahplat.engines.engine import Spec
+from ahplat.engines.engine import Network, Spec
 from ahplat.errors import Rejected, Unavailable
 
 Config = dict[str, object]  # of a container, as Docker takes it
+Give = Callable[[APIClient, Network], str]  # an address of a network, "" for any
 
 
 def look(client: APIClient, name_or_id: str) -> Inspected | None:
@@ -41,10 +42,11 @@ def listed(client: APIClient, installation: str, subject: str | None, label: str
     return [found for summary in summaries if (found := look(client, summary["Id"])) is not None]
 
 
-def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[], Config]) -> Inspected:
+def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[], Config], give: Give) -> Inspected:
     """Makes `spec` run and returns it as it stood right after. Raises Rejected, Unavailable.
 
-    `config` makes the arguments of a new container, asked for only where one must be made; `image` is for the messages.
+    `config` makes the arguments of a new container, asked for only where one must be made; `image` is for the messages;
+    `give` gives an address in its second network, where it has one.
     """
     for _ in range(limits.ENGINE_NAME_TRIES):
         found = look(client, spec.name)
@@ -58,7 +60,7 @@ def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[]
             refuse_volumes(client, container_id, image)
         if container_id is not None:
             try:
-                let_out(client, container_id, spec)
+                let_out(client, container_id, spec, give)
                 start(client, container_id, image, paused=found is not None and found.status == "paused")
             except (Rejected, Unavailable):
                 if found is None:
@@ -98,7 +100,7 @@ def refuse_volumes(client: APIClient, container_id: str, image: str) -> None:
         raise Rejected("image_unusable", f"image {image} declares a VOLUME that cannot be bounded: {', '.join(paths)}")
 
 
-def let_out(client: APIClient, container_id: str, spec: Spec) -> None:
+def let_out(client: APIClient, container_id: str, spec: Spec, give: Give) -> None:
     """Puts what has egress on its second network as well: before it starts, for gVisor never sees what comes later."""
     if spec.egress is None:
         return
@@ -106,7 +108,9 @@ def let_out(client: APIClient, container_id: str, spec: Spec) -> None:
     if found is None or container.joined(found, spec.egress):
         return
     try:
-        client.connect_container_to_network(container_id, spec.egress.name)
+        client.connect_container_to_network(
+            container_id, spec.egress.name, ipv4_address=give(client, spec.egress) or None
+        )
     except APIError as error:
         remove(client, container_id)
         raise Unavailable("network_unavailable", f"network {spec.egress.name}: {error.explanation}") from error

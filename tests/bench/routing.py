@@ -6,6 +6,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from tests.bench.figure import Figure
 from tests.bench.process import docker_is_here
 from tests.parts import docker
 from tests.real.beside import wipe
-from tests.real.platform.asking import asking, image_of, lost
+from tests.real.platform.asking import Answers, asking, image_of
 from tests.real.platform.router import Traefik
 from tests.real.platform.server import OPEN, Server, Service, Tenant
 
@@ -25,6 +26,7 @@ POLL_S = 0.005
 ANSWERS_S = 60
 PORT = 8000
 PER_S = 12  # of each of four kinds of client
+EXPLAINED = 200  # lines of each kind
 
 
 class Bench(Struct, frozen=True):
@@ -39,7 +41,7 @@ def figures(folder: Path, quick: bool) -> Iterator[Figure]:
     """Both, where Docker and Traefik are here."""
     if not docker_is_here():
         return
-    traefik = Traefik(folder / "traefik").start()
+    traefik = Traefik(folder / "traefik", told=True).start()
     server = Server(folder / "ah", *OPEN, *traefik.options, "--no-rate-limits")
     client = sdk.DockerClient(base_url=docker.HOST)
     try:
@@ -128,7 +130,30 @@ async def switches(bench: Bench, client: sdk.DockerClient, deploys: int) -> Figu
                 continue
             deployment = await asyncio.to_thread(service.deploy, images[1 - number % 2])
             await asyncio.to_thread(deployment.until, "running")
+            if number % 2:  # the others supersede the draining before them, so that it takes longer than drain_s
+                await asyncio.to_thread(service.settled)
         await asyncio.to_thread(service.settled)
         await asyncio.sleep(1)
-    print(f"{deploys} switches, {found.total()} requests, lost: {lost(found)}", file=sys.stderr, flush=True)
-    return Figure("requests lost at switches", "", sum(lost(found).values()))
+    print(
+        f"{deploys} switches, {found.total()} requests, {len(found.lost)} lost, the slowest took {found.slowest_s:.2f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+    if found.lost:
+        await asyncio.to_thread(explain, bench, service, found)
+    return Figure("requests lost at switches", "", len(found.lost))
+
+
+def explain(bench: Bench, service: Service, found: Answers) -> None:
+    """Says all that there is to say of lost requests: the client's, the router's and the log's own words, with times."""
+    said = found.lost[:EXPLAINED]
+    said += [line for line in bench.traefik.log.read_text().splitlines() if _is_of_a_failure(line)][:EXPLAINED]
+    for event in service.events():
+        at = datetime.fromtimestamp(event["at"] / 1e6 if event["at"] > 1e12 else event["at"], UTC)
+        said.append(f"{at.isoformat(timespec='milliseconds')} {event['position']} {event['type']}")
+    print("\n".join(said), file=sys.stderr, flush=True)
+
+
+def _is_of_a_failure(line: str) -> bool:
+    """Of Traefik's access log: what it did not answer with 200; of its own log: errors with a server."""
+    return ('"DownstreamStatus":' in line and '"DownstreamStatus":200' not in line) or " error" in line.lower()

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from ahplat import limits
 from ahplat.commands.deployments import CancelDeployment
 from ahplat.effects import health
 from ahplat.errors import Rejected, Unavailable
@@ -215,6 +216,19 @@ async def test_what_a_superseded_drain_had_to_end_is_ended_while_the_next_deploy
     world.engine.lag_s.clear()
     await world.settled()
     assert (world.numbers, world.statuses[0]) == ([3], "running")
+
+
+async def test_deployments_that_follow_each_other_faster_than_anything_drains_do_not_pile_up(world: World) -> None:
+    await world.create()
+    await world.settled()
+    most = 0
+    for _ in range(20):
+        await world.deploy("web:1")
+        await world.until(lambda: world.deployments[0].status == "running")
+        most = max(most, len(world.numbers))
+    assert most <= limits.LEFTOVERS + 3  # one more than are let be, what served until now, and what serves
+    await world.settled()
+    assert (world.numbers, world.statuses[0]) == ([21], "running")
 
 
 async def test_a_deploy_takes_over_from_a_stop(world: World) -> None:

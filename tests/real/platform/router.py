@@ -25,7 +25,8 @@ def free_port() -> int:
 class Traefik:
     """One router: its folder, its ports, and the process while it runs."""
 
-    def __init__(self, folder: Path, static: str = "traefik-http.yml") -> None:
+    def __init__(self, folder: Path, static: str = "traefik-http.yml", told: bool = False) -> None:
+        """With `told` its log has each request, and what went wrong with it."""
         self.folder = folder
         self.config_dir = folder / "dynamic"
         self.web, self.secure, self.api = free_port(), free_port(), free_port()
@@ -40,6 +41,8 @@ class Traefik:
             ("/var/lib/ah/acme.json", str(folder / "acme.json")),
         ):
             text = text.replace(ours, theirs)
+        if told:
+            text = text.replace("level: INFO", "level: DEBUG") + "\naccessLog:\n  format: json\n"
         folder.mkdir(parents=True, exist_ok=True)
         self.config_dir.mkdir(exist_ok=True)
         self.static.write_text(text)
