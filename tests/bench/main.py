@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.bench import (
     appending,
     building,
+    databases,
     deploying,
     figure,
     following,
@@ -40,6 +41,7 @@ loopback and in a temporary folder; what is started is ended.
   build     from the POST of a build to the pushed image, with Docker. Bare: nixpacks and buildctl on a folder
   routing   a new service until it answers through Traefik. Bare: `docker run` until it answers. And the requests that
             fail during 100 deploys, rollbacks and restarts in a row: none
+  databases a new database until it runs, with Docker. Bare: `docker run` until SELECT 1 or PING is answered
 
   bin/bench                   all of it, about 5 minutes
   bin/bench --quick           shorter and rougher, a smaller log
@@ -61,6 +63,7 @@ GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "follow": following.figures,
     "build": building.figures,
     "routing": routing.figures,
+    "databases": databases.figures,
 }
 
 
