@@ -55,7 +55,7 @@ def find(db: Connection, intent: int) -> TodoRow | None:
 
 
 def open_of(db: Connection, subject: str) -> list[TodoRow]:
-    """All open work about one stream, oldest first."""
+    """All open work about one subject, oldest first."""
     return [TodoRow(*row) for row in db.execute("SELECT * FROM todo WHERE subject = ? ORDER BY intent", (subject,))]
 
 
@@ -68,7 +68,15 @@ def opened(db: Connection, at: Recorded, event: Intent) -> None:
     due_us = getattr(event, "due_us", 0)
     db.execute(
         "INSERT INTO todo VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, 0, NULL, 0)",
-        (at.position, at.type, at.stream, at.tenant, getattr(event, "deployment_id", ""), at.at_us, due_us),
+        (
+            at.position,
+            at.type,
+            event.subject_in(at.stream),
+            at.tenant,
+            getattr(event, "deployment_id", ""),
+            at.at_us,
+            due_us,
+        ),
     )
 
 
