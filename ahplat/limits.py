@@ -115,6 +115,10 @@ ROUTER_ANSWER_BYTES = 1024 * 1024  # of one answer of it
 ROUTE_FILES = 20_000  # entries of the routers' folder that are looked at
 DRAIN_AT_MOST_S = 300
 DOMAINS_PER_SERVICE = 20
+DOMAINS_UNVERIFIED = 20  # of one tenant: each is work that is open
+DOMAIN_CHECKS = 4  # looks for a name's record under way at once
+DOMAIN_CHECK_S = (30.0, 3_600.0)  # between two of them: the first wait, doubled each time, and what it rises to
+DOMAIN_CHECKED_FOR_S = 72 * 3_600.0  # after which only the tenant has it looked for again
 
 # http
 DETAIL_CHARS = 2_000  # of an error's text

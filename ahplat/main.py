@@ -281,7 +281,8 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.hub = Hub(app.log, log.position)
     app.writer.on_commit += [app.forget, app.gate.forget, app.rates.committed, app.hub.committed]
     app.writer.on_caught_up += [app.listed.clear, app.hub.caught_up]
-    app.names = _answering_names(app)
+    upstreams = Upstreams(config.dns_upstreams)
+    app.names = _answering_names(app, upstreams)
     stack.push_async_callback(app.names.close)
     platform_ = Platform(
         writer=app.writer,
@@ -291,6 +292,7 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
         keyring=app.keyring,
         clock=app.clock,
         names=app.names,
+        upstreams=upstreams,
         installation=app.installation,
         epoch=app.epoch,
         domain=config.domain,
@@ -313,12 +315,12 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.ready.set()
 
 
-def _answering_names(app: Application) -> Responders:
+def _answering_names(app: Application, upstreams: Upstreams) -> Responders:
     """Who answers names in tenants' networks; it begins to with the first look."""
     return Responders(
         sites=lambda tenant_id: sites(app.views, app.installation, tenant_id),
         find=lambda tenant_id, labels: zone.find(app.views, tenant_id, labels),
-        upstreams=Upstreams(app.config.dns_upstreams),
+        upstreams=upstreams,
         clock=app.clock,
     )
 

@@ -150,7 +150,7 @@ class Keyring:
         self._wrap_platform = hkdf(master, "ahplat wrap platform keys")
         self._tenants: dict[str, bytes] = {}
         self._platform: dict[str, bytes] = {}
-        for purpose in ("answers", "email index", "cursors", "fingerprints", "key tags", "specs"):
+        for purpose in ("answers", "email index", "cursors", "fingerprints", "key tags", "specs", "domain proofs"):
             self._platform[purpose] = self._platform_key(purpose)
 
     def _platform_key(self, purpose: str) -> bytes:

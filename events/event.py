@@ -17,6 +17,10 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag_field="type", omit_defaul
 class Intent(Event, frozen=True):
     """A fact that asks for work: open in the to-do view until an outcome names its position."""
 
+    def subject_in(self, stream: str) -> str:
+        """What the work is about, whose works are done one at a time: the stream's own, unless the fact knows better."""
+        return stream
+
 
 class Outcome(Event, frozen=True):
     """A fact that ends work: `intent` is the position of the event that asked for it."""

@@ -7,7 +7,14 @@ from apsw import Connection
 from msgspec import Struct
 
 from events.database import read_sql
-from events.domains import ServiceDomainAdded, ServiceDomainRemoved, ServiceDomainVerified
+from events.domains import (
+    ServiceDomainAdded,
+    ServiceDomainCheckDropped,
+    ServiceDomainChecked,
+    ServiceDomainCheckRequested,
+    ServiceDomainRemoved,
+    ServiceDomainVerified,
+)
 from events.event import Event, Recorded
 from events.services import ServiceDeleteRequested
 
@@ -23,6 +30,10 @@ class DomainRow(Struct, frozen=True):
     verified: int
     added_at: int
     verified_at: int | None
+    checked_at: int | None
+    finding: str | None
+    check_at: int | None
+    check_open: int | None
 
 
 def list_of(db: Connection, service_id: str) -> list[DomainRow]:
@@ -45,9 +56,14 @@ def owner_of(db: Connection, host: str) -> DomainRow | None:
     return None
 
 
+def unverified_of(db: Connection, tenant_id: str) -> int:
+    """How many of a tenant's claims nobody vouched for yet."""
+    return int(db.execute("SELECT count(*) FROM domain WHERE tenant_id = ? AND NOT verified", (tenant_id,)).get)
+
+
 def added(db: Connection, at: Recorded, event: ServiceDomainAdded) -> None:
     db.execute(
-        "INSERT INTO domain VALUES (?, ?, ?, 0, ?, NULL)",
+        "INSERT INTO domain VALUES (?, ?, ?, 0, ?, NULL, NULL, NULL, NULL, NULL)",
         (at.subject, event.host, at.tenant, at.at_s),
     )
 
@@ -63,6 +79,27 @@ def removed(db: Connection, at: Recorded, event: ServiceDomainRemoved) -> None:
     db.execute("DELETE FROM domain WHERE service_id = ? AND host = ?", (at.subject, event.host))
 
 
+def check_requested(db: Connection, at: Recorded, event: ServiceDomainCheckRequested) -> None:
+    db.execute(
+        "UPDATE domain SET check_at = ?, check_open = ? WHERE service_id = ? AND host = ?",
+        (max(at.at_us, event.due_us) // 1_000_000, at.position, at.subject, event.host),
+    )
+
+
+def checked(db: Connection, at: Recorded, event: ServiceDomainChecked) -> None:
+    db.execute(
+        "UPDATE domain SET checked_at = ?, finding = ?, check_at = NULL, check_open = NULL WHERE service_id = ? AND host = ?",
+        (at.at_s, event.finding, at.subject, event.host),
+    )
+
+
+def check_dropped(db: Connection, at: Recorded, event: ServiceDomainCheckDropped) -> None:
+    db.execute(
+        "UPDATE domain SET check_at = NULL, check_open = NULL WHERE service_id = ? AND host = ?",
+        (at.subject, event.host),
+    )
+
+
 def all_removed(db: Connection, at: Recorded, _: Event) -> None:
     db.execute("DELETE FROM domain WHERE service_id = ?", (at.subject,))
 
@@ -71,5 +108,8 @@ APPLY = {
     ServiceDomainAdded: added,
     ServiceDomainVerified: verified,
     ServiceDomainRemoved: removed,
+    ServiceDomainCheckRequested: check_requested,
+    ServiceDomainChecked: checked,
+    ServiceDomainCheckDropped: check_dropped,
     ServiceDeleteRequested: all_removed,
 }

@@ -5,6 +5,10 @@ CREATE TABLE domain (                  -- host names of services beside their ow
     verified    INTEGER NOT NULL,
     added_at    INTEGER NOT NULL,
     verified_at INTEGER,
+    checked_at  INTEGER,               -- when its record was last looked for
+    finding     TEXT,                  -- what that look found
+    check_at    INTEGER,               -- when it is looked for next, if it is
+    check_open  INTEGER,               -- the intent of that
     PRIMARY KEY (service_id, host)
 ) STRICT, WITHOUT ROWID;
 

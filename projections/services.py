@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from events.database import read_sql
-from events.domains import ServiceDomainAdded, ServiceDomainRemoved, ServiceDomainVerified
+from events.domains import EVENTS as DOMAIN_EVENTS
 from events.event import Event, Recorded, canonical
 from events.services import (
     ServiceBuildFailed,
@@ -354,9 +354,7 @@ APPLY = {
     ServiceRepairFailed: repair_failed,
     ServiceWorkSuperseded: touched,
     ServiceRouteRepaired: touched,
-    ServiceDomainAdded: touched,
-    ServiceDomainVerified: touched,
-    ServiceDomainRemoved: touched,
+    **dict.fromkeys(DOMAIN_EVENTS, touched),
     ServiceCircuitOpened: circuit_opened,
     ServiceCircuitReset: circuit_reset,
 }

@@ -59,7 +59,7 @@ def find(db: Connection, intent: int) -> TodoRow | None:
 
 
 def open_of(db: Connection, subject: str) -> list[TodoRow]:
-    """All open work about one stream, oldest first."""
+    """All open work about one subject, oldest first."""
     return [TodoRow(*row) for row in db.execute("SELECT * FROM todo WHERE subject = ? ORDER BY intent", (subject,))]
 
 
@@ -71,8 +71,9 @@ def open_of_all(db: Connection) -> list[TodoRow]:
 def opened(tables: Tables, at: Recorded, event: Intent) -> None:
     due_us = getattr(event, "due_us", 0)
     deployment_id = getattr(event, "deployment_id", "")
+    subject = event.subject_in(at.stream)
     row = TodoRow(
-        at.position, at.type, at.stream, at.tenant, deployment_id, at.at_us, due_us, 0, 0, None, None, 0, None, 0
+        at.position, at.type, subject, at.tenant, deployment_id, at.at_us, due_us, 0, 0, None, None, 0, None, 0
     )
     tables.add(TODO, row)
 

@@ -1,7 +1,7 @@
 CREATE TABLE todo (                        -- intents without an outcome: the only queue there is
     intent           INTEGER PRIMARY KEY,  -- position of the event that asked for it
     type             TEXT NOT NULL,
-    subject          TEXT NOT NULL,        -- the stream it is about; one attempt at a time for each
+    subject          TEXT NOT NULL,        -- what it is about, its stream mostly; one attempt at a time for each
     tenant_id        TEXT NOT NULL,
     deployment_id    TEXT NOT NULL,        -- that it is about, '' for none
     opened_us        INTEGER NOT NULL,

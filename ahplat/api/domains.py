@@ -6,29 +6,49 @@ from urllib.parse import quote
 from apsw import Connection
 from msgspec import UNSET, Struct, UnsetType
 
-from ahplat.api.auth import Token
+from ahplat import limits
 from ahplat.api.call import Call, Reply, json_reply
 from ahplat.api.fields import DomainName, invalid
 from ahplat.api.route import Route
 from ahplat.api.services import find
-from ahplat.commands.domains import AddDomain, DomainCommand, RemoveDomain, VerifyDomain
+from ahplat.api.waiting import waited
+from ahplat.commands.domains import AddDomain, CheckDomain, DomainCommand, RemoveDomain, VerifyDomain
 from ahplat.errors import Rejected
 from ahplat.hosts import canonical_host, is_under
-from ahplat.routers.choice import origin_of
+from ahplat.names.proofs import PROVEN_CHARACTERS, Proof, proof_of
+from ahplat.routers.choice import kind_of, origin_of
 from projections import domains, services
 from projections.domains import DomainRow
 
+Status = Literal["verified", "pending", "failed"]
+ERRORS = {
+    "record_missing": "there is no TXT record of that name",
+    "record_differs": "there are TXT records of that name, and none has the value",
+    "no_answer": "the resolver gave no answer, or said that it failed",
+    "domain_taken": "the record is there, but the name was verified for another service before",
+}
+"""What a look for the record found, where that was not the record."""
+
 
 class Domain(Struct, frozen=True):
-    """One host name. `tls` says who sees to its certificate: the router, by ACME, or nobody."""
+    """One host name. `tls` says who sees to its certificate once it is verified: the router by ACME, a proxy in front, nobody.
+
+    `record` is what its owner sets in DNS; `error` why the last look for it did not do. A name that is `failed` is not
+    looked for any more until somebody asks.
+    """
 
     domain: str
     service_id: str
-    status: Literal["verified", "unverified"]
+    status: Status
     url: str
-    tls: Literal["acme", "none"]
+    tls: Literal["acme", "proxy", "none"]
     added_at: int
     verified_at: int | UnsetType = UNSET
+    record: Proof | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    error_code: str | UnsetType = UNSET
+    last_checked_at: int | UnsetType = UNSET
+    next_check_at: int | UnsetType = UNSET
 
 
 class NewDomain(Struct):
@@ -43,12 +63,24 @@ def render(call: Call, row: DomainRow) -> Domain:
     return Domain(
         domain=row.host,
         service_id=row.service_id,
-        status="verified" if row.verified else "unverified",
+        status=status_of(row),
         url=f"{scheme}://{row.host}{port}",
-        tls="acme" if scheme == "https" else "none",
+        tls="none" if scheme == "http" else "proxy" if kind_of(call.app.config) == "builtin" else "acme",
         added_at=row.added_at,
         verified_at=row.verified_at or UNSET,
+        record=UNSET if row.verified else proof_of(call.app.keyring, row.tenant_id, row.host),
+        error=UNSET if row.verified else ERRORS.get(row.finding or "", UNSET),
+        error_code=UNSET if row.verified or not row.finding else row.finding,
+        last_checked_at=row.checked_at or UNSET,
+        next_check_at=row.check_at or UNSET,
     )
+
+
+def status_of(row: DomainRow) -> Status:
+    """Failed is what was looked for in vain and is not looked for any more."""
+    if row.verified:
+        return "verified"
+    return "failed" if row.finding and not row.check_open else "pending"
 
 
 def check_domain(text: str, domain: str) -> str:
@@ -59,15 +91,25 @@ def check_domain(text: str, domain: str) -> str:
         raise invalid("/domain", f"{text[:80]!r} is no host name of yours: {error}") from error
     if is_under(host, domain):
         raise invalid("/domain", f"names under {domain} are the platform's own: a service has one by its name")
+    if len(host) > PROVEN_CHARACTERS:
+        raise invalid("/domain", f"it is longer than {PROVEN_CHARACTERS} characters: no record could prove it")
     return host
 
 
 async def add(call: Call) -> Reply:
-    """Claims a name for the service. With `--dev` it is taken for verified at once."""
+    """Claims a name for the service, and says which record proves it. With `--dev` it is taken for verified at once."""
     config = call.app.config
     host = check_domain(call.body(NewDomain).domain, config.domain)
     by = "dev" if config.dev else ""
-    command = AddDomain(tenant_id=call.tenant_id, service_id=call.path_id(), host=host, verified_by=by)
+    now_us = call.app.clock.now_us()
+    command = AddDomain(
+        tenant_id=call.tenant_id,
+        service_id=call.path_id(),
+        host=host,
+        verified_by=by,
+        due_us=now_us + int(limits.DOMAIN_CHECK_S[0] * 1e6),  # a resolver that is asked too soon remembers the no
+        until_us=now_us + int(limits.DOMAIN_CHECKED_FOR_S * 1e6),
+    )
     location = f"/v1/services/{quote(call.path_id(), safe='')}/domains/{host}"
     return await call.order(command, lambda views: _rendered(call, views, command), 201, location=location)
 
@@ -99,8 +141,9 @@ async def remove(call: Call) -> Reply:
 
 
 async def verify(call: Call) -> Reply:
-    """The operator found the name to be the tenant's: it is routed from now on."""
-    call.body(Token)
+    """Looks for the record now, as the tenant asks. The operator needs none: the name is routed from now on."""
+    if call.principal.kind == "tenant":
+        return await _check(call)
     service = services.find(call.app.views, call.path_id())
     if service is None:
         raise Rejected("service_not_found", f"there is no service {call.path_id()[:64]}")
@@ -108,9 +151,20 @@ async def verify(call: Call) -> Reply:
     return await call.order(command, lambda views: _rendered(call, views, command))
 
 
+async def _check(call: Call) -> Reply:
+    service_id, host, now_us = call.path_id(), _named(call), call.app.clock.now_us()
+    until_us = now_us + int(limits.DOMAIN_CHECKED_FOR_S * 1e6)
+    command = CheckDomain(tenant_id=call.tenant_id, service_id=service_id, host=host, now_us=now_us, until_us=until_us)
+    reply = await call.order(command, lambda views: _rendered(call, views, command), 202)
+    if await waited(call, f"service-{service_id}", reply, subject=f"domain-{service_id}.{host}"):
+        now = json_reply(_rendered(call, call.app.views, command))
+        reply.status, reply.body = now.status, now.body
+    return reply
+
+
 ROUTES = [
     Route("POST", "/v1/services/{service_id}/domains", add, scope="deploy", body=NewDomain),
     Route("GET", "/v1/services/{service_id}/domains", list_all),
     Route("DELETE", "/v1/services/{service_id}/domains/{domain}", remove, scope="deploy"),
-    Route("POST", "/v1/services/{service_id}/domains/{domain}/verify", verify, auth="operator", body=Token),
+    Route("POST", "/v1/services/{service_id}/domains/{domain}/verify", verify, auth="key_or_operator", scope="deploy"),
 ]

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ahplat.api.call import Call, Reply
 
-Auth = Literal["none", "bootstrap", "registration", "key", "operator", "metrics"]
+Auth = Literal["none", "bootstrap", "registration", "key", "operator", "key_or_operator", "metrics"]
 Scope = Literal["read", "deploy", "admin"]
 Handler = Callable[[Call], Awaitable[Reply]]
 

@@ -139,7 +139,7 @@ class Edge:
         call.principal = await self._identify(call, route, peer.is_operator)
         if call.principal.tenant_id and config.rate_limits:
             call.limited = self._rates.take(call.principal.tenant_id)
-        if route.auth == "key" and not call.principal.scopes & _ALLOWED_BY[route.scope]:
+        if call.principal.kind == "tenant" and not call.principal.scopes & _ALLOWED_BY[route.scope]:
             raise Rejected("forbidden_scope", f"this needs a key with the scope {route.scope!r}")
 
     async def _until_ready(self) -> None:
@@ -150,7 +150,8 @@ class Edge:
             raise Unavailable("starting", f"the views are being built: {done} of {total} events", 5) from error
 
     async def _identify(self, call: Call, route: Route, is_operator: bool) -> Principal:
-        if route.auth == "key":
+        is_vouched = is_operator or "X-Bootstrap-Token" in call.request.headers
+        if route.auth == "key" or (route.auth == "key_or_operator" and not is_vouched):
             return await self._gate.tenant(call)
         if route.auth == "none" or (route.auth == "metrics" and self._app.config.dev):
             return ANONYMOUS
@@ -167,7 +168,7 @@ class Edge:
             raise Rejected(
                 code, "this wants X-Bootstrap-Token, or bootstrap_token in the body, or the operator's socket"
             )
-        return OPERATOR if route.auth in ("operator", "metrics") else BOOTSTRAP
+        return OPERATOR if route.auth in ("operator", "key_or_operator", "metrics") else BOOTSTRAP
 
     def _by_body(self, call: Call, route: Route) -> Principal:
         """Who calls a route of the operator's without the header: the token is in the body, or there is none."""

@@ -10,8 +10,8 @@ DRAINING = wire_name(
 )  # what comes after a deployment serves: nobody waits for it, nor for what is put off
 
 
-async def waited(call: Call, stream: str, reply: Reply) -> bool:
-    """Waits, where that is asked for, until no work about `stream` is open; whether it did.
+async def waited(call: Call, stream: str, reply: Reply, subject: str = "") -> bool:
+    """Waits, where that is asked for, until no work about `stream`, or `subject` if given, is open; whether it did.
 
     A repeated command gets its first answer, as that was before any waiting.
     """
@@ -21,7 +21,7 @@ async def waited(call: Call, stream: str, reply: Reply) -> bool:
     views, until_us = call.app.views, call.app.clock.now_us() + wait_s * 1_000_000
 
     def has_ended() -> bool:
-        return all(work.type == DRAINING or work.since_us > until_us for work in todo.open_of(views, stream))
+        return all(work.type == DRAINING or work.since_us > until_us for work in todo.open_of(views, subject or stream))
 
     await call.app.hub.until(stream, has_ended, wait_s)
     reply.headers["Preference-Applied"] = f"wait={wait_s}"

@@ -89,7 +89,8 @@ SETTINGS: list[click.Parameter] = [
     _option("--tenant-pool", "Tenants' networks are cut from it, a /25 each.", default="10.128.0.0/12", metavar="CIDR"),
     _option(
         "--dns-upstream",
-        "Asked for names of the internet by services with egress; else whom /etc/resolv.conf names. Repeatable.",
+        "Asked for names of the internet, by services with egress and for the records that prove domains;"
+        " else whom /etc/resolv.conf names. Repeatable.",
         multiple=True,
         metavar="ADDRESS[:PORT]",
     ),

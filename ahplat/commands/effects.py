@@ -23,9 +23,14 @@ class WorkCommand(Command, frozen=True, kw_only=True):
 
 
 def load_work(views: Connection, command: WorkCommand) -> TodoRow:
-    work = todo.find(views, command.intent)
+    return open_work(views, command.intent)
+
+
+def open_work(views: Connection, intent: int) -> TodoRow:
+    """The open work of an intent. Raises Rejected when it has its outcome."""
+    work = todo.find(views, intent)
     if work is None:
-        raise Rejected("outcome_refused", f"the work of position {command.intent} has its outcome")
+        raise Rejected("outcome_refused", f"the work of position {intent} has its outcome")
     return work
 
 

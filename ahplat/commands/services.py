@@ -8,6 +8,7 @@ from msgspec import Struct, structs
 from ahplat import limits
 from ahplat.commands.command import Command, Decision
 from ahplat.errors import Rejected
+from events.domains import ServiceDomainCheckDropped
 from events.event import Event, canonical, wire_name
 from events.services import (
     ServiceConfigured,
@@ -21,8 +22,9 @@ from events.services import (
     ServiceStopRequested,
     ServiceWorkSuperseded,
 )
-from projections import databases, deployments, env, services, tenants, todo, volumes
+from projections import databases, deployments, domains, env, services, tenants, todo, volumes
 from projections.deployments import DeploymentRow
+from projections.domains import DomainRow
 from projections.services import ServiceRow
 from projections.todo import TodoRow
 
@@ -278,8 +280,20 @@ class DeleteService(ServiceCommand, frozen=True, kw_only=True):
     """The service goes, with all that it left in the engine."""
 
 
-def delete(state: ServiceState, _: DeleteService) -> list[Event]:
-    return [*superseded(state, everything=True), ServiceDeleteRequested()]
+class DeletionState(Struct, frozen=True):
+    """The service, and its claims to host names."""
+
+    service: ServiceState
+    names: list[DomainRow]
+
+
+def load_deletion(views: Connection, command: DeleteService) -> DeletionState:
+    return DeletionState(load_service(views, command), domains.list_of(views, command.service_id))
+
+
+def delete(state: DeletionState, _: DeleteService) -> list[Event]:
+    looks = [ServiceDomainCheckDropped(row.check_open, row.host) for row in state.names if row.check_open]
+    return [*superseded(state.service, everything=True), *looks, ServiceDeleteRequested()]
 
 
 COMMANDS: dict[type[Command], Decision] = {
@@ -288,5 +302,5 @@ COMMANDS: dict[type[Command], Decision] = {
     SetEnv: Decision(load_variables, set_env, STREAM),
     UnsetEnv: Decision(load_variables, unset_env, STREAM),
     StopService: Decision(load_service, stop, STREAM),
-    DeleteService: Decision(load_service, delete, STREAM),
+    DeleteService: Decision(load_deletion, delete, STREAM),
 }

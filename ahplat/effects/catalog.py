@@ -1,6 +1,6 @@
 """Every intent and what is done about it. An intent that is not here could never have an outcome: a test forbids it."""
 
-from ahplat.effects import builds, databases, execs, services, tenants, volumes
+from ahplat.effects import builds, databases, domains, execs, services, tenants, volumes
 from ahplat.effects.task import Effect
 from events.event import Intent
 
@@ -11,4 +11,5 @@ EFFECTS: dict[type[Intent], Effect] = {
     **volumes.EFFECTS,
     **tenants.EFFECTS,
     **execs.EFFECTS,
+    **domains.EFFECTS,
 }

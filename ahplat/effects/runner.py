@@ -282,8 +282,8 @@ class Runner:
         except Exception:
             logger.exception("%s: attempt %d could not be cleaned up", task.work.subject, task.attempt)
 
-    async def _conclude(self, task: Task[Any], facts: list[Event]) -> None:
-        await self._submit(task, task.conclusion(facts))
+    async def _conclude(self, task: Task[Any], facts: list[Event] | Command) -> None:
+        await self._submit(task, facts if isinstance(facts, Command) else task.conclusion(facts))
 
     async def _postpone(self, task: Task[Any], error: AhError, wait_s: float, away: bool = False) -> None:
         await self._submit(

@@ -20,6 +20,7 @@ from ahplat.commands.effects import Conclude
 from ahplat.engines.engine import Engine
 from ahplat.errors import AhError, Rejected, Unreadable
 from ahplat.names.responders import Responders
+from ahplat.names.upstream import Upstreams
 from ahplat.routers.router import Router
 from ahplat.sealing import Keyring
 from ahplat.writer import Writer
@@ -57,6 +58,7 @@ class Platform(Struct, frozen=True):
     keyring: Keyring
     clock: Clock
     names: Responders
+    upstreams: Upstreams
     installation: str
     epoch: int
     domain: str
@@ -155,12 +157,13 @@ class Task(Generic[I]):
 class Effect(Struct, frozen=True):
     """What carries an intent to its outcome.
 
-    `run` returns the facts that end it. `fail` is the command that records its failure; without one the work cannot fail:
-    it is tried again until it is done, or parked. `clean_up` takes away what it made, once it was called off or failed.
-    `has_turn`, given the views, the work and the subjects that are being worked on, says whether it may begin yet.
+    `run` returns the facts that end it, or the command that decides what they are. `fail` is the command that records its
+    failure; without one the work cannot fail: it is tried again until it is done, or parked. `clean_up` takes away what it
+    made, once it was called off or failed. `has_turn`, given the views, the work and the subjects that are being worked
+    on, says whether it may begin yet.
     """
 
-    run: Callable[[Task[Any]], Awaitable[list[Event]]]
+    run: Callable[[Task[Any]], Awaitable[list[Event] | Command]]
     fail: Callable[[Task[Any], Failed], Command] | None = None
     clean_up: Callable[[Task[Any]], Awaitable[None]] | None = None
     deadline_s: float = float("inf")

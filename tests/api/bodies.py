@@ -156,5 +156,5 @@ TEXTS = {  # of strings that have a form of their own
     "volumes": [{}, {"data": "/var/lib/app"}, {f"v{n}": f"/v{n}" for n in range(5)}, {"v" * 63: "/" + "a" * 255}],
     "service_id": ["0" * 32],
     "key": ["A", "_" * 128],
-    "domain": ["a.example", "a.example.", "Ä.Example", f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 61}"],
+    "domain": ["a.example", "a.example.", "Ä.Example", f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 53}"],
 }

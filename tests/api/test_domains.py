@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from ahplat import limits
 from tests.api.site import HTTPS, Site, Tenant, a_site
 from tests.folders import folder as folder
+from tests.names.nameserver import HOST, a_nameserver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DOMAIN = ["domain", "service_id", "status", "url", "tls", "added_at"]
+CLAIMED = [*DOMAIN, "record", "next_check_at"]
 
 
 async def test_with_dev_a_name_is_verified_at_once(site: Site, acme: Tenant) -> None:
@@ -27,21 +30,77 @@ async def test_with_dev_a_name_is_verified_at_once(site: Site, acme: Tenant) -> 
     assert (await acme.delete(f"{path}/{host}")).code == "domain_not_found"
 
 
-async def test_without_dev_only_the_operator_vouches_for_a_name(folder: Path) -> None:
+async def test_without_dev_the_operator_may_vouch_for_a_name_without_a_record(folder: Path) -> None:
     async with a_site(folder, dev=False, domain="apps.example.org") as site:
         acme = await site.register()
         service = await acme.service(image="")
         path = f"/v1/services/{service['id']}/domains"
         claimed = await acme.post(path, {"domain": "www.shop.example"})
-        assert list(claimed.json) == DOMAIN and claimed.json["status"] == "unverified"
-        refused = await acme.post(f"{path}/www.shop.example/verify")
-        assert (refused.status, refused.code) == (403, "operator_only")
+        assert list(claimed.json) == CLAIMED and claimed.json["status"] == "pending"
+        assert claimed.json["next_check_at"] - claimed.json["added_at"] == limits.DOMAIN_CHECK_S[0]
+        assert claimed.json["tls"] == "proxy"
+        nobody = await site.anybody.post(f"{path}/www.shop.example/verify", **HTTPS)
+        assert (nobody.status, nobody.code) == (401, "unauthenticated")
+        reader = await site.another_key(acme, name="r", scopes=["read"])
+        assert (await reader.post(f"{path}/www.shop.example/verify")).code == "forbidden_scope"
         vouched = await site.operator.post(f"{path}/www.shop.example/verify")
         assert (vouched.status, vouched.json["status"]) == (200, "verified")
         assert (await acme.get(path)).json == [vouched.json]
 
 
-@pytest.mark.parametrize("name", ["api.localhost", "web.acme.localhost", "127.0.0.1", "a", "*.shop.example", "a.local"])
+async def test_a_record_on_a_real_name_server_verifies_a_name_at_once_when_the_tenant_asks(folder: Path) -> None:
+    async with a_nameserver() as dns, a_site(folder, dev=False, dns_upstreams=((HOST, dns.port),)) as site:
+        acme = await site.register()
+        service = await acme.service(image="")
+        path = f"/v1/services/{service['id']}/domains"
+        record = (await acme.post(path, {"domain": "www.shop.example"})).json["record"]
+        assert (record["name"], record["type"]) == ("_ahplat.www.shop.example", "TXT")
+        ask = f"{path}/www.shop.example/verify"
+        asked = await acme.post(ask, Prefer="wait=20")
+        assert (asked.status, asked.json["status"], asked.json["error_code"]) == (200, "pending", "record_missing")
+        assert asked.json["next_check_at"] > asked.json["last_checked_at"]
+        dns.texts[record["name"]] = [record["value"]]
+        verified = await acme.post(ask, Prefer="wait=20")
+        assert (verified.status, verified.json["status"]) == (200, "verified")
+        assert list(verified.json) == [*DOMAIN, "verified_at", "last_checked_at"]
+        assert (await acme.get(path)).json == [verified.json]
+        assert (await acme.post(ask)).json == verified.json
+
+
+async def test_a_name_goes_to_the_tenant_whose_value_is_in_the_record(folder: Path) -> None:
+    async with a_nameserver() as dns, a_site(folder, dev=False, dns_upstreams=((HOST, dns.port),)) as site:
+        acme, other = await site.register(), await site.register()
+        paths, records = [], []
+        for tenant in (acme, other):
+            paths.append(f"/v1/services/{(await tenant.service(image=''))['id']}/domains")
+            records.append((await tenant.post(paths[-1], {"domain": "www.shop.example"})).json["record"])
+        assert records[0]["name"] == records[1]["name"] and records[0]["value"] != records[1]["value"]
+        dns.texts[records[0]["name"]] = [records[1]["value"]]
+        lost = await acme.post(f"{paths[0]}/www.shop.example/verify", Prefer="wait=20")
+        assert (lost.json["status"], lost.json["error_code"]) == ("pending", "record_differs")
+        won = await other.post(f"{paths[1]}/www.shop.example/verify", Prefer="wait=20")
+        assert won.json["status"] == "verified"
+        assert (await acme.post(f"{paths[0]}/www.shop.example/verify")).code == "domain_taken"
+        await other.delete(f"{paths[1]}/www.shop.example")
+        dns.texts[records[0]["name"]].append(records[0]["value"])
+        now = await acme.post(f"{paths[0]}/www.shop.example/verify", Prefer="wait=20")
+        assert now.json["status"] == "verified"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 50}.example",
+        "xn--a.example",
+        "localhost",
+        "api.localhost",
+        "web.acme.localhost",
+        "127.0.0.1",
+        "a",
+        "*.shop.example",
+        "a.local",
+    ],
+)
 async def test_a_name_that_may_not_be_claimed_is_pointed_at(acme: Tenant, name: str) -> None:
     service = await acme.service(image="")
     answer = await acme.post(f"/v1/services/{service['id']}/domains", {"domain": name})

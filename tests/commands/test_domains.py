@@ -6,10 +6,21 @@ from hypothesis import strategies
 
 from ahplat import limits
 from ahplat.api.domains import check_domain
-from ahplat.commands.domains import AddDomain, RemoveDomain, VerifyDomain
+from ahplat.commands.domains import AddDomain, CheckDomain, FinishDomainCheck, RemoveDomain, VerifyDomain
+from ahplat.commands.effects import BeginAttempt
 from ahplat.commands.services import DeleteService
 from ahplat.errors import Rejected
-from events.domains import ServiceDomainAdded, ServiceDomainRemoved, ServiceDomainVerified
+from events.domains import (
+    ServiceDomainAdded,
+    ServiceDomainCheckDropped,
+    ServiceDomainChecked,
+    ServiceDomainCheckRequested,
+    ServiceDomainRemoved,
+    ServiceDomainVerified,
+)
+from events.event import wire_name
+from events.log import read_all
+from events.services import ServiceDeleteRequested
 from projections import domains
 from tests.commands.facts import a_running_service, a_service, a_tenant
 from tests.commands.given import (
@@ -28,6 +39,8 @@ from tests.commands.given import (
 )
 
 HOST = "www.shop.example"
+LOOK = wire_name(ServiceDomainCheckRequested)
+AGAIN = ServiceDomainCheckRequested(HOST, 7, 9, 2)
 OTHERS = {"tenant_id": OTHER_TENANT, "service_id": OTHER_SERVICE}
 
 
@@ -39,10 +52,83 @@ def two_tenants() -> None:
 
 def test_a_claim_is_unverified_until_somebody_vouches_for_it() -> None:
     given(a_service())
-    when(AddDomain(**MINE, host=HOST))
-    then(ServiceDomainAdded(HOST))
+    when(AddDomain(**MINE, host=HOST, due_us=5, until_us=9))
+    then(ServiceDomainAdded(HOST), ServiceDomainCheckRequested(HOST, 5, 9))
     when(VerifyDomain(**MINE, host=HOST, by="operator"))
-    then(ServiceDomainVerified(HOST, "operator"))
+    then(ServiceDomainCheckDropped(a_look(), HOST), ServiceDomainVerified(HOST, "operator"))
+
+
+def a_look(nth: int = -1) -> int:
+    """The position of a look that was asked for, of the last if none is named."""
+    return [at.position for at in read_all(world().log.db, 0, 1_000) if at.type == LOOK][nth]
+
+
+def finished(finding: str, nth: int = -1, who: dict[str, str] = MINE) -> FinishDomainCheck:
+    """The end of the only attempt at a look."""
+    when(BeginAttempt(tenant_id=who["tenant_id"], intent=a_look(nth)))
+    return FinishDomainCheck(**who, host=HOST, intent=a_look(nth), attempt=1, finding=finding, again=AGAIN)
+
+
+def test_a_look_that_finds_the_record_verifies_the_name() -> None:
+    given(a_service())
+    when(AddDomain(**MINE, host=HOST))
+    when(finished("found"))
+    then(ServiceDomainChecked(a_look(), HOST, "found"), ServiceDomainVerified(HOST, "dns"))
+
+
+def test_a_look_that_finds_nothing_says_so_and_is_followed_by_another() -> None:
+    given(a_service())
+    when(AddDomain(**MINE, host=HOST))
+    when(finished("record_missing"))
+    then(ServiceDomainChecked(a_look(0), HOST, "record_missing"), AGAIN)
+
+
+def test_who_proves_a_name_that_was_verified_for_another_is_told_so_and_has_it_not() -> None:
+    two_tenants()
+    when(AddDomain(**MINE, host=HOST))
+    when(AddDomain(**OTHERS, host=HOST))
+    when(finished("found", who=OTHERS))
+    when(finished("found", 0))
+    then(ServiceDomainChecked(a_look(0), HOST, "domain_taken"))
+    assert domains.owner_of(world().views.db, HOST).tenant_id == OTHER_TENANT
+
+
+def test_asking_for_a_look_takes_the_place_of_the_one_that_was_to_come() -> None:
+    given(a_service())
+    when(AddDomain(**MINE, host=HOST, due_us=world().now_us + 10_000_000))
+    when(CheckDomain(**MINE, host=HOST, now_us=world().now_us, until_us=9))
+    then(ServiceDomainCheckDropped(a_look(0), HOST), ServiceDomainCheckRequested(HOST, world().now_us, 9))
+    when(CheckDomain(**MINE, host=HOST, now_us=world().now_us, until_us=9))
+    then()
+
+
+def test_nobody_asks_for_a_look_at_a_name_that_is_verified_or_anothers() -> None:
+    two_tenants()
+    when(AddDomain(**OTHERS, host=HOST))
+    when(AddDomain(**MINE, host=HOST, verified_by="operator"))
+    when(CheckDomain(**MINE, host=HOST, now_us=0, until_us=0))
+    then()
+    when(CheckDomain(**OTHERS, host=HOST, now_us=0, until_us=0))
+    then_rejected("domain_taken", HOST)
+
+
+def test_a_look_at_a_name_that_was_given_up_or_whose_service_went_is_dropped() -> None:
+    given(a_service())
+    when(AddDomain(**MINE, host=HOST))
+    when(RemoveDomain(**MINE, host=HOST))
+    then(ServiceDomainCheckDropped(a_look(), HOST), ServiceDomainRemoved(HOST))
+    when(AddDomain(**MINE, host=HOST))
+    when(DeleteService(**MINE))
+    then(ServiceDomainCheckDropped(a_look(), HOST), ServiceDeleteRequested())
+
+
+def test_names_that_wait_to_be_verified_are_bounded_over_all_services_of_a_tenant() -> None:
+    given(a_service(), of(a_service("shop"), OTHER_SERVICE))
+    given(*(of(ServiceDomainAdded(f"n{number}.example"), OTHER_SERVICE) for number in range(limits.DOMAINS_UNVERIFIED)))
+    when(AddDomain(**MINE, host=HOST))
+    then_rejected("quota_exceeded", "wait to be verified")
+    when(AddDomain(**MINE, host=HOST, verified_by="operator"))
+    then(ServiceDomainAdded(HOST), ServiceDomainVerified(HOST, "operator"))
 
 
 def test_a_claim_may_be_vouched_for_at_once() -> None:

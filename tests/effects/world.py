@@ -46,6 +46,7 @@ from projections.todo import TodoRow
 from projections.views import digests, open_views
 from tests.builds.simulated import SimulatedBuilder
 from tests.effects.simulated_router import SimulatedRouter
+from tests.effects.simulated_upstreams import SimulatedUpstreams
 from tests.effects.virtual import START_US, LoopClock, VirtualLoop
 from tests.engines.simulated import Behaviour, SimulatedEngine, SimulatedHost
 from tests.folders import memory_folder
@@ -88,6 +89,7 @@ class World:
         self.host = SimulatedHost()
         self.builder = SimulatedBuilder()
         self.router = SimulatedRouter()
+        self.upstreams = SimulatedUpstreams()
         self.silent: set[str] = set()  # digests of images that never listen
         self.image("web:1")
         self.image("dead:1", listens=False, output=("starting", "no, I will not"))
@@ -121,6 +123,7 @@ class World:
             router=self.router,
             keyring=self.keyring,
             clock=self.clock,
+            upstreams=self.upstreams,
             names=Responders(lambda tenant_id: [], lambda tenant_id, labels: None, Upstreams(), self.clock),
             installation=self.log.installation,
             epoch=self.log.epoch,
