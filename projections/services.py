@@ -11,6 +11,8 @@ from events.domains import ServiceDomainAdded, ServiceDomainRemoved, ServiceDoma
 from events.event import Event, Recorded, canonical
 from events.services import (
     ServiceBuildFailed,
+    ServiceCircuitClosed,
+    ServiceCircuitHalfOpened,
     ServiceCircuitOpened,
     ServiceCircuitReset,
     ServiceConfigured,
@@ -352,7 +354,8 @@ def circuit_opened(db: Connection, at: Recorded, event: ServiceCircuitOpened) ->
 
 
 def circuit_reset(db: Connection, at: Recorded, _: Event) -> None:
-    _update(db, at, ", circuit_open = 0, crash_count = 0")
+    status = "CASE WHEN status = 'circuit_open' THEN 'stopped' ELSE status END"
+    _update(db, at, f", circuit_open = 0, crash_count = 0, status = {status}")
 
 
 def touched(db: Connection, at: Recorded, _: Event) -> None:
@@ -389,5 +392,7 @@ APPLY = {
     ServiceDomainVerified: touched,
     ServiceDomainRemoved: touched,
     ServiceCircuitOpened: circuit_opened,
+    ServiceCircuitHalfOpened: touched,
+    ServiceCircuitClosed: circuit_reset,
     ServiceCircuitReset: circuit_reset,
 }

@@ -23,6 +23,7 @@ from events.log import head, read_all
 from projections import (
     activity,
     builds,
+    circuits,
     crashes,
     databases,
     deployments,
@@ -47,6 +48,7 @@ PROJECTIONS: dict[str, ModuleType] = {
     "keys": keys,
     "services": services,
     "crashes": crashes,
+    "circuits": circuits,
     "paused": paused,
     "env": env,
     "deployments": deployments,
