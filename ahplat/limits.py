@@ -76,6 +76,8 @@ VOLUME_BYTES_S = 10.0  # for which what volumes were seen to hold is told again
 CRASHES = 5  # within CRASH_WINDOW_S open the circuit
 CRASH_WINDOW_S = 600
 CRASH_BACKOFF_S = (1, 2, 4, 8)
+CIRCUIT_TRIES_S = (1_800, 3_600, 14_400)  # from the open circuit to a try, from one try to the next …
+CIRCUIT_HEALTHY_S = 3_600  # … until it was healthy for so long: then its crashes are forgotten
 
 # databases
 DATABASE_MEMORY_MB = 512

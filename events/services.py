@@ -220,9 +220,21 @@ class ServiceRouteRepaired(Event, frozen=True, tag="service.route_repaired"):
 
 
 class ServiceCircuitOpened(Event, frozen=True, tag="service.circuit_opened"):
-    """It crashed too often in too short a time: it is not started again until somebody looks."""
+    """It crashed too often in too short a time, or in a try: it is stopped until somebody looks, or it is tried again."""
 
     crash_count: int
+    try_at_us: int = 0
+
+
+class ServiceCircuitHalfOpened(Event, frozen=True, tag="service.circuit_half_opened"):
+    """The service is tried once more, the `trial`-th time since its circuit was closed; after that not before `try_at_us`."""
+
+    trial: int
+    try_at_us: int
+
+
+class ServiceCircuitClosed(Event, frozen=True, tag="service.circuit_closed"):
+    """It was healthy for an hour: the crashes are forgotten."""
 
 
 class ServiceCircuitReset(Event, frozen=True, tag="service.circuit_reset"):
@@ -256,5 +268,7 @@ EVENTS = (
     ServiceWorkSuperseded,
     ServiceRouteRepaired,
     ServiceCircuitOpened,
+    ServiceCircuitHalfOpened,
+    ServiceCircuitClosed,
     ServiceCircuitReset,
 )

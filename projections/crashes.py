@@ -4,7 +4,13 @@ from apsw import Connection
 
 from events.database import read_sql
 from events.event import Event, Recorded
-from events.services import ServiceCircuitReset, ServiceCrashed, ServiceDeleted, ServiceRepairFailed
+from events.services import (
+    ServiceCircuitClosed,
+    ServiceCircuitReset,
+    ServiceCrashed,
+    ServiceDeleted,
+    ServiceRepairFailed,
+)
 
 TABLES = read_sql(__file__)
 
@@ -25,6 +31,7 @@ def forgotten(db: Connection, at: Recorded, _: Event) -> None:
 APPLY = {
     ServiceCrashed: crashed,
     ServiceRepairFailed: crashed,
+    ServiceCircuitClosed: forgotten,
     ServiceCircuitReset: forgotten,
     ServiceDeleted: forgotten,
 }

@@ -12,6 +12,8 @@ from events.domains import EVENTS as DOMAIN_EVENTS
 from events.event import Event, Recorded, canonical
 from events.services import (
     ServiceBuildFailed,
+    ServiceCircuitClosed,
+    ServiceCircuitHalfOpened,
     ServiceCircuitOpened,
     ServiceCircuitReset,
     ServiceConfigured,
@@ -321,7 +323,10 @@ def circuit_opened(tables: Tables, at: Recorded, event: ServiceCircuitOpened) ->
 
 
 def circuit_reset(tables: Tables, at: Recorded, _: Event) -> None:
-    _update(tables, at, circuit_open=0, crash_count=0)
+    service = tables.find(SERVICE, at.subject)
+    if service:
+        status = "stopped" if service.status == "circuit_open" else service.status
+        _update(tables, at, circuit_open=0, crash_count=0, status=status)
 
 
 def touched(tables: Tables, at: Recorded, _: Event) -> None:
@@ -356,5 +361,7 @@ APPLY = {
     ServiceRouteRepaired: touched,
     **dict.fromkeys(DOMAIN_EVENTS, touched),
     ServiceCircuitOpened: circuit_opened,
+    ServiceCircuitHalfOpened: touched,
+    ServiceCircuitClosed: circuit_reset,
     ServiceCircuitReset: circuit_reset,
 }

@@ -24,6 +24,7 @@ from events.log import head, read_all
 from projections import (
     activity,
     builds,
+    circuits,
     crashes,
     databases,
     deployments,
@@ -51,6 +52,7 @@ PROJECTIONS: dict[str, ModuleType] = {
     "instances": instances,
     "services": services,
     "crashes": crashes,
+    "circuits": circuits,
     "paused": paused,
     "env": env,
     "deployments": deployments,

@@ -101,7 +101,7 @@ def _service(call: Call, views: Connection, row: ServiceRow) -> Service:
         url=url_of(call, views, row),
         port=row.port,
         crash_count=row.crash_count,
-        circuit_open=bool(row.circuit_open),
+        circuit_open=bool(row.circuit_open and not row.serving),
         created_at=row.created_at,
         updated_at=row.updated_at,
         desired_status=row.desired,

@@ -2,6 +2,7 @@
 
 from ahplat.commands import (
     builds,
+    circuits,
     database_servers,
     databases,
     deployments,
@@ -24,6 +25,7 @@ COMMANDS: dict[type[Command], Decision] = {
     **deployments.COMMANDS,
     **builds.COMMANDS,
     **instances.COMMANDS,
+    **circuits.COMMANDS,
     **volumes.COMMANDS,
     **databases.COMMANDS,
     **database_servers.COMMANDS,

@@ -92,7 +92,7 @@ def close_circuit(state: ServiceState) -> list[Event]:
 
 def refuse_open_circuit(state: ServiceState) -> None:
     """What would run the same once more wants somebody to look first."""
-    if state.service.circuit_open:
+    if state.service.circuit_open and not state.service.serving:
         raise Rejected("circuit_open", f"the service crashed {state.service.crash_count} times: look at it, then reset")
 
 

@@ -1,13 +1,14 @@
 """What may be said of instances: that one crashed, that what runs is not what should, and what is done about it.
 
 The breaker stands here: CRASHES within CRASH_WINDOW_S open the circuit; before that each crash is repaired after a
-longer wait.
+longer wait. `circuits.py` has what becomes of an open one.
 """
 
 from apsw import Connection
 from msgspec import Struct
 
 from ahplat import limits
+from ahplat.commands.circuits import try_at_us
 from ahplat.commands.command import Command, Decision
 from ahplat.commands.effects import WorkCommand, check_fence, load_work
 from ahplat.commands.services import STREAM, ServiceCommand, ServiceState, load_service
@@ -21,8 +22,9 @@ from events.services import (
     ServiceRepairRequested,
     ServiceStopRequested,
 )
-from projections import crashes, instances
+from projections import crashes, instances, services
 from projections.instances import InstanceRow
+from projections.services import ServiceRow
 from projections.todo import TodoRow
 
 
@@ -43,10 +45,13 @@ def load_instances(views: Connection, command: "ReportCrash | ReportDrift") -> I
     )
 
 
-def after_crash(deployment_id: str, crashes: int, seen_us: int) -> list[Event]:
-    """What follows the `crashes`-th crash within the window: a repair after a wait, or the end of trying."""
-    if crashes >= limits.CRASHES:
-        return [ServiceCircuitOpened(crashes), ServiceStopRequested()]
+def after_crash(service: ServiceRow, deployment_id: str, crashes: int, seen_us: int) -> list[Event]:
+    """What follows the `crashes`-th crash within the window: a repair after a wait, or the open circuit.
+
+    Where that was half open already, one crash is enough.
+    """
+    if crashes >= limits.CRASHES or service.circuit_open:
+        return [ServiceCircuitOpened(crashes, try_at_us(seen_us, trials=0)), ServiceStopRequested()]
     wait_s = limits.CRASH_BACKOFF_S[min(crashes, len(limits.CRASH_BACKOFF_S)) - 1]
     return [ServiceRepairRequested(deployment_id, seen_us + wait_s * 1_000_000)]
 
@@ -77,7 +82,7 @@ def report_crash(state: InstanceState, command: ReportCrash) -> list[Event]:
         oom_killed=command.oom_killed,
         tail=command.tail,
     )
-    return [crashed, *after_crash(placed[0].deployment_id, crashes, command.seen_us)]
+    return [crashed, *after_crash(state.service.service, placed[0].deployment_id, crashes, command.seen_us)]
 
 
 class ReportDrift(ServiceCommand, frozen=True, kw_only=True):
@@ -104,21 +109,24 @@ class FailRepair(WorkCommand, frozen=True, kw_only=True):
 
 
 class RepairState(Struct, frozen=True):
-    """The open repair, and how often the service crashed within the window."""
+    """The open repair, its service, and how often that crashed within the window."""
 
     work: TodoRow
+    service: ServiceRow
     crashes: int
 
 
 def load_repair(views: Connection, command: FailRepair) -> RepairState:
     since_us = command.seen_us - limits.CRASH_WINDOW_S * 1_000_000
-    return RepairState(load_work(views, command), crashes.crashes_since(views, command.service_id, since_us))
+    work, service = load_work(views, command), services.find(views, command.service_id)
+    assert service, command
+    return RepairState(work, service, crashes.crashes_since(views, command.service_id, since_us))
 
 
 def fail_repair(state: RepairState, command: FailRepair) -> list[Event]:
     check_fence(state.work, command.attempt)
     crashes = state.crashes + 1
-    return [command.failure, *after_crash(command.failure.deployment_id, crashes, command.seen_us)]
+    return [command.failure, *after_crash(state.service, command.failure.deployment_id, crashes, command.seen_us)]
 
 
 COMMANDS: dict[type[Command], Decision] = {

@@ -11,6 +11,7 @@ from ahplat.errors import Rejected
 from events.domains import ServiceDomainCheckDropped
 from events.event import Event, canonical, wire_name
 from events.services import (
+    ServiceCircuitReset,
     ServiceConfigured,
     ServiceCreated,
     ServiceDeleteRequested,
@@ -267,12 +268,12 @@ def unset_env(state: Variables, command: UnsetEnv) -> list[Event]:
 
 
 class StopService(ServiceCommand, frozen=True, kw_only=True):
-    """Nothing of the service is to run."""
+    """Nothing of the service is to run, and nothing is tried again where its circuit is open."""
 
 
 def stop(state: ServiceState, _: StopService) -> list[Event]:
     if state.service.desired == "stopped":
-        return []
+        return [ServiceCircuitReset()] if state.service.circuit_open else []
     return [*superseded(state, everything=True), ServiceStopRequested()]
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.commands.command import Command
 from ahplat.commands.instances import ReportCrash, ReportDrift
+from ahplat.effects.circuits import CircuitLook
 from ahplat.effects.reconcile_databases import DatabaseLook
 from ahplat.effects.runner import Runner
 from ahplat.effects.specs import deployment_up
@@ -86,6 +87,7 @@ class Reconciler:
         self.runner = runner
         self.every_s = every_s
         self.databases = DatabaseLook(platform, self._is_busy)
+        self.circuits = CircuitLook(platform, self._is_busy)
         self.drifts = 0
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
@@ -188,6 +190,7 @@ class Reconciler:
         for wanted in seen:
             await self._compare(wanted, actual.pop(wanted.service.service_id, []))
         await self.databases.look_at_all(self._watched)
+        await self.circuits.look_at_all()
         self._watched = True
         self._tell_of(actual)
 

@@ -102,7 +102,7 @@ def test_the_fifth_crash_within_the_window_opens_the_circuit() -> None:
     crashed_and_repaired(4)
     later(limits.CRASH_WINDOW_S)
     when(crash())
-    then(crashed(5), ServiceCircuitOpened(5), ServiceStopRequested())
+    then(crashed(5), ServiceCircuitOpened(5, world().now_us + 1_800_000_000), ServiceStopRequested())
     assert (service().status, service().desired, service().circuit_open) == ("circuit_open", "stopped", 1)
 
 
@@ -235,6 +235,16 @@ def test_repairs_that_fail_open_the_circuit() -> None:
     begun(ServiceRepairRequested)
     when(failed())
     then_accepted(ServiceRepairFailed, ServiceCircuitOpened, ServiceStopRequested)
+
+
+def test_a_stop_of_a_service_whose_circuit_is_open_closes_it() -> None:
+    a_running_service()
+    crashed_and_repaired(4)
+    when(crash())
+    when(StopService(**MINE))
+    then(ServiceCircuitReset())
+    when(StopService(**MINE))
+    then()
 
 
 def test_an_earlier_attempt_at_a_repair_says_nothing() -> None:

@@ -416,7 +416,7 @@ async def test_a_service_that_crashes_all_the_time_does_not_fill_the_log(world: 
     world.host.behaviours[world.instances[0].id] = world.host.images["short:1"]
     await world.later(5)
     world.host.crash(world.instances[0].id)
-    await world.later(20 * limits.CRASH_WINDOW_S)
+    await world.later(2 * limits.CRASH_WINDOW_S)
     await world.settled()
     assert world.service.status == "circuit_open"
     assert len(world.recorded()) < 100

@@ -23,6 +23,8 @@ from events.execs import ExecEnded, ExecStarted
 from events.keys import KeyRevoked
 from events.services import (
     ServiceBuildFailed,
+    ServiceCircuitClosed,
+    ServiceCircuitHalfOpened,
     ServiceCircuitOpened,
     ServiceCircuitReset,
     ServiceConfigured,
@@ -117,7 +119,9 @@ def tell() -> None:
     given(ServiceCircuitOpened(5), ServiceStopRequested())
     given(ServiceStopped(intent(ServiceStopRequested), ["d2-9"]), ServiceCircuitReset())
     redeployed("d7", 6)
+    given(ServiceCircuitClosed())
     given(ServiceCrashed("d7", 1, "d7-1", 1, None, False), ServiceRepairRequested("d7", 99))
+    given(of(ServiceCircuitOpened(5, 9), OTHER_SERVICE), of(ServiceCircuitHalfOpened(1, 99), OTHER_SERVICE))
     given(of(a_service("gone"), THIRD_SERVICE), of(env_set("A"), THIRD_SERVICE))
     given(of(ServiceDeleteRequested(), THIRD_SERVICE))
     given(of(ServiceDeleted(intent(ServiceDeleteRequested, THIRD_SERVICE), []), THIRD_SERVICE))
