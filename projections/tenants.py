@@ -9,6 +9,7 @@ from events.keys import KeyCreated, KeyRevoked
 from events.tenants import (
     TenantErased,
     TenantErasureRequested,
+    TenantKept,
     TenantProfileChanged,
     TenantQuieted,
     TenantQuotasSet,
@@ -16,6 +17,7 @@ from events.tenants import (
     TenantRegistered,
     TenantResumed,
     TenantSuspended,
+    TenantWorkSuperseded,
 )
 
 TABLES = read_sql(__file__)
@@ -139,6 +141,8 @@ APPLY = {
     TenantQuotasSet: quotas_set,
     TenantSuspended: suspended,
     TenantQuieted: touched,
+    TenantKept: touched,
+    TenantWorkSuperseded: touched,
     TenantReactivated: reactivated,
     TenantResumed: touched,
     TenantErasureRequested: suspended,
