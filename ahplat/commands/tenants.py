@@ -60,7 +60,7 @@ def load_registration(views: Connection, command: RegisterTenant) -> Registratio
 
 def _free_label(views: Connection, wanted: str) -> str:
     n = 1
-    while views.execute("SELECT 1 FROM tenant WHERE label = ?", (numbered(wanted, n),)).get:
+    while tenants.is_given(views, numbered(wanted, n)):
         n += 1
     return numbered(wanted, n)
 
