@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.faults.harness", "tests.faults.operator")
-
-from tests.faults.agents import GONE  # noqa: E402 — the rewriting comes before the import
-from tests.faults.harness import TREE, Server, eventually  # noqa: E402
-from tests.faults.operator import bring  # noqa: E402
-from tests.parts import litestream  # noqa: E402
+from tests.faults.agents import GONE
+from tests.faults.harness import TREE, Server, eventually
+from tests.faults.operator import bring
+from tests.parts import litestream
 
 pytestmark = pytest.mark.real
 
