@@ -8,6 +8,7 @@ from ahplat import limits
 
 MIN_TOKEN_CHARACTERS = 32
 DATA_DIR = Path("/var/lib/ah")
+BACKUPS = Path("backups", "platform")  # in the data folder
 TRAEFIK_API = "http://127.0.0.1:8099"
 
 
@@ -44,4 +45,12 @@ class Config(Struct, frozen=True, kw_only=True):
     postgres_image: str = "postgres:16-alpine"
     redis_image: str = "redis:7-alpine"
     db_retention_s: float = limits.DB_RETENTION_S
+    keep_suspended_s: float = limits.KEEP_SUSPENDED_S
+    backup_to: Path | None = None  # None: in the data folder
+    backup_every_s: float = 0  # 0: never
     crash_at: str = ""  # tests only: see ahplat/crashpoints.py
+
+    @property
+    def backup_folder(self) -> Path:
+        """Where pairs of log and keys go."""
+        return self.backup_to or self.data_dir / BACKUPS

@@ -47,6 +47,12 @@ FOLDER_IMAGE_ENTRIES = 200_000  # files and folders in one image that is a folde
 # secrets
 TENANT_KEYS_CACHED = 10_000
 
+# backups
+BACKUP_PAIRS = 10  # the newest are kept
+BACKUP_EVERY_S = 24 * 3600.0
+BACKUP_LOOK_S = 60.0  # between two looks whether one is due
+BACKUP_TIMEOUT_S = 4 * 3600  # of one
+
 # writer
 QUEUE = 8_192  # commands waiting to be decided; more are answered 503
 BATCH = 1_024  # commands decided under one commit
@@ -68,6 +74,8 @@ QUOTAS = {
 }
 KEYS_PER_TENANT = 20
 TENANTS = 1_000
+
+KEEP_SUSPENDED_S = 30 * 86_400.0  # for which a suspended tenant is kept, then it is erased
 
 # services
 REPLICAS = 10

@@ -28,6 +28,8 @@ from ahplat.api.rates import Rates
 from ahplat.api.routes import ROUTES
 from ahplat.api.server import Edge
 from ahplat.api.stream import Hub
+from ahplat.backups.restore import RESTORING
+from ahplat.backups.schedule import Schedule
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
 from ahplat.builders.choice import choose_builder
@@ -46,6 +48,7 @@ from ahplat.metrics import exposition
 from ahplat.names import zone
 from ahplat.names.responders import Responders
 from ahplat.names.upstream import Upstreams
+from ahplat.rotation import finish_rotation
 from ahplat.routers.choice import choose_router
 from ahplat.routers.router import Route
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
@@ -167,7 +170,10 @@ def lock_folder(folder: Path) -> IO[str]:
 def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Application, EventLog]:
     """The keys, the log, and what handlers work with."""
     folder = config.data_dir
+    if (folder / RESTORING).exists():
+        raise CannotStart(f"a restore into {folder} did not come to its end: run the same `ah restore` again")
     try:
+        finish_rotation(folder)
         log_path = folder / "events.db"
         has_log = log_path.exists() and log_path.stat().st_size > 0
         master = read_master_key(folder / "master.key", may_make=not (has_log or (folder / "keys.db").exists()))
@@ -300,6 +306,7 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
         deploy_timeout_s=config.deploy_timeout_s,
         builder=app.builder,
         build_logs=app.build_logs,
+        keep_suspended_s=config.keep_suspended_s,
     )
     app.runner = Runner(platform_, app.log, crash)
     app.runner.on_broken = running.broken
@@ -311,6 +318,9 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     stack.push_async_callback(app.runner.close)
     stack.push_async_callback(app.reconciler.close)
     stack.push_async_callback(app.follower.close)
+    schedule = Schedule(config.data_dir, config.backup_folder, config.backup_every_s, app.clock)
+    schedule.begin()
+    stack.push_async_callback(schedule.close)
     app.read_damage = running.read_damage
     app.ready.set()
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ahplat.backups.schedule import last_made_at
 from ahplat.statistics import COMMIT_BOUNDS_S
 from events.log import head
 from projections import todo
@@ -35,6 +36,7 @@ class _Parts(Collector):
         yield from self._views()
         yield from self._effects()
         yield from self._http()
+        yield from self._backups()
 
     def _writer(self) -> Iterator[Metric]:
         statistics = self._app.writer.statistics
@@ -77,6 +79,13 @@ class _Parts(Collector):
             "ahplat_route_repairs", "Routes that somebody else had changed.", self._app.follower.repairs
         )
         yield GaugeMetricFamily("ahplat_engine_up", "Whether the engine answers.", not runner.engine_away)
+
+    def _backups(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "ahplat_last_verified_backup_timestamp_seconds",
+            "When the newest backup of log and keys was made; 0 where there is none.",
+            last_made_at(self._app.config.backup_folder),
+        )
 
     def _http(self) -> Iterator[Metric]:
         statuses = CounterMetricFamily("ahplat_http_responses", "Answers by status.", labels=["status"])

@@ -17,11 +17,13 @@ import apsw
 from msgspec import Struct
 from nacl import bindings, exceptions
 
-from ahplat import limits
+from ahplat import durable, erasures, limits
 from ahplat.errors import Unavailable, Unreadable
-from events.database import open_database, read_sql, run_script
+from events.database import BUSY_TIMEOUT_MS, open_database, read_sql, run_script
 
 KEY_BYTES = 32
+KEYS_BUSY_MS = 200  # that a destroyed key waits for another program to let go of the WAL
+_WRAP_TENANT, _WRAP_PLATFORM = "ahplat wrap tenant keys", "ahplat wrap platform keys"
 _AES, _XCHACHA = 1, 2  # first byte of an envelope
 
 
@@ -95,7 +97,7 @@ def read_master_key(path: Path, may_make: bool) -> bytes:
     if not path.exists():
         if not may_make:
             raise KeyFileBad(f"{path} is missing but there are keys wrapped with it: put the file back, mode 0600")
-        _make_master_key(path)
+        write_master_key(path)
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise KeyFileBad(f"{path} has mode {mode:04o}, so others may read it: chmod 600 {path}")
@@ -108,16 +110,9 @@ def read_master_key(path: Path, may_make: bool) -> bytes:
     return key
 
 
-def _make_master_key(path: Path) -> None:
-    """Written whole and synced under another name first: there is never half a key."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(os.urandom(KEY_BYTES).hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
+def write_master_key(path: Path) -> None:
+    """A new one, written whole and synced under another name first: there is never half a key. Raises OSError."""
+    durable.write(path, os.urandom(KEY_BYTES).hex().encode() + b"\n")
 
 
 @contextlib.contextmanager
@@ -135,6 +130,7 @@ class Keyring:
     def __init__(self, path: Path, master: bytes, may_make: bool = True) -> None:
         """Opens the file, or makes it, and the platform's keys in it, where that may be. Raises KeyFileBad."""
         self._lock = threading.Lock()
+        self._path = path
         if not may_make and not (path.exists() and path.stat().st_size):
             raise KeyFileBad(f"{path} is missing or empty, but there is a log that it opens: restore it from a backup")
         try:
@@ -146,8 +142,8 @@ class Keyring:
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise KeyFileBad(f"{path} is damaged ({error}): restore it from a backup") from error
         self._cipher = best_cipher()
-        self._wrap_tenant = hkdf(master, "ahplat wrap tenant keys")
-        self._wrap_platform = hkdf(master, "ahplat wrap platform keys")
+        self._wrap_tenant = hkdf(master, _WRAP_TENANT)
+        self._wrap_platform = hkdf(master, _WRAP_PLATFORM)
         self._tenants: dict[str, bytes] = {}
         self._platform: dict[str, bytes] = {}
         for purpose in ("answers", "email index", "cursors", "fingerprints", "key tags", "specs", "domain proofs"):
@@ -182,12 +178,57 @@ class Keyring:
     def destroy(self, tenant_id: str) -> None:
         """Forgets the tenant's key for good: in memory, in the file, in its WAL. Nothing happens where it is gone.
 
-        Raises Unavailable where there is no room to write that down.
+        While another program reads the file all the time (a replicator does), the WAL is emptied by that one's next
+        checkpoint. Raises Unavailable where there is no room to write that down.
         """
         with self._lock, _room():
             self._tenants.pop(tenant_id, None)
             self._db.execute("DELETE FROM tenant_key WHERE tenant_id = ?", (tenant_id,))
-            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._db.set_busy_timeout(KEYS_BUSY_MS)
+            try:
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            except apsw.BusyError:
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            finally:
+                self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
+
+    def erase(self, tenant_id: str) -> None:
+        """Destroys the key of a tenant that has events, once that is noted where a restore finds it.
+
+        Raises Unavailable where there is no room.
+        """
+        try:
+            erasures.note(erasures.path_in(self._path.parent), [tenant_id])
+        except OSError as error:
+            raise Unavailable("disk_full", f"the erasure could not be noted ({error.strerror})", 30) from error
+        self.destroy(tenant_id)
+
+    def open_all(self) -> frozenset[str]:
+        """Every tenant that has a key; each was opened. Raises KeyFileBad for the first that does not open."""
+        found = []
+        for tenant_id, wrapped in self._db.execute("SELECT tenant_id, wrapped FROM tenant_key"):
+            try:
+                unseal(self._wrap_tenant, wrapped, f"tenant {tenant_id}")
+            except Unreadable as error:
+                raise KeyFileBad(f"the key of tenant {tenant_id} does not open with this master.key") from error
+            found.append(tenant_id)
+        return frozenset(found)
+
+    def wrap_anew(self, master: bytes) -> int:
+        """Wraps all keys with another master key, in one transaction; returns how many. This object is done with then."""
+        tables = (
+            ("tenant_key", "tenant_id", "tenant", self._wrap_tenant, hkdf(master, _WRAP_TENANT)),
+            ("platform_key", "purpose", "platform", self._wrap_platform, hkdf(master, _WRAP_PLATFORM)),
+        )
+        count = 0
+        with self._lock, _room(), self._db:
+            for table, column, kind, before, after in tables:
+                for name, wrapped in list(self._db.execute(f"SELECT {column}, wrapped FROM {table}")):
+                    key = unseal(before, wrapped, f"{kind} {name}")
+                    anew = seal(self._cipher, after, key, f"{kind} {name}")
+                    self._db.execute(f"UPDATE {table} SET wrapped = ? WHERE {column} = ?", (anew, name))
+                    count += 1
+        return count
 
     def _tenant_key(self, tenant_id: str) -> bytes:
         if key := self._tenants.get(tenant_id):

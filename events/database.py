@@ -41,6 +41,20 @@ def open_reader(path: Path) -> apsw.Connection:
     return db
 
 
+def copy_database(path: Path, into: Path) -> None:
+    """Writes a database as it is at one moment, without what was deleted from it, to a file that is made mode 0600.
+
+    Others may go on writing. Raises apsw errors, CorruptError where a page is not what was written.
+    """
+    into.touch(mode=0o600)
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        db.set_busy_timeout(BUSY_TIMEOUT_MS)
+        db.execute("VACUUM INTO ?", (str(into),))
+    finally:
+        db.close()
+
+
 def _plan_once(db: apsw.Connection) -> None:
     """Keeps a statement's plan. With STAT4 in it, SQLite else makes it anew for each value bound: 5 to 20 µs a query."""
     db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)

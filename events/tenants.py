@@ -42,6 +42,16 @@ class TenantQuieted(Outcome, frozen=True, tag="tenant.quieted"):
     services: list[str]
 
 
+class TenantKept(Intent, frozen=True, tag="tenant.kept"):
+    """The suspended tenant is kept as it is until `due_us`; then it is to be erased, unless it came back."""
+
+    due_us: int
+
+
+class TenantWorkSuperseded(Outcome, frozen=True, tag="tenant.work_superseded"):
+    """Something newer was accepted: this work is no longer wanted."""
+
+
 class TenantReactivated(Intent, frozen=True, tag="tenant.reactivated"):
     """The tenant is back; what ran before is to run again."""
 
@@ -66,6 +76,8 @@ EVENTS = (
     TenantQuotasSet,
     TenantSuspended,
     TenantQuieted,
+    TenantKept,
+    TenantWorkSuperseded,
     TenantReactivated,
     TenantResumed,
     TenantErasureRequested,

@@ -1,4 +1,10 @@
-"""What we know of tenants. A tenant's row stays for good, so that its label is never given again."""
+"""What we know of tenants. A tenant's row stays for good, so that its label is never given again.
+
+Of who was erased a hash of the label stays, which is enough for that. (The log has it in the clear: it was part of every
+host name, and so never a secret.)
+"""
+
+from hashlib import sha256
 
 from apsw import Connection
 from msgspec import Struct
@@ -9,6 +15,7 @@ from events.keys import KeyCreated, KeyRevoked
 from events.tenants import (
     TenantErased,
     TenantErasureRequested,
+    TenantKept,
     TenantProfileChanged,
     TenantQuieted,
     TenantQuotasSet,
@@ -16,6 +23,7 @@ from events.tenants import (
     TenantRegistered,
     TenantResumed,
     TenantSuspended,
+    TenantWorkSuperseded,
 )
 
 TABLES = read_sql(__file__)
@@ -71,6 +79,20 @@ def list_not_erased(db: Connection) -> list[TenantRow]:
     return [TenantRow(*row) for row in db.execute("SELECT * FROM tenant WHERE status <> 'erased' ORDER BY tenant_id")]
 
 
+def is_given(db: Connection, label: str) -> bool:
+    """Whether some tenant has the label, or ever had it."""
+    return bool(db.execute("SELECT 1 FROM tenant WHERE label IN (?, ?)", (label, _given_up(label))).get)
+
+
+def _given_up(label: str) -> str:
+    """What is kept of an erased tenant's label; no label has a colon in it.
+
+    >>> _given_up("acme")[:20]
+    'sha256:822b33ad87c14'
+    """
+    return f"sha256:{sha256(label.encode()).hexdigest()}"
+
+
 def quotas_of(db: Connection, tenant_id: str) -> dict[str, int]:
     """The quotas that the operator set for this tenant."""
     return dict(db.execute("SELECT name, value FROM quota WHERE tenant_id = ?", (tenant_id,)))
@@ -121,9 +143,12 @@ def reactivated(db: Connection, at: Recorded, event: TenantReactivated) -> None:
 
 
 def erased(db: Connection, at: Recorded, event: TenantErased) -> None:
+    row = find(db, at.subject)
+    assert row, at
     db.execute(
-        "UPDATE tenant SET status = 'erased', name = NULL, email = NULL, email_index = NULL WHERE tenant_id = ?",
-        (at.subject,),
+        "UPDATE tenant SET status = 'erased', name = NULL, email = NULL, email_index = NULL, label = ?"
+        " WHERE tenant_id = ?",
+        (_given_up(row.label), at.subject),
     )
     touched(db, at, event)
 
@@ -139,6 +164,8 @@ APPLY = {
     TenantQuotasSet: quotas_set,
     TenantSuspended: suspended,
     TenantQuieted: touched,
+    TenantKept: touched,
+    TenantWorkSuperseded: touched,
     TenantReactivated: reactivated,
     TenantResumed: touched,
     TenantErasureRequested: suspended,

@@ -3,7 +3,7 @@ CREATE TABLE tenant (
     name         BLOB,                  -- sealed; NULL once erased
     email        BLOB,                  -- sealed; NULL once erased
     email_index  BLOB UNIQUE,           -- keyed hash; NULL once erased
-    label        TEXT NOT NULL UNIQUE,  -- never given again, so the row stays for good
+    label        TEXT NOT NULL UNIQUE,  -- never given again, so the row stays for good; a hash of it once erased
     subnet       TEXT NOT NULL,
     status       TEXT NOT NULL,         -- active, suspended, erased
     created_at   INTEGER NOT NULL,

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-pytest.register_assert_rewrite("tests.builds.git_server", "tests.faults.harness")
+pytest.register_assert_rewrite("tests.builds.git_server", "tests.faults.harness", "tests.faults.operator")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -29,12 +29,12 @@ from projections.tenants import TenantRow
 _FIRST_KEY = "first key"
 
 
-class Tenant(Struct, frozen=True):
-    """A tenant as its holder and the operator see it. Name and email are absent once it is erased."""
+class Tenant(Struct, frozen=True, kw_only=True):
+    """A tenant as its holder and the operator see it. Name, email and label are absent once it is erased."""
 
     id: str
     tenant_id: str
-    dns_label: str
+    dns_label: str | UnsetType = UNSET
     status: str
     created_at: int
     updated_at: int
@@ -48,7 +48,7 @@ def render(row: TenantRow, keyring: Keyring) -> Tenant:
     return Tenant(
         id=row.tenant_id,
         tenant_id=row.tenant_id,
-        dns_label=row.label,
+        dns_label=row.label if row.status != "erased" else UNSET,
         status=row.status,
         created_at=row.created_at,
         updated_at=row.updated_at,

@@ -2,8 +2,10 @@
 
 import click
 
+from ahplat.cli.backup import backup, restore
 from ahplat.cli.demo import demo
 from ahplat.cli.operate import unpark
+from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
 from ahplat.cli.verify import verify
 
@@ -30,6 +32,9 @@ def main(context: click.Context, /, **settings: object) -> None:
         serve(settings)
 
 
+main.add_command(backup)
 main.add_command(demo)
+main.add_command(restore)
+main.add_command(rotate_key)
 main.add_command(unpark)
 main.add_command(verify)

@@ -127,6 +127,22 @@ SETTINGS: list[click.Parameter] = [
         default=limits.DB_RETENTION_S,
     ),
     _option(
+        "--keep-suspended",
+        "For how many seconds a suspended tenant is kept; then it is erased.",
+        type=click.FloatRange(0, 10 * 366 * 86_400),
+        default=limits.KEEP_SUSPENDED_S,
+    ),
+    _option(
+        "--backup-every",
+        f"Seconds between two backups of log and keys; 0 is never.  [default: {limits.BACKUP_EVERY_S:.0f}; with --dev 0]",
+        type=click.FloatRange(0, 366 * 86_400),
+    ),
+    _option(
+        "--backup-to",
+        "Where those go; better on another disk.  [default: DATA_DIR/backups/platform]",
+        type=click.Path(path_type=Path),
+    ),
+    _option(
         "--log-level", "How much is said.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
     ),
     click.Option(["--rate-limits/--no-rate-limits"], default=True, hidden=True),
@@ -199,8 +215,17 @@ def configured(settings: dict[str, Any]) -> Config:
         postgres_image=settings["postgres_image"],
         redis_image=settings["redis_image"],
         db_retention_s=settings["db_retention"],
+        keep_suspended_s=settings["keep_suspended"],
+        backup_to=settings["backup_to"] and settings["backup_to"].absolute(),
+        backup_every_s=_backup_every(settings),
         crash_at=os.environ.get("AH_CRASH_AT", ""),
     )
+
+
+def _backup_every(settings: dict[str, Any]) -> float:
+    if settings["backup_every"] is not None:
+        return float(settings["backup_every"])
+    return 0.0 if settings["dev"] else limits.BACKUP_EVERY_S
 
 
 def _domain(text: str) -> str:

@@ -13,17 +13,19 @@ from events.event import Event, wire_name
 from events.keys import KeyCreated
 from events.tenants import (
     TenantErasureRequested,
+    TenantKept,
     TenantProfileChanged,
     TenantQuotasSet,
     TenantReactivated,
     TenantRegistered,
     TenantSuspended,
+    TenantWorkSuperseded,
 )
 from projections import tenants, todo
 from projections.tenants import TenantRow
 
 STREAM = "tenant-{0.tenant_id}"
-ERASURE = wire_name(TenantErasureRequested)
+ERASURE, KEEPING = wire_name(TenantErasureRequested), wire_name(TenantKept)
 
 
 class RegisterTenant(Command, frozen=True, kw_only=True):
@@ -58,7 +60,7 @@ def load_registration(views: Connection, command: RegisterTenant) -> Registratio
 
 def _free_label(views: Connection, wanted: str) -> str:
     n = 1
-    while views.execute("SELECT 1 FROM tenant WHERE label = ?", (numbered(wanted, n),)).get:
+    while tenants.is_given(views, numbered(wanted, n)):
         n += 1
     return numbered(wanted, n)
 
@@ -139,6 +141,18 @@ class ReactivateTenant(Command, frozen=True, kw_only=True):
     key: KeyCreated
 
 
+class KeepSuspended(Command, frozen=True, kw_only=True):
+    """All of a suspended tenant has stopped: it is kept until `due_us`."""
+
+    due_us: int
+
+
+class EndKeeping(Command, frozen=True, kw_only=True):
+    """The time has come that the intent at this position put off: the tenant is erased, if it is still waiting for that."""
+
+    intent: int
+
+
 class RequestErasure(Command, frozen=True, kw_only=True):
     """The operator has all data of the tenant made unreadable."""
 
@@ -151,15 +165,23 @@ def load_tenant(views: Connection, command: Command) -> TenantRow:
 
 
 class Standing(Struct, frozen=True):
-    """A tenant, and whether its erasure is under way: from that there is no way back."""
+    """A tenant, whether its erasure is under way (from that there is no way back), and the intents to erase it later."""
 
     tenant: TenantRow
     erasing: bool
+    keeping: tuple[int, ...] = ()
+
+    @property
+    def kept_no_longer(self) -> list[Event]:
+        """Ends what was put off: something newer comes."""
+        return [TenantWorkSuperseded(intent) for intent in self.keeping]
 
 
 def load_standing(views: Connection, command: Command) -> Standing:
     row = load_tenant(views, command)
-    return Standing(row, any(work.type == ERASURE for work in todo.open_of(views, f"tenant-{row.tenant_id}")))
+    open_work = todo.open_of(views, f"tenant-{row.tenant_id}")
+    keeping = tuple(work.intent for work in open_work if work.type == KEEPING)
+    return Standing(row, any(work.type == ERASURE for work in open_work), keeping)
 
 
 def set_quotas(_: TenantRow, command: SetQuotas) -> list[Event]:
@@ -177,11 +199,23 @@ def reactivate(state: Standing, command: ReactivateTenant) -> list[Event]:
         raise Rejected(
             "tenant_not_suspended", f"the tenant is {state.tenant.status}; recover a key with POST /v1/auth/recover"
         )
-    return [TenantReactivated(), command.key]
+    return [*state.kept_no_longer, TenantReactivated(), command.key]
+
+
+def keep(state: Standing, command: KeepSuspended) -> list[Event]:
+    if state.tenant.status != "suspended" or state.erasing or state.keeping:
+        return []
+    return [TenantKept(command.due_us)]
+
+
+def end_keeping(state: Standing, command: EndKeeping) -> list[Event]:
+    if command.intent not in state.keeping or state.tenant.status != "suspended":
+        return []
+    return request_erasure(state, RequestErasure(tenant_id=command.tenant_id))
 
 
 def request_erasure(state: Standing, _: RequestErasure) -> list[Event]:
-    return [] if state.erasing else [TenantErasureRequested()]
+    return [] if state.erasing else [*state.kept_no_longer, TenantErasureRequested()]
 
 
 COMMANDS: dict[type[Command], Decision] = {
@@ -190,5 +224,7 @@ COMMANDS: dict[type[Command], Decision] = {
     SetQuotas: Decision(load_tenant, set_quotas, STREAM),
     SuspendTenant: Decision(load_tenant, suspend, STREAM),
     ReactivateTenant: Decision(load_standing, reactivate, STREAM),
+    KeepSuspended: Decision(load_standing, keep, STREAM),
+    EndKeeping: Decision(load_standing, end_keeping, STREAM),
     RequestErasure: Decision(load_standing, request_erasure, STREAM),
 }

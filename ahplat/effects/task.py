@@ -12,6 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from apsw import Connection
 from msgspec import Struct
 
+from ahplat import limits
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
 from ahplat.clock import Clock
@@ -66,6 +67,7 @@ class Platform(Struct, frozen=True):
     deploy_timeout_s: float
     builder: Builder
     build_logs: BuildLogs
+    keep_suspended_s: float = limits.KEEP_SUSPENDED_S
 
 
 class Task(Generic[I]):

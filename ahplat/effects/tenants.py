@@ -1,11 +1,14 @@
 """What is done about tenants: their services are stopped, started again or deleted by commands like any other."""
 
+import asyncio
+
 from ahplat import limits
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.commands.databases import DeleteDatabase, StartDatabase, StopDatabase
 from ahplat.commands.deployments import StartService
 from ahplat.commands.services import DeleteService, StopService
+from ahplat.commands.tenants import EndKeeping, KeepSuspended
 from ahplat.commands.volumes import PurgeVolume
 from ahplat.effects.builds import call_off
 from ahplat.effects.networks import leave_networks
@@ -15,10 +18,12 @@ from events.event import Event, Intent
 from events.tenants import (
     TenantErased,
     TenantErasureRequested,
+    TenantKept,
     TenantQuieted,
     TenantReactivated,
     TenantResumed,
     TenantSuspended,
+    TenantWorkSuperseded,
 )
 from projections import builds, databases, paused, services, tenants, todo, volumes
 
@@ -36,6 +41,8 @@ async def quiet(task: Task[TenantSuspended]) -> list[Event]:
     ]
     for database in databases.list_of(task.platform.views, task.subject):  # after those who use them
         await _order(task, StopDatabase(tenant_id=task.subject, database_id=database.database_id))
+    due_us = task.platform.clock.now_us() + int(task.platform.keep_suspended_s * 1_000_000)
+    await _order(task, KeepSuspended(tenant_id=task.subject, due_us=due_us))
     return [TenantQuieted(task.work.intent, stopped)]
 
 
@@ -50,6 +57,13 @@ async def resume(task: Task[TenantReactivated]) -> list[Event]:
         if await _order(task, order):
             started.append(service_id)
     return [TenantResumed(task.work.intent, started)]
+
+
+async def end_keeping(task: Task[TenantKept]) -> list[Event]:
+    """Asks for the erasure of a tenant that stayed suspended; that is what ends this work."""
+    await _order(task, EndKeeping(tenant_id=task.subject, intent=task.work.intent))
+    task.check()
+    return [TenantWorkSuperseded(task.work.intent)]
 
 
 async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
@@ -75,7 +89,7 @@ async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
         raise Unavailable("waiting", "the tenant's services and databases are still being removed")
     await leave_networks(task, tenant)
     await task.step(task.platform.builder.forget_tenant, task.subject)
-    task.platform.keyring.destroy(task.subject)
+    await asyncio.to_thread(task.platform.keyring.erase, task.subject)
     task.platform.build_logs.remove(task.subject)
     return [TenantErased(task.work.intent)]
 
@@ -113,5 +127,6 @@ async def _order(task: Task[Intent], command: Command) -> bool:
 EFFECTS: dict[type[Intent], Effect] = {
     TenantSuspended: Effect(quiet),
     TenantReactivated: Effect(resume),
+    TenantKept: Effect(end_keeping),
     TenantErasureRequested: Effect(erase),
 }

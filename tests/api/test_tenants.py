@@ -93,7 +93,7 @@ async def test_a_tenant_is_erased_for_good_when_its_name_is_given(site: Site) ->
     assert (await acme.get("/v1/tenant")).code == "tenant_suspended"
     await site.settled()
     found = (await site.operator.get(f"/v1/tenants/{acme.id}")).json
-    assert found["status"] == "erased" and not found.keys() & {"name", "email"}
+    assert found["status"] == "erased" and not found.keys() & {"name", "email", "dns_label"}
     assert [row["id"] for row in (await site.operator.get("/v1/tenants")).json if row["id"] == acme.id] == [acme.id]
     for answer in (
         await site.operator.delete(path, {"confirm": "short lived"}),

@@ -7,7 +7,7 @@ from ahplat.commands.effects import Conclude
 from ahplat.commands.tenants import ReactivateTenant, RequestErasure, SuspendTenant
 from ahplat.errors import Rejected, Unavailable, Unreadable
 from events.keys import KeyCreated
-from events.tenants import TenantErased, TenantQuieted, TenantResumed
+from events.tenants import TenantErased, TenantKept, TenantQuieted, TenantResumed, TenantWorkSuperseded
 from tests.effects.world import TENANT, World
 
 OTHER = "b" * 32
@@ -203,3 +203,66 @@ async def test_another_tenant_keeps_all_it_has(world: World) -> None:
     await world.settled()
     assert {one.identity.service for one in world.host.instances.values()} == {theirs}
     assert world.keyring.unseal(OTHER, "s", "f", sealed) == b"x"
+
+
+async def test_a_tenant_that_stays_suspended_is_erased_when_its_time_has_come(world: World) -> None:
+    await world.create(env={"SECRET": "1234"})
+    await world.settled()
+    sealed = world.keyring.seal(TENANT, "s", "f", b"x")
+    await suspend(world)
+    await world.settled()
+    assert world.last(TenantKept).due_us // 1_000_000 - world.clock.now_us() // 1_000_000 >= 30 * 86_400 - 60
+    await world.later(30 * 86_400 - 120)
+    assert world.facts(TenantErased) == []
+    assert world.keyring.unseal(TENANT, "s", "f", sealed) == b"x"
+    await world.later(240)
+    assert len(world.facts(TenantErased)) == 1
+    with pytest.raises(Unreadable):
+        world.keyring.unseal(TENANT, "s", "f", sealed)
+
+
+async def test_the_wait_goes_on_over_a_restart(world: World) -> None:
+    await suspend(world)
+    await world.settled()
+    await world.later(29 * 86_400)
+    await world.restart()
+    await world.later(86_400 - 120)
+    assert world.facts(TenantErased) == []
+    await world.later(240)
+    assert len(world.facts(TenantErased)) == 1
+
+
+async def test_a_tenant_that_came_back_is_not_erased_and_the_next_suspension_counts_anew(world: World) -> None:
+    await suspend(world)
+    await world.settled()
+    await world.later(20 * 86_400)
+    await reactivate(world)
+    await world.settled()
+    assert len(world.facts(TenantWorkSuperseded)) == 1
+    await world.later(20 * 86_400)
+    await suspend(world)
+    await world.settled()
+    await world.later(20 * 86_400)
+    assert world.facts(TenantErased) == []
+    await world.later(11 * 86_400)
+    assert len(world.facts(TenantErased)) == 1
+
+
+async def test_an_erasure_that_is_asked_for_does_not_wait_for_the_time_to_come(world: World) -> None:
+    await suspend(world)
+    await world.settled()
+    began = world.loop.now
+    await erase(world)
+    await world.settled()
+    assert world.loop.now - began < 2
+    assert len(world.facts(TenantErased)) == 1
+    await world.later(31 * 86_400)
+    assert len(world.facts(TenantErased)) == 1
+
+
+async def test_an_erasure_is_noted_before_the_key_goes(world: World) -> None:
+    await world.create()
+    await world.settled()
+    await erase(world)
+    await world.settled()
+    assert (world.folder / "checkpoints" / "erased").read_text() == f"{TENANT}\n"

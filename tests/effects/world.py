@@ -287,8 +287,13 @@ class World:
         await self.until(lambda: any(name == method for name, _ in self.engine.calls), every_s=0.01)
 
     async def settled(self) -> None:
-        """Waits until nothing is open, and nothing is being done."""
-        await self.until(lambda: not self.work and not self.runner.busy)
+        """Waits until nothing is open but what was put off for longer than a test waits, and nothing is being done."""
+
+        def is_settled() -> bool:
+            far_us = self.clock.now_us() + int(PATIENCE_S * 1_000_000)
+            return not self.runner.busy and all(work.since_us > far_us for work in self.work)
+
+        await self.until(is_settled)
 
     async def later(self, seconds: float) -> None:
         """Time goes by."""

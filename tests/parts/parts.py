@@ -18,6 +18,7 @@ from tests.parts import (
     docker,
     gvisor,
     images,
+    litestream,
     nixpacks,
     packages,
     registry,
@@ -46,7 +47,7 @@ def missing() -> list[str]:
     """What is not here, one line each with its remedy. Looks only: nothing is installed or started."""
     lacks = [] if os.geteuid() == 0 else ["root: Docker and debootstrap need it; run as root"]
     part: ModuleType
-    for part in (packages, docker, gvisor, traefik, buildkit, images, nixpacks, database_images):
+    for part in (packages, docker, gvisor, traefik, litestream, buildkit, images, nixpacks, database_images):
         lacks += part.missing()
     return lacks
 
@@ -79,6 +80,7 @@ def put(report: Callable[[str, Callable[[], str | None]], None]) -> None:
         report("packages", packages.put)
         report("gvisor", gvisor.put)
         report("traefik", traefik.put)
+        report("litestream", litestream.put)
         report("buildkit", buildkit.put)
         report("nixpacks", nixpacks.put)
         report("registry", lambda: "started" if registry.start() else None)

@@ -3,6 +3,7 @@
 GVISOR = "gvisor.dev/gvisor/runsc@v0.0.0-20260905035102-160fafc42237"  # that commit, and its dependencies by its go.sum
 TRAEFIK = "github.com/traefik/traefik/v3@v3.6.12"  # newer ones do not build with the Go proxy alone
 BUILDKIT = "github.com/moby/buildkit@v0.34.2"
+LITESTREAM = "github.com/benbjohnson/litestream/cmd/litestream@v0.5.18"
 NIXPACKS = "1.41.0"
 NIXPACKS_IMAGE = "railwayapp/nixpacks:ubuntu-1745885067"  # that this version builds on, of ghcr.io
 GO = (1, 26)  # what the go.mod of that version asks for

@@ -1,0 +1,78 @@
+"""Has backups made while the server runs: each by `ah backup` in a process of its own, which leaves the server's alone.
+
+When the next one is due follows from the newest pair in the folder, and from nothing in memory: a restart changes nothing,
+and one that an operator made counts. One that failed is said, and tried again at the next look.
+"""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from ahplat import limits, processes
+from ahplat.backups import pairs
+from ahplat.backups.pairs import BackupFailed
+from ahplat.clock import Clock
+from ahplat.errors import Unavailable
+
+logger = logging.getLogger("ahplat.backups")
+
+
+def last_made_at(folder: Path) -> int:
+    """When the newest pair was made, in unix seconds; 0 where there is none that says so."""
+    try:
+        pair = pairs.newest(folder)
+        return pair.about().made_at if pair else 0
+    except (BackupFailed, OSError):
+        return 0
+
+
+def is_due(made_at: int, now_s: float, every_s: float) -> bool:
+    """Whether the last one is too old, or of a time that has not come: then the clock was set back.
+
+    >>> is_due(0, 100_000, 3_600), is_due(99_000, 100_000, 3_600), is_due(100_001, 100_000, 3_600)
+    (True, False, True)
+    """
+    return not 0 <= now_s - made_at < every_s
+
+
+class Schedule:
+    """One loop. `every_s` 0 is never."""
+
+    def __init__(self, data_dir: Path, folder: Path, every_s: float, clock: Clock) -> None:
+        self._data_dir = data_dir
+        self._folder = folder
+        self._every_s = every_s
+        self._clock = clock
+        self._loop: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Starts to look."""
+        if self._every_s:
+            self._loop = asyncio.create_task(self._look(), name="backups")
+
+    async def close(self) -> None:
+        """Stops looking; a backup that is under way comes to its own end."""
+        if self._loop:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(min(limits.BACKUP_LOOK_S, self._every_s))
+            try:
+                if is_due(last_made_at(self._folder), self._clock.now_us() / 1e6, self._every_s):
+                    await self._make()
+            except Unavailable as error:
+                logger.error("no backup was made: %s", error.detail)
+            except Exception:
+                logger.exception("no backup was made")
+
+    async def _make(self) -> None:
+        argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "backup"]
+        argv += ["--data-dir", str(self._data_dir), "--to", str(self._folder)]
+        done = await processes.run(argv, limits.BACKUP_TIMEOUT_S)
+        if done.code:
+            logger.error("no backup was made: %s", done.stderr.strip().removeprefix("ah: "))
+        else:
+            logger.info("%s", done.stdout.strip())

@@ -1,0 +1,40 @@
+"""`ah rotate-key`: a new master key, while no server runs."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ahplat.cli.folders import data_dir_option
+from ahplat.crashpoints import ROTATION, CrashPoints
+from ahplat.errors import CannotStart, Unavailable
+from ahplat.main import lock_folder
+from ahplat.rotation import rotate
+from ahplat.sealing import KeyFileBad
+
+_EXIT_FAILED = 1
+
+
+@click.command("rotate-key")
+@data_dir_option("keys.db")
+def rotate_key(data_dir: Path) -> None:
+    """Replace master.key by a new one. The server has to be stopped.
+
+    All keys in keys.db are wrapped anew, in one transaction; API keys, variables and all else that is sealed go on as
+    they are. Killed half-way, it is run again, or the server started: either ends it first. Backups that are older open
+    with the old master key only: keep it until they have aged out, and make a new backup now.
+    """
+    crash = CrashPoints(os.environ.get("AH_TOOL_CRASH_AT", ""), ROTATION)
+    try:
+        with lock_folder(data_dir):
+            count = rotate(data_dir, crash)
+    except (KeyFileBad, CannotStart) as failed:
+        click.echo(f"ah: {failed}", err=True)
+        sys.exit(_EXIT_FAILED)
+    except (Unavailable, OSError) as failed:
+        click.echo(f"ah: {data_dir} cannot be written ({failed}): make room, and run it again", err=True)
+        sys.exit(_EXIT_FAILED)
+    click.echo(
+        f"{count} keys are wrapped with a new master.key; make a backup now, and keep the old key for older ones"
+    )
