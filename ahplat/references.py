@@ -17,7 +17,7 @@ _REFERENCE = re.compile(
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
-_OF_A_BUILD = re.compile(r"ah/[0-9a-f]{32}-")  # on the embedded engine, whose images have no registry
+_OF_A_BUILD = re.compile(r"ah/[0-9a-f]{32}-")  # on any host: Docker may have the local registry as a mirror of it
 
 
 def check_reference(reference: str, tenant_id: str, allowed: frozenset[str]) -> str:
@@ -33,7 +33,7 @@ def check_reference(reference: str, tenant_id: str, allowed: frozenset[str]) -> 
     if found is None or len(reference) > 512:
         raise Rejected("image_invalid", f"{reference[:80]!r} is not an image: expected name[:tag][@sha256:…]")
     host, path = found["host"], found["path"]
-    if not host and _OF_A_BUILD.match(path) and not path.startswith(f"ah/{tenant_id}-"):
+    if _OF_A_BUILD.match(path) and not path.startswith(f"ah/{tenant_id}-"):
         raise Rejected("image_forbidden", f"a tenant may use only what was built for it, ah/{tenant_id}-…")
     if host in LOCAL_REGISTRIES and host not in allowed and not path.startswith(f"ah/{tenant_id}-"):
         raise Rejected("image_forbidden", f"on {host} a tenant may use only its own repositories, ah/{tenant_id}-…")

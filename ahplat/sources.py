@@ -15,6 +15,7 @@ _URL = re.compile(
     r"(?P<path>(?:/[A-Za-z0-9_~.-]+)+)/?"
 )
 _REF = re.compile(r"[A-Za-z0-9._/][A-Za-z0-9._/-]*")
+_NO_REF = re.compile(r"(^|/)(\.|/|$)|^/|\.\.|\.(lock)?(/|$)")  # git-check-ref-format(1): what has such is none
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -40,9 +41,12 @@ def check_url(url: str, rules: Rules, pointer: str) -> str:
     host, port = found["host"], found["port"]
     added = host in rules.hosts or f"{host}:{port}" in rules.hosts
     if not added and (host not in HOSTS or port not in (None, "443")):
+        named = f"{host}:{port}" if port else host
         allowed = ", ".join(sorted(HOSTS | rules.hosts))
         raise _refused(
-            "source_forbidden", pointer, f"{host} is not allowed: expected one of {allowed} (--allow-git-host adds one)"
+            "source_forbidden",
+            pointer,
+            f"{named} is not allowed: expected one of {allowed} (--allow-git-host adds one)",
         )
     if found["scheme"] == "http" and not (rules.plain and added and _is_loopback(host)):
         raise _refused("source_invalid", pointer, "expected https: plain http is for this machine's own, with --dev")
@@ -64,7 +68,7 @@ def check_ref(ref: str, pointer: str) -> str:
     >>> check_ref("feature/x-1", "/source_ref")
     'feature/x-1'
     """
-    if ref and (not _REF.fullmatch(ref) or len(ref) > limits.SOURCE_REF_CHARS or ".." in ref):
+    if ref and (not _REF.fullmatch(ref) or len(ref) > limits.SOURCE_REF_CHARS or _NO_REF.search(ref)):
         raise _refused(
             "source_invalid", pointer, "expected a branch, a tag or a commit: A-Z a-z 0-9 . _ / -, no - first"
         )

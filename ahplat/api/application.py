@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from ahplat import limits
+from ahplat.api.places import Places
 from ahplat.api.sizes import Sizes
 from ahplat.api.throttle import Window
 from ahplat.builders.build_logs import BuildLogs
@@ -44,7 +45,8 @@ class Application:
         self.closing = False
         self.port = config.port  # the one that is listened on
         self.rendered: dict[str, tuple[int, bytes]] = {}  # service id → (version, its JSON)
-        self.execs = 0  # commands that run
+        self.execs = Places("commands are running")
+        self.logs = Places("logs are being read")
         self.listed: dict[str, bytes] = {}  # tenant id → the list of its services, until something of it changes
         self.sizes = Sizes()
         self.registrations = Window(limits.REGISTRATIONS_PER_HOUR, 3600.0, 1)

@@ -70,19 +70,16 @@ async def execute(call: Call) -> Reply:
     find(call, call.app.views, call.path_id())
     body = call.body(Exec)
     _check(body.command)
-    if call.app.execs >= limits.EXECS:
-        raise Unavailable("overloaded", f"{limits.EXECS} commands are running", _AGAIN_S)
     hub = call.app.hub
-    caller = Subscriber(
-        call.tenant_id, call.principal.key_id, hub.position, Filter()
-    )  # closed when it may not any more
-    hub.subscribe(caller)
-    call.app.execs += 1
-    try:
-        return await _once(call, body, caller)
-    finally:
-        call.app.execs -= 1
-        hub.unsubscribe(caller)
+    with call.app.execs.taken(call.tenant_id, 1, limits.EXECS, limits.EXECS_OF_TENANT, _AGAIN_S):
+        caller = Subscriber(
+            call.tenant_id, call.principal.key_id, hub.position, Filter()
+        )  # closed when it may not any more
+        hub.subscribe(caller)
+        try:
+            return await _once(call, body, caller)
+        finally:
+            hub.unsubscribe(caller)
 
 
 async def _once(call: Call, body: Exec, caller: Subscriber) -> Reply:

@@ -33,6 +33,7 @@ logger = logging.getLogger("ahplat.logs")
 _TEXT, _EVENT_STREAM = "text/plain; charset=utf-8", "text/event-stream"
 _LAST_ID = "Last-Event-ID"
 _RETRY_MS = 2_000
+_AGAIN_S = 10  # until it is worth asking again for a log
 NANOSECONDS = 1_000_000_000
 
 
@@ -109,22 +110,38 @@ async def logs(call: Call) -> Reply:
     if call.request.method == "HEAD":
         return Reply(content_type=form.content_type, headers=_headers(call))
     instances = await instances_of(call.app, wanted)
+    places = max(1, len(instances))
+    with call.app.logs.taken(call.tenant_id, places, limits.LOG_STREAMS, limits.LOG_STREAMS_OF_TENANT, _AGAIN_S):
+        return await _tell(call, wanted, form, instances, follow)
+
+
+async def _tell(call: Call, wanted: Wanted, form: Form, instances: list[Instance], follow: bool) -> Reply:
     hub = call.app.hub
-    reader = Subscriber(call.tenant_id, call.principal.key_id, hub.position, Filter("", service.service_id))
+    reader = Subscriber(call.tenant_id, call.principal.key_id, hub.position, Filter("", wanted.service_id))
     reader.live = True
     hub.subscribe(reader)
     response = web.StreamResponse(headers={**_headers(call), "Content-Type": form.content_type})
     following = Following(call.app, wanted, reader)
     try:
-        await response.prepare(call.request)
         async with aclosing(_told(call, wanted, form, instances, following if follow else None, reader)) as told:
+            begun = [
+                await anext(told, b"") for _ in range(1 if follow else 2)
+            ]  # what fails now is a problem, not an end
+            await response.prepare(call.request)
+            for piece in begun:
+                await _send(response, piece)
             async for piece in told:
                 await _send(response, piece)
         await asyncio.wait_for(response.write_eof(), limits.STREAM_STALL_S)
     except (ConnectionError, TimeoutError):
-        logger.debug("the logs of %s are not read any more by %s", service.service_id, call.principal.actor)
+        logger.debug("the logs of %s are not read any more by %s", wanted.service_id, call.principal.actor)
         if not is_gone(call.request):
             abort(call.request)
+    except Unavailable as error:
+        if not response.prepared:
+            raise
+        logger.info("the logs of %s end early: %s", wanted.service_id, error.detail)
+        abort(call.request)
     finally:
         hub.unsubscribe(reader)
         await following.close()
@@ -181,6 +198,8 @@ async def _told(
                     yield piece
             is_read = following.has_read
     except Unavailable as error:
+        if not form.is_events:  # text has no word for it: it is cut off
+            raise
         reason = error.code
     if reader.closed or reason != "end":
         reason = "closed" if reader.closed else reason

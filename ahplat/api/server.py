@@ -21,7 +21,7 @@ from ahplat.api import body as bodies
 from ahplat.api import headers, problems
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
-from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply
+from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply, invalid_parameter
 from ahplat.api.forward import Forwarder, abort, refusal, tell_to_go_on
 from ahplat.api.peer import peer_of
 from ahplat.api.rates import Rates
@@ -236,6 +236,8 @@ class Edge:
 
     async def _answer(self, call: Call, route: Route) -> Reply:
         """The handler's answer; the first one, where a command came before and could not be accepted again."""
+        if call.request.method not in _READS and call.flag("dry_run"):
+            raise invalid_parameter("dry_run", "expected false: there is no dry run yet, and nothing was done")
         try:
             return await route.handler(call)
         except Rejected:

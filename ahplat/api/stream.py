@@ -121,8 +121,12 @@ class Hub:
         """Raises Unavailable when there are too many."""
         if self._count >= limits.STREAMS:
             raise Unavailable("overloaded", f"{limits.STREAMS} event streams are open", 10)
+        mine = self._subscribers.get(subscriber.tenant_id, set())
+        if len(mine) >= limits.STREAMS_OF_TENANT:
+            raise Unavailable("overloaded", f"{len(mine)} event streams of this tenant are open", 10)
         self._count += 1
-        self._subscribers.setdefault(subscriber.tenant_id, set()).add(subscriber)
+        mine.add(subscriber)
+        self._subscribers[subscriber.tenant_id] = mine
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Forgets it."""

@@ -302,7 +302,9 @@ class DockerEngine:
                 return "", error.detail
             if told.code != 0 or not told.stdout.strip():
                 return "", f"{path} --version ended with {told.code}: {told.stderr.strip()[:200]}"
-            self._runtime_versions[path] = told.stdout.split("\n")[0].rpartition("version ")[2].strip()
+            version = told.stdout.split("\n")[0].rpartition("version ")[2].strip()
+            # what Go's module gives has a placeholder in its place
+            self._runtime_versions[path] = "unknown" if version == "VERSION_MISSING" else version
         return self._runtime_versions[path], ""
 
 

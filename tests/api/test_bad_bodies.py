@@ -209,6 +209,8 @@ async def test_numbers_that_a_reader_might_take_for_whole_are_not(target: Target
         ("/v1/services", "-v", "image_invalid"),
         ("/v1/services", "evil.example/x", "image_forbidden"),
         ("/v1/services", "127.0.0.1:5000/ah/other-x", "image_forbidden"),
+        ("/v1/services", f"ah/{'0' * 32}-{'1' * 32}:1", "image_forbidden"),
+        ("/v1/services", f"docker.io/ah/{'0' * 32}-{'1' * 32}:1", "image_forbidden"),
         ("/v1/services/{service_id}/deploy", "a//b", "image_invalid"),
         ("/v1/services/{service_id}/deploy", "pending", "validation_failed"),
     ],

@@ -261,6 +261,19 @@ async def test_a_service_runs_only_so_many_at_once(site: Site, acme: Tenant, mon
     await asyncio.gather(*running)
 
 
+async def test_one_tenant_cannot_have_all_the_places(site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EXECS_OF_TENANT", 2)
+    service, other = await acme.running(), await site.register()
+    running = [begun(acme, service, *SLEEP) for _ in range(2)]
+    await until_it_runs(site, 2)
+    answer = await run(acme, service, *SAY)
+    assert (answer.status, answer.code) == (503, "overloaded")
+    assert "of this tenant" in answer.problem["detail"]
+    assert (await run(other, await other.running(), *SAY)).status == 200
+    await acme.post(f"/v1/services/{service['id']}/stop")
+    await asyncio.gather(*running)
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

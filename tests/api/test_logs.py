@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from ahplat import limits
+from ahplat.errors import Unavailable
 from tests.api.site import Site, Tenant
 from tests.engines.simulated import Behaviour
 
@@ -281,6 +282,33 @@ async def test_an_engine_that_is_away_is_503(site: Site, acme: Tenant) -> None:
         site.engine.away = False
     assert (answer.status, answer.code) == (503, "engine_unavailable")
     assert answer.headers["Retry-After"]
+
+
+async def test_a_log_that_cannot_be_read_is_a_problem_and_no_empty_log(site: Site, acme: Tenant) -> None:
+    service = await acme.running()
+    site.engine.fail("logs", Unavailable("overloaded", "too many", 10))
+    answer = await acme.get(f"/v1/services/{service['id']}/logs")
+    assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "overloaded", "10")
+
+
+async def test_text_that_cannot_be_read_on_is_cut_off(site: Site, acme: Tenant) -> None:
+    service = await acme.running()
+    site.engine.fail("logs", Unavailable("overloaded", "too many", 10))
+    async with acme.stream(f"/v1/services/{service['id']}/logs?follow=true") as stream:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await line(stream)
+
+
+async def test_one_tenant_cannot_have_all_that_may_be_read(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LOG_STREAMS_OF_TENANT", 1)
+    service, other = await acme.running(), await site.register()
+    theirs = await other.running()
+    async with acme.stream(f"/v1/services/{service['id']}/logs?follow=true"):
+        answer = await acme.get(f"/v1/services/{service['id']}/logs")
+        assert (answer.status, answer.code) == (503, "overloaded")
+        assert (await other.get(f"/v1/services/{theirs['id']}/logs")).status == 200
 
 
 async def test_nobody_reads_what_is_anothers(site: Site, acme: Tenant) -> None:

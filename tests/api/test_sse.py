@@ -324,3 +324,13 @@ async def test_more_streams_than_the_bound_are_refused(
     async with acme.stream():
         answer = await acme.get("/v1/events")
         assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "overloaded", "10")
+
+
+async def test_one_tenant_cannot_have_all_streams(site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STREAMS_OF_TENANT", 1)
+    other = await site.register()
+    async with acme.stream():
+        answer = await acme.get("/v1/events")
+        assert (answer.status, answer.code) == (503, "overloaded")
+        async with other.stream() as theirs:
+            assert theirs.status == 200

@@ -78,7 +78,7 @@ def test_plain_http_is_for_this_machine_and_only_where_that_is_said() -> None:
         check_url("http://localhost/a.git", Rules(frozenset({"localhost"})), "/git_url")
 
 
-@pytest.mark.parametrize("ref", ["", "main", "v1.2.3", "feature/x-1", "refs/heads/main", "a" * 40, "_x", ".x"])
+@pytest.mark.parametrize("ref", ["", "main", "v1.2.3", "feature/x-1", "refs/heads/main", "a" * 40, "_x", "a.b"])
 def test_a_ref_that_may_be_named(ref: str) -> None:
     assert check_ref(ref, "/branch") == ref
 
@@ -100,6 +100,16 @@ def test_a_ref_that_may_be_named(ref: str) -> None:
         "*",
         "a" * 256,
         "\0",
+        "/",
+        "/a",
+        "a/",
+        "a//b",
+        ".",
+        ".x",
+        "a/.x",
+        "a.",
+        "a.lock",
+        "a.lock/b",
     ],
 )
 def test_a_ref_that_may_not_be_named(ref: str) -> None:
