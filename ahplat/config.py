@@ -46,6 +46,8 @@ class Config(Struct, frozen=True, kw_only=True):
     redis_image: str = "redis:7-alpine"
     db_retention_s: float = limits.DB_RETENTION_S
     keep_suspended_s: float = limits.KEEP_SUSPENDED_S
+    disk_warn_percent: float = limits.DISK_WARN_PERCENT
+    disk_full_percent: float = limits.DISK_FULL_PERCENT
     backup_to: Path | None = None  # None: in the data folder
     backup_every_s: float = 0  # 0: never
     crash_at: str = ""  # tests only: see ahplat/crashpoints.py

@@ -78,6 +78,12 @@ TENANTS = 1_000
 
 KEEP_SUSPENDED_S = 30 * 86_400.0  # for which a suspended tenant is kept, then it is erased
 
+# disks
+DISK_WARN_PERCENT = 80.0
+DISK_FULL_PERCENT = 90.0  # from here on nothing is begun that grows
+DISK_CALM_PERCENT = 2  # below a level until it is left
+DISK_LOOK_S = 10.0
+
 # services
 REPLICAS = 10
 VOLUMES_PER_SERVICE = 5

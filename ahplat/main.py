@@ -36,6 +36,7 @@ from ahplat.builders.choice import choose_builder
 from ahplat.clock import Clock, SystemClock, new_id
 from ahplat.config import Config
 from ahplat.crashpoints import CrashPoints
+from ahplat.effects.disks import DiskWatch
 from ahplat.effects.follow import Follower
 from ahplat.effects.networks import sites
 from ahplat.effects.reconcile import Reconciler
@@ -312,9 +313,12 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.runner.on_broken = running.broken
     app.reconciler = Reconciler(platform_, app.runner, config.reconcile_s)
     app.follower = Follower(platform_, [_own_route(app)], config.reconcile_s)
+    app.disks = DiskWatch(platform_, config.data_dir, config.disk_warn_percent, config.disk_full_percent)
+    app.disks.begin()
     app.follower.begin()
     app.runner.begin()
     app.reconciler.begin()
+    stack.push_async_callback(app.disks.close)
     stack.push_async_callback(app.runner.close)
     stack.push_async_callback(app.reconciler.close)
     stack.push_async_callback(app.follower.close)

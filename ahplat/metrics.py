@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ahplat.backups.schedule import last_made_at
+from ahplat.effects.disks import LEVELS
 from ahplat.statistics import COMMIT_BOUNDS_S
 from events.log import head
 from projections import todo
@@ -36,6 +37,7 @@ class _Parts(Collector):
         yield from self._views()
         yield from self._effects()
         yield from self._http()
+        yield from self._disks()
         yield from self._backups()
 
     def _writer(self) -> Iterator[Metric]:
@@ -79,6 +81,15 @@ class _Parts(Collector):
             "ahplat_route_repairs", "Routes that somebody else had changed.", self._app.follower.repairs
         )
         yield GaugeMetricFamily("ahplat_engine_up", "Whether the engine answers.", not runner.engine_away)
+
+    def _disks(self) -> Iterator[Metric]:
+        used = GaugeMetricFamily("ahplat_disk_used_ratio", "How full the disk is.", labels=["disk"])
+        level = GaugeMetricFamily("ahplat_disk_level", "0 ok, 1 low, 2 full: nothing grows.", labels=["disk"])
+        for name, disk in sorted(self._app.disks.seen.items()):
+            used.add_metric([name], disk.used_percent / 100)
+            level.add_metric([name], LEVELS.index(disk.level))
+        yield used
+        yield level
 
     def _backups(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(

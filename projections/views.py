@@ -28,6 +28,7 @@ from projections import (
     crashes,
     databases,
     deployments,
+    disks,
     domains,
     env,
     execs,
@@ -64,6 +65,7 @@ PROJECTIONS: dict[str, ModuleType] = {
     "todo": todo,
     "activity": activity,
     "execs": execs,
+    "disks": disks,
 }
 
 DAMAGE = (apsw.CorruptError, apsw.NotADBError)

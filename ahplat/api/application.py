@@ -16,6 +16,7 @@ from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
 from ahplat.clock import Clock
 from ahplat.config import Config
+from ahplat.effects.disks import DiskWatch
 from ahplat.effects.follow import Follower
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
@@ -65,6 +66,7 @@ class Application:
         self.reconciler: Reconciler
         self.names: Responders
         self.follower: Follower
+        self.disks: DiskWatch
         self.hub: Hub
         self.read_damage: Callable[[Exception], None]  # told of a damaged page that a read met
         self.gate: Gate

@@ -228,7 +228,7 @@ async def cancel(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("POST", "/v1/services/{service_id}/builds", create, scope="deploy", body=NewBuild),
+    Route("POST", "/v1/services/{service_id}/builds", create, scope="deploy", body=NewBuild, grows=True),
     Route("GET", "/v1/services/{service_id}/builds", list_of_service),
     Route("GET", "/v1/services/{service_id}/builds/{build_id}", get),
     Route("DELETE", "/v1/services/{service_id}/builds/{build_id}", cancel, scope="deploy"),

@@ -287,7 +287,7 @@ async def link(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("POST", "/v1/databases", create, scope="deploy", body=NewDatabase),
+    Route("POST", "/v1/databases", create, scope="deploy", body=NewDatabase, grows=True),
     Route("GET", "/v1/databases", list_all),
     Route("GET", "/v1/databases/{database_id}", get),
     Route("DELETE", "/v1/databases/{database_id}", delete, scope="deploy"),

@@ -158,8 +158,8 @@ async def cancel(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("POST", "/v1/services/{service_id}/deploy", deploy, scope="deploy", body=Deploy),
-    Route("POST", "/v1/services/{service_id}/rollback", rollback, scope="deploy", body=Rollback),
+    Route("POST", "/v1/services/{service_id}/deploy", deploy, scope="deploy", body=Deploy, grows=True),
+    Route("POST", "/v1/services/{service_id}/rollback", rollback, scope="deploy", body=Rollback, grows=True),
     Route("GET", "/v1/services/{service_id}/deployments", list_all),
     Route("GET", "/v1/services/{service_id}/deployments/{deployment_id}", get),
     Route("POST", "/v1/services/{service_id}/deployments/{deployment_id}/cancel", cancel, scope="deploy"),

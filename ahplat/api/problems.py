@@ -259,7 +259,13 @@ PROBLEMS: dict[str, Problem] = {
         "send the same request with the same Idempotency-Key again: it tells",
         retryable=True,
     ),
-    "disk_full": _problem(503, "The server's disk is full", "try again later", "GET /v1/system/ready", retryable=True),
+    "disk_full": _problem(
+        503,
+        "The server's disk is full",
+        "delete what is not needed, or ask the operator to make room: what stops, deletes and reads goes on",
+        "GET /v1/system/health/detailed",
+        retryable=True,
+    ),
     "engine_unavailable": _problem(
         503, "The container engine does not answer", "try again later", "GET /v1/system/ready", retryable=True
     ),

@@ -23,6 +23,7 @@ class Route(Struct, frozen=True):
     scope: Scope = "read"
     body: type[Any] | None = None
     early: bool = False  # answers before the views are in step
+    grows: bool = False  # what it begins takes room: refused where a disk is full
     stream: bool = False  # answers as long as the client likes: counts as a stream, not as a request
 
     def named(self, values: tuple[str, ...]) -> dict[str, str]:

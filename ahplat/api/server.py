@@ -239,9 +239,11 @@ class Edge:
         if call.request.method not in _READS and call.flag("dry_run"):
             raise invalid_parameter("dry_run", "expected false: there is no dry run yet, and nothing was done")
         try:
+            if route.grows:
+                self._app.disks.refuse()
             return await route.handler(call)
-        except Rejected:
-            if before := call.recalled():
+        except (Rejected, Unavailable) as error:
+            if (isinstance(error, Rejected) or error.code == "disk_full") and (before := call.recalled()):
                 return before
             raise
 

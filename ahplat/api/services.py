@@ -379,7 +379,7 @@ async def redeploy(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("POST", "/v1/services", create, scope="deploy", body=NewService),
+    Route("POST", "/v1/services", create, scope="deploy", body=NewService, grows=True),
     Route("GET", "/v1/services", list_all),
     Route("GET", "/v1/services/{service_id}", get),
     Route("PATCH", "/v1/services/{service_id}", patch, scope="deploy", body=ServiceChanges),
@@ -388,5 +388,5 @@ ROUTES = [
     Route("POST", "/v1/services/{service_id}/stop", stop, scope="deploy"),
     Route("POST", "/v1/services/{service_id}/restart", restart, scope="deploy"),
     Route("POST", "/v1/services/{service_id}/reset", reset, scope="deploy"),
-    Route("POST", "/v1/services/{service_id}/redeploy", redeploy, scope="deploy"),
+    Route("POST", "/v1/services/{service_id}/redeploy", redeploy, scope="deploy", grows=True),
 ]

@@ -1,7 +1,5 @@
 """The platform itself: whether it is well, and what it counts."""
 
-import shutil
-
 from msgspec import UNSET, Struct, UnsetType
 
 from ahplat import limits
@@ -10,6 +8,7 @@ from ahplat.api.auth import Token
 from ahplat.api.call import Call, Reply, json_reply
 from ahplat.api.route import Route
 from ahplat.commands.effects import Unpark
+from ahplat.effects import disks
 from ahplat.errors import Rejected, Unavailable
 from ahplat.metrics import exposition
 from events.log import head
@@ -71,11 +70,12 @@ class Part(Struct, frozen=True):
 
 
 class Disk(Struct, frozen=True):
-    """Of the file system that holds the log."""
+    """A file system. `level`: ok, low (warned of), full (nothing is begun that grows)."""
 
     total_gb: float
     free_gb: float
     used_percent: float
+    level: str
 
 
 class LogPart(Struct, frozen=True):
@@ -122,7 +122,8 @@ class Detailed(Struct, frozen=True):
     status: str
     docker: Part
     gvisor: Part
-    disk: Disk
+    disk: Disk  # which the log is on
+    docker_disk: Disk | UnsetType  # which the engine has for its own
     engine: EnginePart
     router: RouterPart
     names: Part
@@ -136,7 +137,8 @@ async def detailed(call: Call) -> Reply:
     app = call.app
     engine, router = await app.engine.status(), await app.router.status()
     builder = await app.builder.status()
-    usage = shutil.disk_usage(app.config.data_dir)
+    await app.disks.look()
+    seen = {name: _disk(disk) for name, disk in app.disks.seen.items()}
     open_work = todo.open_of_all(app.views)
     now_us = app.clock.now_us()
     is_docker = engine.name == "docker"
@@ -147,11 +149,8 @@ async def detailed(call: Call) -> Reply:
                 is_docker and engine.available, (is_docker and engine.version) or UNSET, engine.detail or UNSET
             ),
             gvisor=Part(bool(engine.runtime), engine.runtime or UNSET),
-            disk=Disk(
-                total_gb=round(usage.total / 1e9, 1),
-                free_gb=round(usage.free / 1e9, 1),
-                used_percent=round(100 * (usage.total - usage.free) / usage.total, 1),
-            ),
+            disk=seen["log"],
+            docker_disk=seen.get("engine", UNSET),
             engine=EnginePart(engine.name, engine.available, engine.isolated),
             router=RouterPart(router.available, router.version or UNSET, router.detail or UNSET, router.name),
             names=_names(app),
@@ -164,6 +163,10 @@ async def detailed(call: Call) -> Reply:
             ),
         )
     )
+
+
+def _disk(disk: disks.Disk) -> Disk:
+    return Disk(round(disk.total / 1e9, 1), round(disk.free / 1e9, 1), round(disk.used_percent, 1), disk.level)
 
 
 def _names(app: Application) -> Part:

@@ -48,6 +48,7 @@ def demo(engine: str, image: str, git: str, docker_host: str, port: int, once: b
             dev=True,
             open_registration=True,
             drain_s=0.0,
+            disk_full_percent=100,  # what it takes is gone in the end
             allow_git_hosts=frozenset({urlsplit(git).netloc.lower()} if git else ()),
         )
         try:

@@ -143,6 +143,18 @@ SETTINGS: list[click.Parameter] = [
         type=click.Path(path_type=Path),
     ),
     _option(
+        "--disk-warn",
+        "How full a disk may be, in percent, until it is warned of.",
+        type=click.FloatRange(1, 100),
+        default=limits.DISK_WARN_PERCENT,
+    ),
+    _option(
+        "--disk-full",
+        "… until no deployments, builds and databases are begun.",
+        type=click.FloatRange(1, 100),
+        default=limits.DISK_FULL_PERCENT,
+    ),
+    _option(
         "--log-level", "How much is said.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
     ),
     click.Option(["--rate-limits/--no-rate-limits"], default=True, hidden=True),
@@ -218,6 +230,8 @@ def configured(settings: dict[str, Any]) -> Config:
         keep_suspended_s=settings["keep_suspended"],
         backup_to=settings["backup_to"] and settings["backup_to"].absolute(),
         backup_every_s=_backup_every(settings),
+        disk_warn_percent=settings["disk_warn"],
+        disk_full_percent=settings["disk_full"],
         crash_at=os.environ.get("AH_CRASH_AT", ""),
     )
 

@@ -6,6 +6,7 @@ from ahplat.commands import (
     database_servers,
     databases,
     deployments,
+    disks,
     domains,
     effects,
     execs,
@@ -33,4 +34,5 @@ COMMANDS: dict[type[Command], Decision] = {
     **routes.COMMANDS,
     **effects.COMMANDS,
     **execs.COMMANDS,
+    **disks.COMMANDS,
 }

@@ -50,7 +50,9 @@ class DockerEngine:
         self._guarding = asyncio.Lock()  # and a chain looked at twice at once would be mended twice
         self._volumes: dict[str, tuple[str, ...]] = {}  # by pinned image: what a digest declares never changes
         self._runtime_versions: dict[str, str] = {}  # by path
-        self._asked: asyncio.Future[tuple[str, str | None]] | None = None  # for its versions: one question at a time
+        self._asked: asyncio.Future[tuple[str, str | None, str]] | None = (
+            None  # for its versions: one question at a time
+        )
         self._streams: set[Stream] = set()
         self._logs = 0  # being read
         self._closed = False
@@ -59,14 +61,14 @@ class DockerEngine:
         """See `Engine`. Isolated even where runsc is missing: then nothing starts. A daemon that hangs is away, too."""
         isolated = self._runtime == container.RUNTIME
         try:
-            version, path = await self._told_versions()
+            version, path, root = await self._told_versions()
         except Unavailable as error:
             return EngineStatus(self.name, available=False, isolated=isolated, detail=error.detail)
         if path is None:
             detail = f"Docker has no runtime {self._runtime}"
-            return EngineStatus(self.name, available=True, isolated=isolated, version=version, detail=detail)
+            return EngineStatus(self.name, available=True, isolated=isolated, version=version, detail=detail, root=root)
         runtime, detail = await self._runtime_version(path)
-        return EngineStatus(self.name, True, isolated, version, runtime, detail)
+        return EngineStatus(self.name, True, isolated, version, runtime, detail, root)
 
     async def fetch(self, reference: str, cancelled: Callable[[], bool]) -> Image:
         """See `Engine`."""
@@ -277,7 +279,7 @@ class DockerEngine:
             self._volumes.clear()
         self._volumes[image.pinned] = found.volumes
 
-    async def _told_versions(self) -> tuple[str, str | None]:
+    async def _told_versions(self) -> tuple[str, str | None, str]:
         """What `_versions` says, for all who ask meanwhile. Raises EngineAway after ENGINE_STATUS_S without a word."""
         if self._asked is None or self._asked.done():
             self._asked = asyncio.wrap_future(self._dockerd.begin(self._versions))
@@ -287,11 +289,11 @@ class DockerEngine:
             raise EngineAway(f"Docker has not answered for {limits.ENGINE_STATUS_S:g} s")
         return self._asked.result()
 
-    def _versions(self, client: APIClient) -> tuple[str, str | None]:
-        """Docker's version, and where the runtime's program is; None where Docker does not know the runtime."""
-        version = str(client.version()["Version"])
-        runtime = client.info().get("Runtimes", {}).get(self._runtime)
-        return version, None if runtime is None else str(runtime.get("path", self._runtime))
+    def _versions(self, client: APIClient) -> tuple[str, str | None, str]:
+        """Docker's version, where the runtime's program is (None where Docker does not know it), and Docker's own folder."""
+        version, info = str(client.version()["Version"]), client.info()
+        runtime, root = info.get("Runtimes", {}).get(self._runtime), str(info.get("DockerRootDir", ""))
+        return version, None if runtime is None else str(runtime.get("path", self._runtime)), root
 
     async def _runtime_version(self, path: str) -> tuple[str, str]:
         """The version that the runtime's program tells, and what is wrong where it tells none."""

@@ -187,6 +187,7 @@ class EngineStatus(Struct, frozen=True):
     version: str = ""
     runtime: str = ""  # version of runsc, "" when it is not there
     detail: str = ""
+    root: str = ""  # the folder in which it keeps images and containers, "" where it is not its own
 
 
 class Engine(Protocol):

@@ -213,7 +213,7 @@ async def test_health_in_detail(site: Site, acme: Tenant) -> None:
     found = (await acme.get("/v1/system/health/detailed")).json
     assert {"status", "docker", "gvisor", "disk", "engine", "router", "names", "log", "effects"} <= found.keys()
     disk = found.pop("disk")
-    assert set(disk) == {"total_gb", "free_gb", "used_percent"} and None not in disk.values()
+    assert set(disk) == {"total_gb", "free_gb", "used_percent", "level"} and None not in disk.values()
     assert no_nulls(found)
     assert found["log"]["position"] == site.position
     assert found["effects"].keys() == {"open", "oldest_s", "parked"}

@@ -155,6 +155,7 @@ class SimulatedEngine:
         self.host = host or SimulatedHost()
         self.host.engines.append(self)
         self.away = False
+        self.root = ""  # its own folder, where it has one
         self.silent = False  # the watch says nothing by itself
         self.closed = False
         self.pace = 1.0  # of a command's time
@@ -191,7 +192,9 @@ class SimulatedEngine:
 
     async def status(self) -> EngineStatus:
         detail = "away, as the test wants it" if self.away else "in memory"
-        return EngineStatus(self.name, available=not self.away, isolated=True, version="1", runtime="1", detail=detail)
+        return EngineStatus(
+            self.name, available=not self.away, isolated=True, version="1", runtime="1", detail=detail, root=self.root
+        )
 
     async def fetch(self, reference: str, cancelled: Callable[[], bool]) -> Image:
         await self._arrive("fetch", reference)

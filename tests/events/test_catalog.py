@@ -8,13 +8,26 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies
 
-from events import builds, catalog, databases, domains, effects, execs, keys, platform, services, tenants, volumes
+from events import (
+    builds,
+    catalog,
+    databases,
+    disks,
+    domains,
+    effects,
+    execs,
+    keys,
+    platform,
+    services,
+    tenants,
+    volumes,
+)
 from events.catalog import CATALOG, UPCASTS, UnknownEvent, decode
 from events.event import Event, Intent, Outcome, canonical, wire_name
 from tests.events.samples import sample, strategy
 
 GOLDEN = Path(__file__).with_name("golden.json")
-NOUNS = (platform, tenants, keys, services, domains, builds, databases, volumes, effects, execs)
+NOUNS = (platform, tenants, keys, services, domains, builds, databases, volumes, effects, execs, disks)
 EACH = pytest.mark.parametrize("kind", CATALOG.values(), ids=CATALOG)
 
 

@@ -1,6 +1,7 @@
 """A disk that is really full: a small file system of its own, filled to the last byte."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from events.disks import DiskLevelChanged
 from tests.faults.harness import Answer, Server, eventually
 from tests.faults.test_stopping import running
 
@@ -87,6 +89,35 @@ def test_a_full_disk_is_told_and_reads_go_on(small: Server, api_key: str) -> Non
     assert small.ask("GET", "/", Host=seen.json["url"].removeprefix("http://")).status == 200
     assert small.ask("GET", "/v1/events?after=0&limit=200", key=api_key, Accept="application/json").status == 200
     assert small.ask("GET", "/v1/system/health").status == 200
+
+
+def test_nothing_is_begun_that_grows_while_there_is_room_for_the_rest(small: Server, api_key: str) -> None:
+    small.start()
+    service_id = running(small, api_key)
+    filler = small.folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        while (usage := shutil.disk_usage(small.folder)).used < 0.93 * usage.total:
+            file.write(b"\0" * 4_096)
+
+    def health() -> Answer:
+        return small.ask("GET", "/v1/system/health/detailed", key=api_key)
+
+    eventually(lambda: health().json["disk"]["level"] == "full")
+    new = {"name": "another", "image": "ah/hello"}
+    for path, body in (
+        ("/v1/services", new),
+        (f"/v1/services/{service_id}/deploy", {}),
+        (f"/v1/services/{service_id}/builds", {"git_url": "https://github.com/a/b"}),
+        ("/v1/databases", {"name": "db", "type": "redis"}),
+    ):
+        refused = small.ask("POST", path, body, key=api_key)
+        assert (refused.status, refused.json["code"]) == (503, "disk_full"), path
+        assert "delete what is not needed" in refused.json["remediation"]["why"]
+    assert small.ask("POST", f"/v1/services/{service_id}/stop", key=api_key).status == 200
+    assert small.ask("DELETE", f"/v1/services/{service_id}", key=api_key).status == 204
+    filler.unlink()
+    assert small.ask("POST", "/v1/services", new, key=api_key, Prefer="wait=20").json["status"] == "running"
+    assert "full" in [event.level for _, event in small.events if isinstance(event, DiskLevelChanged)]
 
 
 @pytest.mark.parametrize("path", ["/v1/services", "/v1/auth/keys", "/v1/tenants/register"])

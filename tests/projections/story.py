@@ -17,6 +17,7 @@ from events.databases import (
     DatabaseStartRequested,
     DatabaseUndeleted,
 )
+from events.disks import DiskLevelChanged
 from events.domains import ServiceDomainAdded, ServiceDomainRemoved, ServiceDomainVerified
 from events.effects import EffectAttempted, EffectParked, EffectPostponed, EffectUnparked
 from events.execs import ExecEnded, ExecStarted
@@ -140,6 +141,7 @@ def tell() -> None:
     given(TenantQuieted(world().log.position, []), TenantReactivated())
     given(TenantResumed(world().log.position, []), TenantSuspended())
     given(ServiceStopRequested())
+    given(DiskLevelChanged("low", 81))
     given(of(TenantErasureRequested(), tenant=OTHER_TENANT))
     given(of(TenantErased(world().log.position), tenant=OTHER_TENANT))
 
