@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,10 @@ def test_a_port_of_the_tenants_own_moves_the_route_with_it(tenant: Tenant, sdk: 
     tenant.call("DELETE", f"{service.path}/env/PORT")
     service.order("restart", wait_s=60)
     assert service.get("/env").json["PORT"] == "8000"
+
+
+def test_health_tells_of_dockers_own_disk(tenant: Tenant, sdk: docker.DockerClient) -> None:
+    usage = shutil.disk_usage(sdk.info()["DockerRootDir"])
+    found = tenant.call("GET", "/v1/system/health/detailed")
+    assert found["docker_disk"]["total_gb"] == pytest.approx(usage.total / 1e9, abs=0.1)
+    assert found["docker_disk"]["used_percent"] == pytest.approx(100 * usage.used / (usage.used + usage.free), abs=2)
