@@ -13,6 +13,7 @@ from ahplat.engines.engine import Image
 from ahplat.engines.images import repository_of
 from ahplat.errors import Rejected
 
+DEBIAN = Path("/usr/lib/postgresql")
 PROGRAMS = {"postgres": ("postgres", "initdb"), "redis": ("redis-server",)}
 
 REDIS = """\
@@ -55,10 +56,15 @@ def name_of(reference: str) -> str:
     return name if name in PROGRAMS else ""
 
 
+def searched(path: str) -> str:
+    """`path`, and where Debian keeps the servers of each version of Postgres, the newest first: it puts them on no PATH."""
+    return ":".join([path, *(str(found) for found in sorted(DEBIAN.glob("*/bin"), reverse=True))])
+
+
 def fetch(reference: str, path: str) -> Image:
     """Finds the programs on `path`. Blocks. Raises Rejected `database_unsupported` that names what is missing."""
     name = name_of(reference)
-    found = {program: shutil.which(program, path=path) for program in PROGRAMS[name]}
+    found = {program: shutil.which(program, path=searched(path)) for program in PROGRAMS[name]}
     missing = [program for program, where in found.items() if where is None]
     if missing:
         raise Rejected(
@@ -79,4 +85,4 @@ def fetch(reference: str, path: str) -> Image:
 
 def command(reference: str) -> list[str]:
     """The argv that runs the database in the folder that holds its data."""
-    return ["/bin/sh", "-c", SCRIPTS[name_of(reference)]]
+    return ["/bin/sh", "-c", f'PATH="{searched("$PATH")}"\n{SCRIPTS[name_of(reference)]}']

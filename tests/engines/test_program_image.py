@@ -1,6 +1,7 @@
 """Databases of the embedded engine, by the programs that this machine has; what it lacks is named."""
 
 import asyncio
+import hashlib
 import os
 import shutil
 import signal
@@ -28,7 +29,10 @@ PATIENCE_S = 60.0
 
 
 @pytest.mark.parametrize(("reference", "lacks"), [("redis:7-alpine", "redis-server"), ("postgres:16-alpine", "initdb")])
-def test_programs_that_are_not_there_are_named(tmp_path: Path, reference: str, lacks: str) -> None:
+def test_programs_that_are_not_there_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, lacks: str
+) -> None:
+    monkeypatch.setattr(program_image, "DEBIAN", tmp_path)
     with pytest.raises(Rejected) as refused:
         program_image.fetch(reference, str(tmp_path))
     assert refused.value.code == "database_unsupported"
@@ -45,6 +49,21 @@ def test_postgres_is_not_started_as_root(tmp_path: Path, monkeypatch: pytest.Mon
     image = program_image.fetch("postgres:16-alpine", str(tmp_path))
     assert image.pinned == f"postgres@{image.digest}"
     assert program_image.fetch(image.pinned, str(tmp_path)).digest == image.digest
+
+
+def test_postgres_is_found_where_debian_keeps_it_the_newest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_image, "DEBIAN", tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for version in ("15", "16"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+        for name in ("postgres", "initdb"):
+            (tmp_path / version / "bin" / name).write_text(version)
+            (tmp_path / version / "bin" / name).chmod(0o755)
+    newest = hashlib.sha256(b"16").hexdigest()
+    assert program_image.fetch("postgres:16-alpine", "/nowhere").digest == f"sha256:{newest}"
+    assert f'PATH="$PATH:{tmp_path}/16/bin:{tmp_path}/15/bin"' in program_image.command("postgres:16-alpine")[2]
 
 
 def free_port() -> int:
@@ -98,7 +117,9 @@ async def ask(port: int, words: str) -> object:
         connection.terminate()
 
 
-if all(shutil.which(program) for program in program_image.PROGRAMS["postgres"]):
+if all(
+    shutil.which(program, path=program_image.searched(embedded.PATH)) for program in program_image.PROGRAMS["postgres"]
+):
 
     @pytest.mark.embedded
     async def test_postgres_keeps_its_data_over_a_stop_and_a_kill(data: Path) -> None:

@@ -68,6 +68,7 @@ class Server:
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.options = options or LAPTOP
+        self.runs_by: tuple[str, ...] = ()  # a program that becomes the server
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self.said = folder.with_name(folder.name + ".stderr")
@@ -75,7 +76,17 @@ class Server:
     def launch(self, crash_at: str = "", **env: str) -> "Server":
         """Starts the process, and does not wait for it."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
-        argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "--metrics-listen", "", "--log-level", "warning"]
+        argv = [
+            *self.runs_by,
+            sys.executable,
+            "-P",
+            "-m",
+            "ahplat.cli.entry",
+            "--metrics-listen",
+            "",
+            "--log-level",
+            "warning",
+        ]
         argv += [*self.options, "--data-dir", str(self.folder)]
         if "--port" not in self.options:
             argv += ["--port", "0"]
