@@ -48,6 +48,7 @@ def test_commands_wait_for_a_daemon_that_is_away_and_are_done_when_it_is_back(
     assert new.get().text.startswith("hello 1")
     eventually(lambda: not gone.containers(sdk) + halted.containers(sdk))
     eventually(lambda: still.get().status == 200)  # dockerd had ended it
+    still.settled()
     told = [one for one in still.events() if one["position"] > before and one["type"].startswith("service.")]
     assert [one["type"] for one in told] == ["service.drifted", "service.repair_requested", "service.repaired"]
     assert told[0]["data"]["finding"] == "exited"

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -147,15 +148,21 @@ def test_a_restart_is_a_fresh_container_of_the_same_image_with_todays_variables(
 
 
 def test_nothing_of_a_deleted_service_is_left_in_docker(tenant: Tenant, sdk: docker.DockerClient) -> None:
-    volumes = {volume.id for volume in sdk.volumes.list()}
+    unnamed = unnamed_volumes(sdk)
     service = tenant.run("web")
     container = service.container(sdk)
     tenant.call("DELETE", service.path)
     eventually(lambda: not service.containers(sdk))
     assert tenant.ask("GET", service.path).status == 404
-    assert {volume.id for volume in sdk.volumes.list()} <= volumes
+    assert unnamed_volumes(sdk) <= unnamed
+    assert not sdk.volumes.list(filters={"label": f"ah.tenant={tenant.id}"})
     assert container.id
     assert not [line for line in command_lines() if container.id in line]
+
+
+def unnamed_volumes(sdk: docker.DockerClient) -> set[str]:
+    """Those that Docker makes by itself; what others' tests make beside this one has a name."""
+    return {volume.name for volume in sdk.volumes.list() if re.fullmatch("[0-9a-f]{64}", volume.name)}
 
 
 def command_lines() -> list[str]:
