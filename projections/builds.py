@@ -85,9 +85,10 @@ def list_open(db: Connection) -> list[BuildRow]:
 
 
 def same_as(db: Connection, service_id: str, source: bytes) -> BuildRow | None:
-    """A build of the same source that waits or clones: whoever asks for it again means that one."""
+    """A build of the same source that waits or clones: whoever asks for it again means that one, if it will be deployed."""
     rows = db.execute(
-        f"SELECT * FROM build WHERE service_id = ? AND source = ? AND {_OPEN} AND step = 'clone' ORDER BY build_id",
+        f"SELECT * FROM build WHERE service_id = ? AND source = ? AND {_OPEN} AND step = 'clone' AND NOT stopped"
+        " ORDER BY build_id",
         (service_id, source),
     )
     for row in rows:

@@ -26,7 +26,7 @@ from ahplat.api.services import find, unsealed
 from ahplat.api.stream import Filter, Subscriber
 from ahplat.engines.engine import Instance, LogLine
 from ahplat.errors import Rejected, Unavailable
-from projections import deployments
+from projections import deployments, services
 
 logger = logging.getLogger("ahplat.logs")
 
@@ -234,9 +234,11 @@ async def _coming(call: Call, form: Form, following: Following, reader: Subscrib
 
 
 def _kept(call: Call, wanted: Wanted) -> list[tuple[str, str]]:
-    """(deployment, line) of the end of a log that an event kept."""
-    if wanted.deployment_id:
-        row = deployments.find(call.app.views, wanted.deployment_id)
+    """(deployment, line) of the end of a log that an event kept: of what crashed last, or did not come to serve."""
+    service = services.find(call.app.views, wanted.service_id)
+    crashed = service.deployment_id if service and service.last_error_of == "instance" else None
+    if deployment_id := wanted.deployment_id or crashed:
+        row = deployments.find(call.app.views, deployment_id)
     else:
         row = next(iter(deployments.list_of(call.app.views, wanted.service_id, 1, 0, 0)), None)
     if row is None:

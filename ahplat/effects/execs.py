@@ -6,9 +6,9 @@ from events.execs import ExecEnded, ExecStarted
 
 
 async def end(task: Task[ExecStarted]) -> list[Event]:
-    """Begins only when it is overdue: ends what is left of it, for nobody waits for it any more."""
+    """Begins when it is overdue, or its server is gone: ends what is left of it, for nobody waits for it any more."""
     await task.step(task.engine.end_execution, task.intent.instance, task.subject)
     return [ExecEnded(task.work.intent, task.intent.subject, "unknown")]
 
 
-EFFECTS: dict[type[Intent], Effect] = {ExecStarted: Effect(end)}
+EFFECTS: dict[type[Intent], Effect] = {ExecStarted: Effect(end, of_its_server=True)}

@@ -36,7 +36,7 @@ from ahplat.errors import AhError, EngineAway, Rejected, Unavailable
 from events.catalog import decode
 from events.effects import EffectPostponed, EffectUnparked
 from events.event import Event, Intent, Outcome, Recorded, wire_name
-from events.log import read_all
+from events.log import head, read_all
 from projections import todo
 from projections.todo import TodoRow
 from projections.views import DAMAGE
@@ -58,6 +58,7 @@ class Runner:
         self._log = log
         self._crash = crash
         self._wake = asyncio.Event()
+        self._inherited = head(log)  # what stands up to here was begun by an earlier server
         self._tasks: dict[str, Task[Any]] = {}  # by subject
         self._running: set[asyncio.Task[None]] = set()
         self._why: dict[int, str] = {}  # what was last in the way of an open intent, as far as this process saw it
@@ -167,6 +168,8 @@ class Runner:
 
     def _left_us(self, work: TodoRow, waiting: dict[int, float]) -> int:
         """Until the work is due; never longer than was meant when it was put off, though the clock be set back."""
+        if work.intent <= self._inherited and _BY_NAME[work.type].of_its_server:
+            return 0
         now = self.platform.clock.monotonic()
         since = self._waiting[work.intent] = waiting.get(work.intent, now)
         meant_us = work.due_us - work.opened_us - int((now - since) * 1e6)

@@ -111,8 +111,8 @@ def environment(plan: Plan) -> dict[str, str]:
 
 
 def port_of(plan: Plan) -> int:
-    """Where the service listens, 0 for nowhere: a `PORT` of the tenant's own moves the route with it, if it is one."""
-    own = plan.env.get("PORT", "")
+    """Where the service listens, 0 for nowhere: a `PORT` of the tenant's own moves the route with it, where there is one."""
+    own = plan.env.get("PORT", "") if plan.deployment.port else ""
     if own.isascii() and own.isdecimal() and len(own) <= 5 and 0 < int(own) < 65_536:
         return int(own)
     return plan.deployment.port

@@ -162,7 +162,8 @@ class Effect(Struct, frozen=True):
     `run` returns the facts that end it, or the command that decides what they are. `fail` is the command that records its
     failure; without one the work cannot fail: it is tried again until it is done, or parked. `clean_up` takes away what it
     made, once it was called off or failed. `has_turn`, given the views, the work and the subjects that are being worked
-    on, says whether it may begin yet.
+    on, says whether it may begin yet. `of_its_server`: what it waits for ends with the server that began it, so an earlier
+    server's is due at once.
     """
 
     run: Callable[[Task[Any]], Awaitable[list[Event] | Command]]
@@ -170,3 +171,4 @@ class Effect(Struct, frozen=True):
     clean_up: Callable[[Task[Any]], Awaitable[None]] | None = None
     deadline_s: float = float("inf")
     has_turn: Callable[[Connection, TodoRow, Collection[str]], bool] | None = None
+    of_its_server: bool = False

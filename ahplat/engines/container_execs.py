@@ -138,8 +138,9 @@ class Output:
 
 
 def was_refused(output: Output, exit_code: int | None) -> bool:
-    """Whether the runtime could not execute the command; Docker tells that as its stdout."""
-    return exit_code in (CANNOT_EXECUTE, NOT_FOUND) and output.stdout.content.startswith(_REFUSED)
+    """Whether the runtime could not execute the command; Docker tells that as its stdout. What told its pid was executed."""
+    refused = exit_code in (CANNOT_EXECUTE, NOT_FOUND) and output.stdout.content.startswith(_REFUSED)
+    return refused and not output.session
 
 
 def execution(output: Output, exit_code: int | None, timed_out: bool) -> Execution:

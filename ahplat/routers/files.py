@@ -51,7 +51,7 @@ class FilesRouter:
     async def lead(self, intent: int, route: Route) -> None:
         self._led[route.service_id] = (intent, route)
         async with self._writing:
-            await asyncio.to_thread(self._tell, route)
+            await asyncio.to_thread(self._lead, route)
 
     def let_go(self, intent: int) -> str | None:
         for service_id, (led_by, _) in self._led.items():
@@ -109,8 +109,14 @@ class FilesRouter:
             logger.error("%s is told twice: it goes to the first that has it", host)
         found = [finding for route in routes if (finding := self._told_again(route))]
         if everything:
-            self._move_out({f"{name_of(route.service_id)}{SUFFIX}" for route in routes if route.hosts})
+            self._move_out({f"{name_of(route.service_id)}{SUFFIX}" for route in routes if route.hosts}.__contains__)
         return found
+
+    def _lead(self, route: Route) -> None:
+        self._tell(route)
+        self._move_out(
+            lambda name: name.startswith(name_of(""))
+        )  # what a stranger put there may keep it from being read
 
     def _told_again(self, route: Route) -> tuple[str, Finding] | None:
         """Has the file be what the route says; what was found where somebody else had changed it."""
@@ -151,10 +157,10 @@ class FilesRouter:
         finally:
             os.close(descriptor)
 
-    def _move_out(self, known: set[str]) -> None:
-        """Takes everything out of the folder that no service has there."""
+    def _move_out(self, is_known: Callable[[str], bool]) -> None:
+        """Takes everything out of the folder whose name is not known."""
         entries = [entry for entry, _ in zip(self.folder.iterdir(), range(limits.ROUTE_FILES), strict=False)]
-        for entry in sorted(entry for entry in entries if entry.name not in known):
+        for entry in sorted(entry for entry in entries if not is_known(entry.name)):
             self.foreign.mkdir(exist_ok=True)
             target = self.foreign / entry.name
             if target.is_dir() and not target.is_symlink():

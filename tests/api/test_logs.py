@@ -151,6 +151,17 @@ async def test_each_deployment_has_its_own(site: Site, acme: Tenant) -> None:
     assert (await acme.get(f"{path}?deployment={'0' * 32}")).code == "deployment_not_found"
 
 
+async def test_of_what_crashed_the_crash_is_told_and_not_another_deployment(site: Site, acme: Tenant) -> None:
+    service = await acme.running()
+    site.host.retag("chatty:3", Behaviour(output=("no luck",), exit_code=3))
+    await acme.post(f"/v1/services/{service['id']}/deploy", {"image": "chatty:3"}, Prefer="wait=5")
+    say(site, service, "my last words")
+    site.host.crash(instances(site, service)[0], 3)
+    await site.app.hub.until_committed(lambda: _crashes(site, service) > 0, 5)
+    await acme.post(f"/v1/services/{service['id']}/stop", Prefer="wait=5")
+    assert (await acme.get(f"/v1/services/{service['id']}/logs")).body == b"my last words\n"
+
+
 async def test_of_what_crashed_too_often_the_last_crash_is_kept(site: Site, acme: Tenant) -> None:
     service = await acme.running()
     say(site, service, "about to fall")

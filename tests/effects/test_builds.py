@@ -151,6 +151,18 @@ async def test_the_same_source_twice_is_one_build_until_it_is_cloned(world: Worl
     assert len(world.facts(BuildRequested)) == 3
 
 
+async def test_the_same_source_after_a_stop_is_a_build_that_will_be_deployed(world: World) -> None:
+    await world.create(image="")
+    held(world, "clone")
+    await request(world, ref="main")
+    await world.stop()
+    await request(world, ref="main")
+    assert len(world.facts(BuildRequested)) == 2
+    held(world, "clone").set()
+    await world.settled()
+    assert world.service.status == "running"
+
+
 async def test_more_builds_than_the_quota_are_refused(world: World) -> None:
     await world.create(image="")
     held(world, "clone")

@@ -124,10 +124,11 @@ def test_a_port_of_the_tenants_own_wins_if_it_is_one(own: str, port: int) -> Non
     assert environment(plan)["PORT"] == str(port), "the program and the router read the same"
 
 
-def test_a_worker_listens_nowhere_unless_its_tenant_says_so() -> None:
+def test_a_worker_listens_nowhere_whatever_its_variables_say() -> None:
     assert port_of(a_plan(port=0)) == 0
     assert "PORT" not in environment(a_plan(port=0))
-    assert port_of(a_plan({"PORT": "9000"}, port=0)) == 9000
+    worker = a_plan({"PORT": "9000"}, port=0)
+    assert (port_of(worker), environment(worker)["PORT"]) == (0, "9000"), "it is a worker all the same"
 
 
 def test_what_the_platform_says_of_a_service_cannot_be_overruled() -> None:

@@ -124,6 +124,15 @@ async def test_what_is_nobodys_is_moved_out_and_kept(router: FilesRouter) -> Non
     assert list(files(router)) == ["ah-1.yml"]
 
 
+async def test_what_a_stranger_put_there_does_not_wait_for_the_next_look_where_a_switch_does(
+    router: FilesRouter,
+) -> None:
+    await follow(router, WEB, SHOP)
+    (router.folder / "dashboard.yml").write_text("http: [")
+    await router.lead(7, NEXT)
+    assert files(router) == {"ah-1.yml": written(NEXT, Entry()), "ah-2.yml": written(SHOP, Entry())}
+
+
 async def test_a_route_that_cannot_be_written_is_held_back_alone(router: FilesRouter) -> None:
     await follow(router, WEB, SHOP)
     bad = Route("1", ("a b`)",), ("10.0.0.1:80",))

@@ -54,6 +54,13 @@ async def test_a_command_has_the_containers_environment_and_no_stdin(engine: Doc
     assert (done.exit_code, done.stdout, done.stderr) == (7, b"svc\n", b"bad\n")
 
 
+async def test_a_command_that_speaks_as_the_runtime_does_runs_once(engine: DockerEngine, instance: Instance) -> None:
+    script = "echo x >> /tmp/count; echo 'OCI runtime exec failed: x'; exit 126"
+    done = await run(engine, instance, "sh", "-c", script)
+    assert (done.exit_code, done.stdout) == (126, b"OCI runtime exec failed: x\n")
+    assert (await run(engine, instance, "cat", "/tmp/count")).stdout == b"x\n"
+
+
 async def test_what_is_not_there_is_127_and_what_is_no_program_126(engine: DockerEngine, instance: Instance) -> None:
     missing, folder = await run(engine, instance, "nosuch"), await run(engine, instance, "/etc")
     assert (missing.exit_code, folder.exit_code) == (127, 126)
