@@ -7,15 +7,16 @@ remembered by time and text. stdout and stderr are cut into lines apart, for a l
 the other's.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from docker import APIClient
 from docker.errors import APIError
 
 from ahplat import limits
-from ahplat.engines import lifecycle
+from ahplat.engines import container, lifecycle
 from ahplat.engines.dockerd import AWAY, Stream, open_stream
-from ahplat.engines.engine import Bunch
+from ahplat.engines.engine import Bunch, LogLine
 from ahplat.engines.frames import Frames
 from ahplat.engines.handover import Handover
 from ahplat.engines.lines import Lines
@@ -23,6 +24,7 @@ from ahplat.errors import EngineAway, Unavailable
 
 NANOSECONDS = 1_000_000_000
 FULL_BYTES = 16 * 1024  # of a message that goes on in the next one
+PIECES = limits.LOG_LINE_BYTES // FULL_BYTES + 1  # messages of the longest line that is told whole
 
 
 def question(tail: int | None, since_ns: int, follow: bool) -> dict[str, str]:
@@ -105,6 +107,25 @@ def begin(
         if error.status_code in (404, 409):  # gone, or about to be
             return None
         raise
+
+
+def last(client: APIClient, container_id: str, installation: str, lines: int) -> str:
+    """The end of what it wrote, at most `lines` lines and TAIL_BYTES; "" where there is nothing."""
+    wanted = question(lines * PIECES, 0, follow=False)
+    stream = begin(client, container_id, installation, wanted, limits.ENGINE_TIMEOUT_S)
+    if stream is None:
+        return ""
+    try:
+        return container.end_of((line.text + b"\n" for line in _lines_of(stream)), lines, limits.TAIL_BYTES)
+    finally:
+        stream.close()
+
+
+def _lines_of(stream: Stream) -> Iterator[LogLine]:
+    messages = Messages()
+    for data in stream.pieces():
+        yield from messages.add(data)
+    yield from messages.end()
 
 
 def read(stream: Stream, handover: Handover) -> None:

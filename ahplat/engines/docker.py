@@ -155,7 +155,9 @@ class DockerEngine:
 
     async def tail(self, instance_id: str, lines: int) -> str:
         """See `Engine`."""
-        return await self._dockerd.call(lambda client: lifecycle.tail(client, instance_id, self._installation, lines))
+        return await self._dockerd.call(
+            lambda client: container_logs.last(client, instance_id, self._installation, lines)
+        )
 
     async def logs(
         self, instance_id: str, tail: int | None = None, since_ns: int = 0, follow: bool = False

@@ -13,7 +13,6 @@ from docker.errors import APIError, NotFound
 from ahplat import limits
 from ahplat.engines import container, images
 from ahplat.engines.container import Inspected
-from ahplat.engines.dockerd import open_stream
 from ahplat.engines.engine import Network, Spec
 from ahplat.errors import Rejected, Unavailable
 
@@ -185,21 +184,3 @@ def wait_until_gone(client: APIClient, container_id: str) -> None:
             return
         time.sleep(limits.ENGINE_PAUSE_S)
     raise Unavailable("engine_error", f"Docker is removing container {container_id[:12]} and does not come to an end")
-
-
-def tail(client: APIClient, container_id: str, installation: str, lines: int) -> str:
-    """The end of what it wrote, at most `lines` lines and `limits.TAIL_BYTES` bytes; "" where there is nothing."""
-    found = ours(client, container_id, installation)
-    if found is None:
-        return ""
-    wanted = {"stdout": "1", "stderr": "1", "tail": str(lines)}
-    try:
-        stream = open_stream(client, "GET", f"/containers/{found.id}/logs", wanted, limits.ENGINE_TIMEOUT_S)
-    except APIError as error:
-        if error.status_code in (404, 409):  # gone, or about to be
-            return ""
-        raise
-    try:
-        return container.end_of(stream.frames(), lines, limits.TAIL_BYTES)
-    finally:
-        stream.close()

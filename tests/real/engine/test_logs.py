@@ -56,6 +56,8 @@ async def test_a_long_line_is_one_line_and_a_longer_one_is_cut(
     assert long.text == b"x" * 50_000
     assert longer.text == b"y" * limits.LOG_LINE_BYTES + b" [cut: %d more bytes]" % (900_000 - limits.LOG_LINE_BYTES)
     assert end.text == b"the end"
+    write(sdk, instance, r"b'z' * 40_000 + b'\nTraceback\n'")
+    assert await engine.tail(instance.id, 2) == "z" * 40_000 + "\nTraceback\n"
 
 
 async def test_a_line_is_followed_at_once(engine: DockerEngine, instance: Instance) -> None:
