@@ -32,6 +32,7 @@ class Config(Struct, frozen=True, kw_only=True):
     router: str = "auto"  # builtin, files, labels, auto: files where traefik_config_dir is set, else builtin
     traefik_config_dir: Path | None = None
     traefik_api: str = TRAEFIK_API
+    router_container: str = ""  # of --router labels, where Traefik is a container of this Docker
     acme_email: str = ""
     public_port: int = 0  # of the services' URLs; 0: what follows from the router
     tenant_pool: str = "10.128.0.0/12"

@@ -8,12 +8,38 @@ from typing import Any, Union
 
 import msgspec
 
-from events import builds, databases, disks, domains, effects, execs, keys, platform, services, tenants, volumes
+from events import (
+    builds,
+    databases,
+    disks,
+    domains,
+    effects,
+    execs,
+    keys,
+    networks,
+    platform,
+    services,
+    tenants,
+    volumes,
+)
 from events.event import Event, wire_name
 
 CATALOG: dict[str, type[Event]] = {
     wire_name(event): event
-    for noun in (platform, tenants, keys, services, domains, builds, databases, volumes, effects, execs, disks)
+    for noun in (
+        platform,
+        tenants,
+        keys,
+        services,
+        domains,
+        builds,
+        databases,
+        volumes,
+        effects,
+        execs,
+        disks,
+        networks,
+    )
     for event in noun.EVENTS
 }
 

@@ -136,6 +136,8 @@ async def detailed(call: Call) -> Reply:
     """The parts, one by one."""
     app = call.app
     engine, router = await app.engine.status(), await app.router.status()
+    unjoined = app.reconciler.memberships.problem
+    is_routed = router.available and not unjoined
     builder = await app.builder.status()
     await app.disks.look()
     seen = {name: _disk(disk) for name, disk in app.disks.seen.items()}
@@ -144,7 +146,7 @@ async def detailed(call: Call) -> Reply:
     is_docker = engine.name == "docker"
     return json_reply(
         Detailed(
-            status="ok" if engine.available and router.available else "degraded",
+            status="ok" if engine.available and is_routed else "degraded",
             docker=Part(
                 is_docker and engine.available, (is_docker and engine.version) or UNSET, engine.detail or UNSET
             ),
@@ -152,7 +154,7 @@ async def detailed(call: Call) -> Reply:
             disk=seen["log"],
             docker_disk=seen.get("engine", UNSET),
             engine=EnginePart(engine.name, engine.available, engine.isolated),
-            router=RouterPart(router.available, router.version or UNSET, router.detail or UNSET, router.name),
+            router=RouterPart(is_routed, router.version or UNSET, unjoined or router.detail or UNSET, router.name),
             names=_names(app),
             builds=BuildsPart(builder.name, builder.available, builder.isolated, builder.detail or UNSET),
             log=LogPart(head(app.log), app.epoch),

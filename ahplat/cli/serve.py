@@ -79,6 +79,12 @@ SETTINGS: list[click.Parameter] = [
         type=click.Path(path_type=Path),
     ),
     _option("--traefik-api", "Where Traefik's API answers.", default=TRAEFIK_API, metavar="URL"),
+    _option(
+        "--router-container",
+        "With --router labels: Traefik is the container of that name, and joins tenants' networks.",
+        default="",
+        metavar="NAME",
+    ),
     _option("--acme-email", "Services get certificates: Traefik's ACME account. Needs --domain.", default=""),
     _option(
         "--public-port",
@@ -214,6 +220,7 @@ def configured(settings: dict[str, Any]) -> Config:
         router=settings["router"],
         traefik_config_dir=settings["traefik_config_dir"] and settings["traefik_config_dir"].absolute(),
         traefik_api=settings["traefik_api"],
+        router_container=settings["router_container"],
         acme_email=settings["acme_email"],
         public_port=settings["public_port"],
         tenant_pool=_pool(settings["tenant_pool"]),

@@ -97,14 +97,15 @@ def check_room(name: str, label: str, memory_mb: int, cpu_milli: int, beside: Be
 
 
 def free_address(subnet: str, taken: frozenset[str]) -> str:
-    """The highest address of the upper half of a network that no database has: services get theirs from the lower.
+    """The highest address of the upper half of a network that no database has. Services get theirs from the lower, and
+    the first of the upper is kept for the router's container.
 
     >>> free_address("10.128.0.64/26", frozenset({"10.128.0.126"}))
     '10.128.0.125'
     """
     network = ipaddress.ip_network(subnet)
     last, half = int(network.broadcast_address), network.num_addresses // 2
-    addresses = (str(ipaddress.ip_address(last - n)) for n in range(1, half))
+    addresses = (str(ipaddress.ip_address(last - n)) for n in range(1, half - 1))
     if (address := next((one for one in addresses if one not in taken), None)) is None:
         raise Rejected("quota_exceeded", f"all {len(taken)} addresses for databases are taken: purge a deleted one")
     return address

@@ -17,11 +17,12 @@ from ahplat import limits
 from ahplat.commands.command import Command
 from ahplat.commands.instances import ReportCrash, ReportDrift
 from ahplat.effects.circuits import CircuitLook
+from ahplat.effects.memberships import MembershipLook
 from ahplat.effects.reconcile_databases import DatabaseLook
 from ahplat.effects.runner import Runner
 from ahplat.effects.specs import deployment_up
 from ahplat.effects.task import Platform
-from ahplat.engines.engine import Instance
+from ahplat.engines.engine import ROUTER, Instance
 from ahplat.errors import Rejected, Unavailable, Unreadable
 from events.event import Event, Outcome, Recorded
 from events.services import ServiceDrifted
@@ -88,6 +89,7 @@ class Reconciler:
         self.every_s = every_s
         self.databases = DatabaseLook(platform, self._is_busy)
         self.circuits = CircuitLook(platform, self._is_busy)
+        self.memberships = MembershipLook(platform)
         self.drifts = 0
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
@@ -183,6 +185,7 @@ class Reconciler:
         """Looks at all services and databases, the host's protection and who answers names. Raises Unavailable."""
         await self._guard()
         await self.platform.names.look()
+        await self.memberships.look_at_all()
         seen = [self._wanted(row) for row in services.list_all(self.platform.views)]
         actual: dict[str, list[Instance]] = {}
         for instance in await self.platform.engine.list():
@@ -202,6 +205,9 @@ class Reconciler:
             logger.warning("what protects the host was not looked at: %s", error)
 
     async def _look_at(self, service_id: str) -> None:
+        if service_id == ROUTER:
+            await self.memberships.look_at_all()
+            return
         service = services.find(self.platform.views, service_id)
         if service is None:
             await self.databases.look_at(service_id, self._watched)

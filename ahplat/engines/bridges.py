@@ -86,10 +86,10 @@ def differences(found: Found, network: Network) -> list[str]:
     return lines
 
 
-def ensure(client: APIClient, network: Network) -> None:
-    """Makes it where it is missing. Raises Rejected `name_taken`, Unavailable `network_unavailable`."""
+def ensure(client: APIClient, network: Network) -> bool:
+    """Makes it where it is missing: whether it was. Raises Rejected `name_taken`, Unavailable `network_unavailable`."""
     found = find(client, network)
-    if not found:
+    if is_missing := not found:
         _create(client, network)
         found = find(client, network)
     for surplus in found[1:]:  # a reply was lost and both tries went through: the older one stays
@@ -98,6 +98,7 @@ def ensure(client: APIClient, network: Network) -> None:
         raise Unavailable("network_unavailable", f"network {network.name} was made and cannot be found")
     if wrong := differences(found[0], network):
         raise Unavailable("network_unavailable", f"network {network.name} is not as wanted: {'; '.join(wrong)}")
+    return is_missing
 
 
 def remove(client: APIClient, network: Network) -> None:
@@ -119,6 +120,15 @@ def find(client: APIClient, network: Network) -> list[Found]:
     answer = client.networks(names=[network.name], filters={"label": wanted})
     ours = [found for found in msgspec.convert(answer, list[Found]) if found.name == network.name]
     return sorted(ours, key=lambda found: (found.created, found.id))
+
+
+def standing(client: APIClient, wanted: list[Network]) -> list[tuple[str, Network]]:
+    """Docker's id and the network, of those wanted that are there as they should be. Of one installation."""
+    by_name = {network.name: network for network in wanted}
+    labels = [f"ah.instance={instance}" for instance in {network.instance for network in wanted}]
+    listed = msgspec.convert(client.networks(filters={"label": labels}), list[Found]) if wanted else []
+    pairs = [(found, by_name[found.name]) for found in listed if found.name in by_name]
+    return [(found.id, network) for found, network in pairs if not differences(found, network)]
 
 
 def _create(client: APIClient, network: Network) -> None:

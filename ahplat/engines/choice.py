@@ -19,7 +19,9 @@ async def choose_engine(config: Config, installation: str) -> Engine:
         return _embedded(config, installation)
     from ahplat.engines.docker import DockerEngine  # the SDK costs memory, so only who runs it pays
 
-    docker = DockerEngine(installation, config.data_dir, base_url=config.docker_host or None)
+    docker = DockerEngine(
+        installation, config.data_dir, base_url=config.docker_host or None, router=config.router_container
+    )
     status = await docker.status()
     if status.available and status.runtime:
         return docker

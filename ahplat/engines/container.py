@@ -232,6 +232,12 @@ def joined(found: Inspected, network: Network) -> bool:
     return network.name in (found.network_settings.networks or {})
 
 
+def address_in(found: Inspected, network: Network) -> str:
+    """Its address in one network; "" where it is not in it, or does not run."""
+    endpoint = (found.network_settings.networks or {}).get(network.name)
+    return endpoint.address if endpoint else ""
+
+
 def address_of(found: Inspected) -> tuple[str, int]:
     """Its address on the network that it was made for, and its PORT; ("", 0) where it cannot be reached."""
     endpoint = (found.network_settings.networks or {}).get(found.host_config.network_mode)

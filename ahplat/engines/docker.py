@@ -15,12 +15,23 @@ from docker import APIClient
 from msgspec import structs
 
 from ahplat import limits, processes
-from ahplat.engines import bridges, container, container_logs, images, lifecycle, pulls, resolver, volumes, watch
+from ahplat.engines import (
+    bridges,
+    container,
+    container_logs,
+    images,
+    lifecycle,
+    pulls,
+    resolver,
+    router_container,
+    volumes,
+    watch,
+)
 from ahplat.engines.addresses import Addresses
 from ahplat.engines.changes import Changes
 from ahplat.engines.container_exec import ContainerExec
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
-from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, Spec, Volume
+from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, RouterSeen, Spec, Volume
 from ahplat.engines.firewall import Firewall
 from ahplat.engines.handover import Handover
 from ahplat.engines.images import InspectedImage
@@ -30,7 +41,8 @@ from ahplat.errors import EngineAway, Rejected, Unavailable
 class DockerEngine:
     """See the module. `installation` is the value of `ah.instance` that tells ours from everybody else's.
 
-    What containers see of the host (their resolv.conf) is kept in `data_dir`.
+    What containers see of the host (their resolv.conf) is kept in `data_dir`. `router` is the name of the router's
+    container, "" where it is none.
     """
 
     name = "docker"
@@ -38,9 +50,16 @@ class DockerEngine:
     mounts_volumes = True
 
     def __init__(
-        self, installation: str, data_dir: Path, *, base_url: str | None = None, runtime: str = container.RUNTIME
+        self,
+        installation: str,
+        data_dir: Path,
+        *,
+        base_url: str | None = None,
+        runtime: str = container.RUNTIME,
+        router: str = "",
     ) -> None:
         self._installation = installation
+        self._router = router
         self._resolvers = data_dir / "resolv"
         self._runtime = runtime
         self._dockerd = Dockerd(base_url)
@@ -93,6 +112,13 @@ class DockerEngine:
         """See `Engine`."""
         async with self._networks:
             await self._dockerd.call(lambda client: self._remove(client, network))
+
+    async def join_router(self, networks: Sequence[Network]) -> RouterSeen:
+        """See `Engine`."""
+        if not self._router:
+            return RouterSeen()
+        async with self._networks:
+            return await self._dockerd.call(lambda client: router_container.join(client, self._router, list(networks)))
 
     async def guard(self) -> list[str]:
         """See `Engine`: the rules that keep containers away from the host. Raises Unavailable `guard_failed`."""
@@ -208,7 +234,10 @@ class DockerEngine:
         changes = Changes()
         client, stream = await self._dockerd.call(_open_events)
         reader = threading.Thread(
-            target=watch.follow, args=(client, stream, self._installation, changes), name="docker-events", daemon=True
+            target=watch.follow,
+            args=(client, stream, self._installation, changes, self._router),
+            name="docker-events",
+            daemon=True,
         )
         self._streams.add(stream)
         reader.start()
@@ -241,9 +270,13 @@ class DockerEngine:
 
     def _ensure(self, client: APIClient, network: Network) -> None:
         resolver.ensure(self._resolvers, network)
-        bridges.ensure(client, network)
+        is_new = bridges.ensure(client, network)
+        if is_new and network.internal and self._router:  # into one that stood it is put back by a look, which is said
+            router_container.join(client, self._router, [network])
 
     def _remove(self, client: APIClient, network: Network) -> None:
+        if self._router:
+            router_container.leave(client, self._router, network)
         bridges.remove(client, network)
         resolver.forget(self._resolvers, network)
         self._addresses.forget(network)

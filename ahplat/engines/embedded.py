@@ -27,7 +27,7 @@ import msgspec
 from ahplat import limits, processes
 from ahplat.engines import folder_image, loopback_ports, process_exec, program_image, run_logs, volume_folders
 from ahplat.engines.changes import Changes
-from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, Spec, Volume
+from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, RouterSeen, Spec, Volume
 from ahplat.engines.run_folder import Record, RunFolder, Started
 from ahplat.errors import EngineAway, Rejected
 
@@ -71,6 +71,9 @@ class EmbeddedEngine:
 
     async def remove_network(self, network: Network) -> None:
         """There are no networks here."""
+
+    async def join_router(self, networks: Sequence[Network]) -> RouterSeen:
+        return RouterSeen()  # nor is a router a container
 
     async def guard(self) -> list[str]:
         return []  # nothing protects the host here

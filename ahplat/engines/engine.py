@@ -93,6 +93,37 @@ class Network(Struct, frozen=True):
         """
         return str(ipaddress.ip_network(self.subnet)[1])
 
+    @property
+    def router(self) -> str:
+        """The address that is kept for the router's container: services get lower ones, databases higher ones.
+
+        >>> Network("n", "ah0", "10.128.0.64/26", "i", "t").router
+        '10.128.0.96'
+        """
+        whole = ipaddress.ip_network(self.subnet)
+        return str(whole[whole.num_addresses // 2])
+
+
+class RouterJoined(Struct, frozen=True):
+    """The router's container, by its id, was put to its address in a tenant's network.
+
+    `found` is the address that it had there before, "" where it was not in it.
+    """
+
+    tenant: str
+    container: str
+    found: str
+
+
+class RouterSeen(Struct, frozen=True):
+    """Where the router's container was put, and why it cannot be in all networks: "" where it is in all of them."""
+
+    joined: list[RouterJoined] = []
+    problem: str = ""
+
+
+ROUTER = "router"  # what a watch says when something of the router's container may have changed
+
 
 class Image(Struct, frozen=True):
     """What was fetched. `digest` is the content's own (`sha256:…`), and fetching it again is a no-op.
@@ -209,10 +240,19 @@ class Engine(Protocol):
         """
 
     async def ensure_network(self, network: Network) -> None:
-        """Makes the network where it is missing, found by name and label, never twice; repairs what guards it."""
+        """Makes the network where it is missing, found by name and label, never twice; repairs what guards it.
+
+        The router's container, where the engine was told of one and it is there, joins an internal one that is made.
+        """
 
     async def remove_network(self, network: Network) -> None:
-        """Removes it where it is; nothing happens where it is not. Raises Rejected `network_in_use`."""
+        """Removes it where it is, once the router's container left it. Raises Rejected `network_in_use`."""
+
+    async def join_router(self, networks: Sequence[Network]) -> RouterSeen:
+        """Has the router's container be in those of the internal networks that are there, at the address kept for it.
+
+        Nothing happens where the engine was told of none. Raises EngineAway; that the container is away is in the answer.
+        """
 
     async def guard(self) -> list[str]:
         """Repairs what protects the host; one line for each thing that was found missing, none when all stood."""
@@ -277,7 +317,7 @@ class Engine(Protocol):
         """Kills what a command left in it, whoever started that. Nothing happens where it does not run."""
 
     def watch(self) -> AsyncIterator[str]:
-        """Yields the id of a service or a database whenever something of it may have changed, until closed.
+        """Yields the id of a service or a database whenever something of it may have changed, until closed, and ROUTER.
 
         A hint only: level, not edge.
         """

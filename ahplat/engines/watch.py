@@ -1,4 +1,4 @@
-"""Docker's events, read as hints: which service may have changed.
+"""Docker's events, read as hints: which service may have changed, or the router's container.
 
 Container events carry the labels and so the service; network events name only a container, which is looked up. Docker
 applies a label filter to both kinds and would drop every network event, so what is not ours is left out here.
@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from ahplat.engines import lifecycle
 from ahplat.engines.changes import Changes
 from ahplat.engines.dockerd import AWAY, Stream
+from ahplat.engines.engine import ROUTER
 
 FILTERS = {
     "type": ["container", "network"],
@@ -39,25 +40,26 @@ def service_in(labels: dict[str, str], installation: str) -> str | None:
     return labels.get("ah.service", labels.get("ah.database")) if labels.get("ah.instance") == installation else None
 
 
-def service_of(client: APIClient, event: Event, installation: str) -> str | None:
-    """The service that an event is about; None when it is none of ours."""
+def subject_of(client: APIClient, event: Event, installation: str, router: str = "") -> str | None:
+    """The service that an event is about, ROUTER for the container of that name; None when it is none of ours."""
     attributes = event.actor.attributes
     if event.type == "container":
-        return service_in(attributes, installation)
-    if "container" not in attributes:
+        name, labels = attributes.get("name", ""), attributes
+    elif found := lifecycle.look(client, attributes["container"]) if "container" in attributes else None:
+        name, labels = found.name.removeprefix("/"), found.labels
+    else:
         return None
-    found = lifecycle.look(client, attributes["container"])
-    return service_in(found.labels, installation) if found is not None else None
+    return ROUTER if router and name == router else service_in(labels, installation)
 
 
-def follow(client: APIClient, stream: Stream, installation: str, changes: Changes) -> None:
+def follow(client: APIClient, stream: Stream, installation: str, changes: Changes, router: str) -> None:
     """Reads events to their end, in a thread of its own; whatever ends them, the reader learns of it."""
     why = "Docker's events ended"
     try:
         for line in stream.lines():
-            service = service_of(client, msgspec.json.decode(line, type=Event), installation)
-            if service is not None:
-                changes.put(service)
+            subject = subject_of(client, msgspec.json.decode(line, type=Event), installation, router)
+            if subject is not None:
+                changes.put(subject)
     except (*AWAY, msgspec.DecodeError) as error:
         why = f"Docker's events were cut off: {error}"
     finally:

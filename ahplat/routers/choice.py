@@ -17,6 +17,8 @@ RESOLVER = "ah"  # the certificates' resolver, as deploy/traefik has it
 def choose_router(config: Config) -> Router:
     """The router that was asked for. Raises CannotStart with the remedy."""
     kind = kind_of(config)
+    if config.router_container and kind != "labels":
+        raise CannotStart("--router-container wants --router labels: a router told by files is on the host's network")
     if kind == "builtin":
         return BuiltinRouter()
     url = urlsplit(config.traefik_api)

@@ -16,7 +16,19 @@ import msgspec
 from msgspec import Struct
 
 from ahplat import limits
-from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, LogLine, Network, Spec, Volume
+from ahplat.engines.engine import (
+    Bunch,
+    EngineStatus,
+    Execution,
+    Image,
+    Instance,
+    LogLine,
+    Network,
+    RouterJoined,
+    RouterSeen,
+    Spec,
+    Volume,
+)
 from ahplat.errors import EngineAway, Rejected, Unavailable
 
 KILLED = 137
@@ -58,6 +70,8 @@ class SimulatedHost:
         self.output: dict[str, list[str]] = defaultdict(list)
         self.env: dict[str, dict[str, str]] = {}
         self.networks: dict[str, Network] = {}
+        self.router: str | None = None  # the id of its container, "" while it is away; None: nobody told of one
+        self.router_in: dict[str, str] = {}  # network's name → its address there
         self.volumes: dict[str, Volume] = {}
         self.specs: dict[str, Spec] = {}  # by instance, as it was last started
         self.engines: list[SimulatedEngine] = []
@@ -210,13 +224,29 @@ class SimulatedEngine:
 
     async def ensure_network(self, network: Network) -> None:
         await self._arrive("ensure_network", network.name)
+        if network.name not in self.host.networks and network.internal and self.host.router:
+            self.host.router_in[network.name] = network.router
         self.host.networks[network.name] = network
         self._leave("ensure_network")
 
     async def remove_network(self, network: Network) -> None:
         await self._arrive("remove_network", network.name)
         self.host.networks.pop(network.name, None)
+        self.host.router_in.pop(network.name, None)
         self._leave("remove_network")
+
+    async def join_router(self, networks: Sequence[Network]) -> RouterSeen:
+        await self._arrive("join_router", "")
+        host = self.host
+        if not host.router:
+            self._leave("join_router")
+            return RouterSeen(problem="" if host.router is None else "the container router is not there")
+        there = [one for one in networks if one.name in host.networks]
+        wrong = [one for one in there if host.router_in.get(one.name, "") != one.router]
+        joined = [RouterJoined(one.tenant, host.router, host.router_in.get(one.name, "")) for one in wrong]
+        host.router_in |= {one.name: one.router for one in wrong}
+        self._leave("join_router")
+        return RouterSeen(joined)
 
     async def guard(self) -> list[str]:
         await self._arrive("guard", "")

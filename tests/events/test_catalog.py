@@ -17,6 +17,7 @@ from events import (
     effects,
     execs,
     keys,
+    networks,
     platform,
     services,
     tenants,
@@ -27,7 +28,7 @@ from events.event import Event, Intent, Outcome, canonical, wire_name
 from tests.events.samples import sample, strategy
 
 GOLDEN = Path(__file__).with_name("golden.json")
-NOUNS = (platform, tenants, keys, services, domains, builds, databases, volumes, effects, execs, disks)
+NOUNS = (platform, tenants, keys, services, domains, builds, databases, volumes, effects, execs, disks, networks)
 EACH = pytest.mark.parametrize("kind", CATALOG.values(), ids=CATALOG)
 
 
