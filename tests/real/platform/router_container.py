@@ -1,46 +1,35 @@
-"""A Traefik in a container of its own, as a test's router: its image, its own network, its ports on loopback."""
+"""A Traefik in a container of its own, made as `deploy/traefik/traefik-container.yml` says: own name, network and ports."""
 
-import io
 import secrets
-import tarfile
+from pathlib import Path
 
 import docker
-from docker.errors import ImageNotFound, NotFound
+from docker.errors import NotFound
 from docker.models.containers import Container
 from docker.types import EndpointConfig, IPAMConfig, IPAMPool
 
 from tests.parts import docker as part
-from tests.parts import traefik, versions
-from tests.real.platform.router import free_port
+from tests.parts import traefik
+from tests.real.platform.router import DEPLOY, free_port
 from tests.real.platform.server import Answer, eventually, fetch
 
+STATIC = "traefik-container.yml"
 SOCKET = part.HOST.removeprefix("unix://")
-
-
-def image(sdk: docker.DockerClient) -> str:
-    """Traefik's binary and nothing else; made where it is not there yet."""
-    name = f"parts-traefik:{versions.TRAEFIK.rpartition('@')[2]}"
-    try:
-        sdk.images.get(name)
-    except ImageNotFound:
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as tar:
-            tar.add(traefik.path(), "traefik")
-        repository, _, tag = name.partition(":")
-        sdk.api.import_image_from_data(packed.getvalue(), repository=repository, tag=tag)
-    return name
+API = 8099  # in the container
 
 
 class RouterInContainer:
     """`start` makes it anew each time, under the same name: another id, in none of the tenants' networks."""
 
-    def __init__(self, sdk: docker.DockerClient) -> None:
+    def __init__(self, sdk: docker.DockerClient, folder: Path) -> None:
         self.sdk = sdk
         self.name = f"traefik-{secrets.token_hex(4)}"
         self.web, self.api = free_port(), free_port()
-        part_of_it = secrets.randbelow(250)
-        self.address = f"10.124.{part_of_it}.2"
-        pool = IPAMConfig(pool_configs=[IPAMPool(subnet=f"10.124.{part_of_it}.0/28")])
+        subnet = f"10.124.{secrets.randbelow(250) + 1}"  # of 10.124.0.0 as documented, and beside other runs
+        self.address = f"{subnet}.2"
+        self.static = folder / STATIC
+        self.static.write_text((DEPLOY / STATIC).read_text().replace("10.124.0.2:", f"{self.address}:"))
+        pool = IPAMConfig(pool_configs=[IPAMPool(subnet=f"{subnet}.0/28")])
         self.home = sdk.networks.create(self.name, ipam=pool)
 
     @property
@@ -52,30 +41,26 @@ class RouterInContainer:
             *("--traefik-api", api, "--public-port", str(self.web)),
         )
 
-    def start(self, api_on: str | None = None) -> "RouterInContainer":
-        """Its API listens on its address in its own network, unless a test has it elsewhere."""
+    def start(self) -> "RouterInContainer":
+        """Returns once its API answers."""
         self.end()
-        argv = [
-            "/traefik",
-            "--entrypoints.web.address=:80",
-            f"--entrypoints.traefik.address={self.address if api_on is None else api_on}:8099",
-            "--api.insecure=true",
-            "--api.dashboard=false",
-            "--providers.docker.exposedbydefault=false",
-            "--providers.providersthrottleduration=50ms",
-            "--global.checknewversion=false",
-            "--global.sendanonymoususage=false",
-        ]
+        self.sdk.images.pull("hello:1")  # any image: the program is the host's
         made = self.sdk.containers.create(
-            image(self.sdk),
-            argv,
+            "hello:1",
+            ["--configfile=/etc/traefik/traefik.yml"],
+            entrypoint=["/traefik"],
             name=self.name,
+            user="0",  # as the image of Traefik has it
             runtime="runc",
+            sysctls={"net.ipv4.ip_forward": "0"},
             network=self.name,
             networking_config={self.name: EndpointConfig("1.41", ipv4_address=self.address)},
-            ports={"80/tcp": ("127.0.0.1", self.web), "8099/tcp": ("127.0.0.1", self.api)},
-            volumes={SOCKET: {"bind": "/var/run/docker.sock", "mode": "ro"}},
-            sysctls={"net.ipv4.ip_forward": "0"},
+            ports={"80/tcp": ("127.0.0.1", self.web), f"{API}/tcp": ("127.0.0.1", self.api)},
+            volumes={
+                str(self.static): {"bind": "/etc/traefik/traefik.yml", "mode": "ro"},
+                SOCKET: {"bind": "/var/run/docker.sock", "mode": "ro"},
+                str(traefik.path()): {"bind": "/traefik", "mode": "ro"},
+            },
         )
         made.start()
         eventually(self._answers)
@@ -93,8 +78,8 @@ class RouterInContainer:
         return self.sdk.containers.get(self.name)
 
     @property
-    def networks(self) -> dict[str, str]:
-        """Those that it is in, besides its own → its address there."""
+    def addresses(self) -> dict[str, str]:
+        """The networks that it is in besides its own → its address there."""
         found = self.container.attrs["NetworkSettings"]["Networks"]
         return {name: one["IPAddress"] for name, one in found.items() if name != self.name}
 

@@ -131,6 +131,11 @@ class Server:
         finally:
             self._process.kill()
 
+    def pause(self, with_signal: signal.Signals = signal.SIGSTOP) -> None:
+        """It is there and does nothing; SIGCONT lets it go on."""
+        assert self._process
+        self._process.send_signal(with_signal)
+
     def wait(self) -> int:
         """The exit code of a process that is about to end by itself."""
         assert self._process
