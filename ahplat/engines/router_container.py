@@ -9,7 +9,6 @@ from docker import APIClient
 from docker.errors import APIError
 
 from ahplat.engines import bridges, container, lifecycle
-from ahplat.engines.container import Inspected
 from ahplat.engines.engine import Network, RouterJoined, RouterSeen
 
 
@@ -25,7 +24,9 @@ def join(client: APIClient, name: str, wanted: list[Network]) -> RouterSeen:
         if found == network.router:
             continue
         try:
-            _place(client, router, network_id, network)
+            if found:
+                client.disconnect_container_from_network(router.id, network_id, force=True)
+            client.connect_container_to_network(router.id, network_id, ipv4_address=network.router)
         except APIError as error:  # either of them went meanwhile, or somebody has the address: the next look tells
             problem = f"the container {name} cannot be in the network {network.name}: {error.explanation}"
         else:
@@ -39,9 +40,3 @@ def leave(client: APIClient, name: str, network: Network) -> None:
     if router is not None and container.joined(router, network):
         for found in bridges.find(client, network):
             client.disconnect_container_from_network(router.id, found.id, force=True)
-
-
-def _place(client: APIClient, router: Inspected, network_id: str, network: Network) -> None:
-    if container.joined(router, network):
-        client.disconnect_container_from_network(router.id, network_id, force=True)
-    client.connect_container_to_network(router.id, network_id, ipv4_address=network.router)

@@ -102,13 +102,13 @@ def test_a_new_database_gets_the_highest_free_address_of_its_tenants_network() -
     assert status() == "provisioning"
 
 
-def test_addresses_of_databases_are_those_that_services_never_get() -> None:
+def test_addresses_of_databases_are_those_that_neither_services_nor_the_router_get() -> None:
     given_out = []
     with pytest.raises(Rejected) as refused:
         while True:
             given_out.append(free_address("10.128.0.0/26", frozenset(given_out)))
     assert refused.value.code == "quota_exceeded"
-    assert given_out == [f"10.128.0.{n}" for n in range(62, 31, -1)]
+    assert given_out == [f"10.128.0.{n}" for n in range(62, 32, -1)]
 
 
 def test_a_name_is_taken_once_in_a_tenant() -> None:

@@ -1,5 +1,5 @@
-"""Lets pytest explain the assertions of the contract, which is no test module of its own."""
+"""Lets pytest explain the assertions of the contracts, which are no test modules of their own."""
 
 import pytest
 
-pytest.register_assert_rewrite("tests.engines.contract")
+pytest.register_assert_rewrite("tests.engines.contract", "tests.engines.router_contract")

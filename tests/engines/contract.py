@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
-from ahplat.engines.engine import Bunch, Engine, Identity, Image, Instance, Network, Spec, Volume
+from ahplat.engines.engine import Bunch, Engine, Identity, Image, Instance, Network, RouterSeen, Spec, Volume
 from ahplat.errors import EngineAway, Rejected
 
 PATIENCE_S = 30.0  # a deadline for what is expected to happen, not a wait
@@ -476,6 +476,12 @@ class EngineContract(EngineFixtures):
     async def test_a_network_is_made_once(self, engine: Engine, network: Network) -> None:
         await engine.ensure_network(network)
         await engine.ensure_network(network)
+
+    async def test_where_nobody_told_it_of_a_router_there_is_nothing_to_join(
+        self, engine: Engine, network: Network
+    ) -> None:
+        await engine.ensure_network(network)
+        assert await engine.join_router([network]) == RouterSeen()
 
     async def test_status_and_guard_say_how_it_is(self, engine: Engine) -> None:
         status = await engine.status()

@@ -240,7 +240,11 @@ class SimulatedEngine:
         host = self.host
         if not host.router:
             self._leave("join_router")
-            return RouterSeen(problem="" if host.router is None else "the container router is not there")
+            return RouterSeen(
+                problem=""
+                if host.router is None
+                else "the container router is not there: no service is reached through it"
+            )
         there = [one for one in networks if one.name in host.networks]
         wrong = [one for one in there if host.router_in.get(one.name, "") != one.router]
         joined = [RouterJoined(one.tenant, host.router, host.router_in.get(one.name, "")) for one in wrong]

@@ -1,5 +1,6 @@
 """Which address a container gets: round and round the part that services have, so that none comes back soon."""
 
+import ipaddress
 import threading
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from ahplat.engines.addresses import Addresses, Member, held_by, next_free
+from ahplat.engines.bridges import dynamic_part
 from ahplat.engines.engine import Network
 
 NETWORK = Network("ah-tenant-ten", "ah0123456789abc", "10.128.0.64/26", "inst", "ten")
@@ -77,6 +79,14 @@ def test_gateways_broadcasts_and_databases_addresses_are_never_given(network: Ne
     docker, addresses = Docker(), Addresses()
     found = {addresses.give(docker.client, network) for _ in range(100)}
     assert found == set(SERVICES) if network.internal else found == {f"10.128.0.{last}" for last in range(66, 127)}
+
+
+def test_the_routers_address_is_the_one_between_services_and_databases() -> None:
+    assert NETWORK.router == "10.128.0.96"
+    assert NETWORK.router not in SERVICES
+    assert ipaddress.ip_address(NETWORK.router) not in ipaddress.ip_network(
+        dynamic_part(NETWORK.subnet)
+    )  # Docker's own
 
 
 def test_a_network_that_went_is_forgotten() -> None:

@@ -59,6 +59,8 @@ def test_certificates_come_from_the_resolver_of_the_static_configuration() -> No
         ({"router": "labels", "engine": "embedded"}, "containers"),
         ({"router": "labels", "traefik_api": "https://x"}, "--traefik-api"),
         ({"router": "labels", "traefik_api": "nonsense"}, "--traefik-api"),
+        ({"router_container": "traefik"}, "--router labels"),
+        ({"router_container": "traefik", "traefik_config_dir": FOLDER}, "--router labels"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(settings: dict[str, Any], remedy: str) -> None:
