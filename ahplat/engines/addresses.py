@@ -3,7 +3,7 @@
 Docker would give the address of a container that went to the next one at once, and a request that was stuck on the way to
 the old one would reach a stranger. In a circle what was freed is the last to be given again, whatever else is asked for,
 and no free address is ever withheld. The invariant: nothing is given that a container of the network has, runs it or not.
-A process that has given none yet goes on after the newest container that is there.
+A process that has given none yet goes on after the newest service's container that is there.
 """
 
 import ipaddress
@@ -54,7 +54,7 @@ class Addresses:
             listed = client.containers(all=True, filters={"network": [network.name]})
             members = msgspec.convert(listed, list[Member])
             held = held_by(members, network.name)
-            last = self._last.get(network.name) or (held[-1] if held else "")
+            last = self._last.get(network.name) or next((one for one in reversed(held) if one in part_of(network)), "")
             address = next_free(network, frozenset(held), last)
             if address:
                 self._last[network.name] = address
@@ -73,6 +73,13 @@ def held_by(members: list[Member], network: str) -> list[str]:
     return [endpoint.held for endpoint in endpoints if endpoint and endpoint.held]
 
 
+def part_of(network: Network) -> list[str]:
+    """The addresses that services get, in order."""
+    whole = ipaddress.ip_network(network.subnet)
+    ends = whole.num_addresses // 2 if network.internal else whole.num_addresses - 1
+    return [str(whole[number]) for number in range(2, ends)]  # after the network itself and its gateway
+
+
 def next_free(network: Network, held: frozenset[str], last: str) -> str:
     """The first after `last`, round the part that services have, which nobody holds; "" where all are held.
 
@@ -82,8 +89,6 @@ def next_free(network: Network, held: frozenset[str], last: str) -> str:
     >>> next_free(network, frozenset(), ""), next_free(network, frozenset({"10.128.0.68"}), "10.128.0.67")
     ('10.128.0.66', '10.128.0.69')
     """
-    whole = ipaddress.ip_network(network.subnet)
-    ends = whole.num_addresses // 2 if network.internal else whole.num_addresses - 1
-    part = [str(whole[number]) for number in range(2, ends)]  # after the network itself and its gateway
+    part = part_of(network)
     begins = part.index(last) + 1 if last in part else 0
     return next((address for address in part[begins:] + part[:begins] if address not in held), "")

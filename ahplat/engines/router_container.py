@@ -24,7 +24,7 @@ def join(client: APIClient, name: str, wanted: list[Network]) -> RouterSeen:
         if found == network.router:
             continue
         try:
-            if found:
+            if found:  # without an address it is what Docker keeps of a try that failed: it can be joined, and not left
                 client.disconnect_container_from_network(router.id, network_id, force=True)
             client.connect_container_to_network(router.id, network_id, ipv4_address=network.router)
         except APIError as error:  # either of them went meanwhile, or somebody has the address: the next look tells

@@ -56,6 +56,13 @@ def test_another_process_goes_on_after_the_newest_container() -> None:
     assert Addresses().give(docker.client, NETWORK) == SERVICES[6]
 
 
+def test_a_database_or_a_router_that_is_newer_does_not_make_it_begin_again() -> None:
+    docker = Docker()
+    docker.listed = [summary(7, address=SERVICES[5]), summary(8, address="10.128.0.126")]
+    docker.listed.append(summary(9, address=NETWORK.router))
+    assert Addresses().give(docker.client, NETWORK) == SERVICES[6]
+
+
 def test_what_failed_and_went_does_not_give_its_address_back_at_once() -> None:
     docker, addresses = Docker(), Addresses()
     docker.listed = [summary(1, address=SERVICES[0])]

@@ -1,36 +1,63 @@
-"""A Traefik in a container of its own, made as `deploy/traefik/traefik-container.yml` says: own name, network and ports."""
+"""A Traefik in a container of its own, made by the commands of `deploy/traefik/traefik-container.yml`."""
 
 import secrets
+import shlex
 from pathlib import Path
 
 import docker
 from docker.errors import NotFound
 from docker.models.containers import Container
-from docker.types import EndpointConfig, IPAMConfig, IPAMPool
 
 from tests.parts import docker as part
 from tests.parts import traefik
 from tests.real.platform.router import DEPLOY, free_port
 from tests.real.platform.server import Answer, eventually, fetch
 
-STATIC = "traefik-container.yml"
-SOCKET = part.HOST.removeprefix("unix://")
+STATIC = DEPLOY / "traefik-container.yml"
 API = 8099  # in the container
 
 
+def documented() -> list[list[str]]:
+    """The commands at the file's top that make the network, and make and start the container: their arguments."""
+    comment = "\n".join(line.removeprefix("#") for line in STATIC.read_text().splitlines() if line.startswith("#"))
+    commands = [
+        shlex.split(line) for line in comment.replace("\\\n", " ").splitlines() if line.startswith("   docker ")
+    ]
+    assert [command[:2] for command in commands] == [["docker", "network"], ["docker", "create"], ["docker", "start"]]
+    return [command[1:] for command in commands]
+
+
 class RouterInContainer:
-    """`start` makes it anew each time, under the same name: another id, in none of the tenants' networks."""
+    """`start` makes it anew each time, under the same name: another id, in none of the tenants' networks.
+
+    What differs from the documented commands are names, ports and addresses, which other runs have too, and the image:
+    the one of a service, for there is none of Traefik here, with the program that the other tests have.
+    """
 
     def __init__(self, sdk: docker.DockerClient, folder: Path) -> None:
         self.sdk = sdk
         self.name = f"traefik-{secrets.token_hex(4)}"
         self.web, self.api = free_port(), free_port()
-        subnet = f"10.124.{secrets.randbelow(250) + 1}"  # of 10.124.0.0 as documented, and beside other runs
+        subnet = f"10.124.{secrets.randbelow(250) + 1}"
         self.address = f"{subnet}.2"
-        self.static = folder / STATIC
-        self.static.write_text((DEPLOY / STATIC).read_text().replace("10.124.0.2:", f"{self.address}:"))
-        pool = IPAMConfig(pool_configs=[IPAMPool(subnet=f"{subnet}.0/28")])
-        self.home = sdk.networks.create(self.name, ipam=pool)
+        static = folder / STATIC.name
+        static.write_text(STATIC.read_text().replace("10.124.0.2:", f"{self.address}:"))
+        program = ["--user", "0", "--entrypoint", "/traefik", "-v", f"{traefik.path()}:/traefik:ro", "hello:1"]
+        ours = {
+            "ah-router": [self.name],
+            "10.124.0.0/28": [f"{subnet}.0/28"],
+            "traefik": [self.name],
+            "10.124.0.2": [self.address],
+            "80:80": [f"127.0.0.1:{self.web}:80"],
+            "127.0.0.1:8099:8099": [f"127.0.0.1:{self.api}:{API}"],
+            "/etc/traefik/traefik-container.yml:/etc/traefik/traefik.yml:ro": [f"{static}:/etc/traefik/traefik.yml:ro"],
+            "/var/run/docker.sock:/var/run/docker.sock:ro": [f"{part.SOCKET}:/var/run/docker.sock:ro"],
+            "traefik:v3.6": program,
+        }
+        made, self._create, self._start = (
+            [word for each in command for word in ours.get(each, [each])] for command in documented()
+        )
+        part.client(*made)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -44,25 +71,8 @@ class RouterInContainer:
     def start(self) -> "RouterInContainer":
         """Returns once its API answers."""
         self.end()
-        self.sdk.images.pull("hello:1")  # any image: the program is the host's
-        made = self.sdk.containers.create(
-            "hello:1",
-            ["--configfile=/etc/traefik/traefik.yml"],
-            entrypoint=["/traefik"],
-            name=self.name,
-            user="0",  # as the image of Traefik has it
-            runtime="runc",
-            sysctls={"net.ipv4.ip_forward": "0"},
-            network=self.name,
-            networking_config={self.name: EndpointConfig("1.41", ipv4_address=self.address)},
-            ports={"80/tcp": ("127.0.0.1", self.web), f"{API}/tcp": ("127.0.0.1", self.api)},
-            volumes={
-                str(self.static): {"bind": "/etc/traefik/traefik.yml", "mode": "ro"},
-                SOCKET: {"bind": "/var/run/docker.sock", "mode": "ro"},
-                str(traefik.path()): {"bind": "/traefik", "mode": "ro"},
-            },
-        )
-        made.start()
+        part.client(*self._create)
+        part.client(*self._start)
         eventually(self._answers)
         return self
 
@@ -100,4 +110,4 @@ class RouterInContainer:
     def close(self) -> None:
         """Nothing is left."""
         self.end()
-        self.home.remove()
+        self.sdk.networks.get(self.name).remove()

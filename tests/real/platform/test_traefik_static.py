@@ -18,7 +18,7 @@ from tests.real.platform.server import eventually
 pytestmark = pytest.mark.real
 
 
-@pytest.mark.parametrize("static", sorted(path.name for path in DEPLOY.glob("*.yml") if path.name != STATIC))
+@pytest.mark.parametrize("static", sorted(path.name for path in DEPLOY.glob("*.yml") if path != STATIC))
 def test_traefik_starts_with_it_and_its_api_is_on_loopback_only(running: Parts, tmp_path: Path, static: str) -> None:
     traefik = Traefik(tmp_path, static).start()
     try:
