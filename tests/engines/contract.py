@@ -477,9 +477,7 @@ class EngineContract(EngineFixtures):
         await engine.ensure_network(network)
         await engine.ensure_network(network)
 
-    async def test_where_nobody_told_it_of_a_router_there_is_nothing_to_join(
-        self, engine: Engine, network: Network
-    ) -> None:
+    async def test_one_that_was_told_of_no_router_joins_none(self, engine: Engine, network: Network) -> None:
         await engine.ensure_network(network)
         assert await engine.join_router([network]) == RouterSeen()
 
