@@ -53,6 +53,17 @@ def check_url(url: str, rules: Rules, pointer: str) -> str:
     return url
 
 
+def is_address(url: str) -> bool:
+    """Whether a URL that was checked names its host by an address, which only an operator can have allowed.
+
+    >>> is_address("http://127.0.0.1:8418/a.git"), is_address("https://github.com/acme/web")
+    (True, False)
+    """
+    found = _URL.fullmatch(url)
+    host = found["host"] if found else ""
+    return host == "localhost" or re.fullmatch(r"[0-9.]+", host) is not None
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

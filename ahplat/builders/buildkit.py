@@ -1,7 +1,8 @@
 """The builder of the Docker engine: Nixpacks or the repository's Dockerfile says how, a BuildKit of the tenant's own does it.
 
 Nixpacks only plans: it reads the source and writes a Dockerfile. What is the tenant's runs in the steps of the build, and
-so in `buildkitd.py`'s daemon, inside gVisor. The image comes back as an OCI layout, and we push it.
+so in `buildkitd.py`'s daemon, inside gVisor; so do git and nixpacks, which read it, each in a sandbox (`sandbox.py`). The
+image comes back as an OCI layout, and we push it.
 """
 
 import asyncio
@@ -15,11 +16,13 @@ from ahplat import limits
 from ahplat.builders import git
 from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import BuilderStatus, Job
-from ahplat.builders.buildkitd import PLUGINS, Daemon, Programs
+from ahplat.builders.buildkitd import NAMESERVERS, PLUGINS, Daemon, Programs
 from ahplat.builders.mirror import Mirror
 from ahplat.builders.registry import Layout, Registry
+from ahplat.builders.sandbox import Confinement, room
 from ahplat.builders.workplace import Said, Workplace, left_in, size_of
 from ahplat.errors import Rejected, Unavailable
+from ahplat.sources import is_address
 
 NEEDED = ("git", "nixpacks", "buildkitd", "buildctl", "ip", "iptables")
 _SAID_BYTES = 256 * 1024
@@ -62,18 +65,20 @@ class BuildKitBuilder:
         return f"{self._address}/{_repository(tenant_id, service_id)}:{build_id}"
 
     async def clone(self, job: Job, log: BuildLog) -> str:
-        return await git.clone(await self._begin(job, log), job, log)
+        place = await self._begin(job, log)
+        async with self._awake(job.tenant_id) as daemon:
+            return await git.clone(place, job, log, self._confinement(daemon, job.url))
 
     async def plan(self, job: Job, log: BuildLog) -> str:
         place = await self._begin(job, log)
-        warming = asyncio.ensure_future(self._daemon(job.tenant_id).start())  # it is needed next
-        try:
-            dockerfile = await self._dockerfile(place, job, log)
-            await warming
-        finally:
-            warming.cancel()
-            await asyncio.gather(warming, return_exceptions=True)
-            self._rest(job.tenant_id)
+        async with self._awake(job.tenant_id) as daemon:
+            warming = asyncio.ensure_future(daemon.start())  # it is needed next
+            try:
+                dockerfile = await self._dockerfile(place, job, log, daemon)
+                await warming
+            finally:
+                warming.cancel()
+                await asyncio.gather(warming, return_exceptions=True)
         return hashlib.sha256(dockerfile.read_bytes()).hexdigest()
 
     async def build(self, job: Job, log: BuildLog) -> str:
@@ -119,15 +124,16 @@ class BuildKitBuilder:
     # how it is built
 
     async def _begin(self, job: Job, log: BuildLog) -> Workplace:
-        place = Workplace(self._builds, job.build_id)
+        nixpacks = shutil.which("nixpacks")
+        place = Workplace(self._builds, job.build_id, [Path(nixpacks).parent] if nixpacks else [])
         await place.begin(is_first=job.build_id not in self._begun)
         self._begun.add(job.build_id)
         log.hide(str(place.folder))
         return place
 
-    async def _dockerfile(self, place: Workplace, job: Job, log: BuildLog) -> Path:
+    async def _dockerfile(self, place: Workplace, job: Job, log: BuildLog, daemon: Daemon) -> Path:
         """The Dockerfile to follow, the source being there, as it was left or fetched again."""
-        await git.clone(place, job, log)
+        await git.clone(place, job, log, self._confinement(daemon, job.url))
         if job.builder == "dockerfile":
             own = place.source / "Dockerfile"
             if not own.is_file():
@@ -136,38 +142,31 @@ class BuildKitBuilder:
         planned = place.source / ".nixpacks" / "Dockerfile"
         done = place.folder / "planned"
         if not done.exists():
-            await self._plan_with_nixpacks(place, job, log)
+            await self._plan_with_nixpacks(place, job, log, self._confinement(daemon))
             done.touch()
         return planned
 
-    async def _plan_with_nixpacks(self, place: Workplace, job: Job, log: BuildLog) -> None:
+    async def _plan_with_nixpacks(self, place: Workplace, job: Job, log: BuildLog, how: Confinement) -> None:
         """Has it write `.nixpacks` into the source, which is what its Dockerfile copies from; one that came is no use."""
         plan = place.source / ".nixpacks"
         if plan.is_symlink() or plan.is_file():
             plan.unlink()
         await asyncio.to_thread(shutil.rmtree, plan, ignore_errors=True)
         said = Said(_SAID_BYTES, log)
-        argv = [
-            shutil.which("nixpacks") or "nixpacks",
-            "build",
-            str(place.source),
-            "--name",
-            "app",
-            "--out",
-            str(place.source),
-        ]
-        timeout_s = min(limits.PLAN_S, job.left_s)
-        if await place.run(argv, said.hear, timeout_s) != 0 or not (plan / "Dockerfile").exists():
+        async with room(place, place.source, limits.PLAN_FILE_BYTES, how) as inside:
+            argv = ["nixpacks", "build", str(inside.root), "--name", "app", "--out", str(inside.root)]
+            code = await inside.run(argv, said.hear, min(limits.PLAN_S, job.left_s))
+        if code != 0 or not _is_plain(plan / "Dockerfile"):
             raise Rejected("plan_failed", f"nixpacks knows no way to build this: {_last_line(said.text)}")
 
     async def _layout(self, place: Workplace, job: Job, log: BuildLog) -> Layout:
         """The image as an OCI layout: as it was left, or made (again, from the cache where it can)."""
         made = place.folder / "layout"
         if not made.exists():
-            dockerfile = await self._dockerfile(place, job, log)
             half = place.folder / "building"
             await asyncio.to_thread(shutil.rmtree, half, ignore_errors=True)
             async with self._at_work(job.tenant_id) as daemon:
+                dockerfile = await self._dockerfile(place, job, log, daemon)
                 await self._solve(place, job, log, daemon, dockerfile, half)
             half.rename(made)
         return Layout(made)
@@ -207,23 +206,43 @@ class BuildKitBuilder:
         return self._daemons[tenant_id]
 
     @asynccontextmanager
-    async def _at_work(self, tenant_id: str) -> AsyncIterator[Daemon]:
-        """The tenant's daemon; what does not end well may have left something running in it, so it is ended."""
+    async def _awake(self, tenant_id: str) -> AsyncIterator[Daemon]:
+        """The tenant's daemon, with its cgroup and network there, which do not go before the block ends."""
         daemon = self._daemon(tenant_id)
         if timer := self._idle.pop(tenant_id, None):
             timer.cancel()
         try:
-            await daemon.start()
+            await daemon.prepare()
             yield daemon
-        except Rejected as rejected:
-            if rejected.code != "build_failed":
-                await daemon.stop()
-            raise
-        except BaseException:
-            await asyncio.shield(daemon.stop())
-            raise
         finally:
             self._rest(tenant_id)
+
+    @asynccontextmanager
+    async def _at_work(self, tenant_id: str) -> AsyncIterator[Daemon]:
+        """The tenant's daemon; what does not end well may have left something running in it, so it is ended."""
+        async with self._awake(tenant_id) as daemon:
+            try:
+                await daemon.start()
+                yield daemon
+            except Rejected as rejected:
+                if rejected.code != "build_failed":
+                    await daemon.stop()
+                raise
+            except BaseException:
+                await asyncio.shield(daemon.stop())
+                raise
+
+    def _confinement(self, daemon: Daemon, url: str = "") -> Confinement:
+        """What holds in a program of the tenant's build: one that fetches `url`, or one without a network."""
+        if not url:
+            way: tuple[str, ...] = ("unshare", "--mount", "--net")
+        elif is_address(url):
+            way = ("unshare", "--mount")
+        else:
+            way = ("ip", "netns", "exec", daemon.namespace)
+        runtime = shutil.which("runsc") or "" if self._isolated else ""
+        shown = (shutil.which("nixpacks") or "",)
+        return Confinement((daemon.enter, *way), runtime, bool(url), NAMESERVERS, shown)
 
     def _rest(self, tenant_id: str) -> None:
         """It ends if nobody needs it for a while."""
@@ -263,6 +282,11 @@ async def _too_large(cache: Path) -> None:
             continue
         if (await asyncio.to_thread(size_of, cache))[0] - before >= limits.BUILD_DISK_BYTES:
             raise Rejected("build_too_large", f"the build wrote more than {limits.BUILD_DISK_BYTES} bytes")
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether it is a file, and no link to one elsewhere."""
+    return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
 
 
 def _repository(tenant_id: str, service_id: str) -> str:

@@ -13,7 +13,7 @@ import json
 import shlex
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -145,17 +145,27 @@ class Daemon:
         """What it and its builds run in."""
         return self._cgroup
 
-    async def start(self) -> None:
-        """Has it run and answer. Raises Unavailable."""
+    @property
+    def enter(self) -> str:
+        """A program that runs, in the cgroup, what it is given."""
+        return str(self._folder / "enter")
+
+    @property
+    def namespace(self) -> str:
+        """The name of its network namespace."""
+        return self._network.name
+
+    async def prepare(self) -> None:
+        """Has cgroup and network there, for what runs before a build does. Raises Unavailable."""
         async with self._turn:
-            if self._pid and not processes.has_ended(self._pid):
-                return
-            await self._end()
-            try:
-                await self._begin()
-            except OSError as error:
-                await self._end()
-                raise Unavailable("builder_unavailable", f"the builder could not be started: {error}") from error
+            await self._prepare()
+
+    async def start(self) -> None:
+        """Has it run and answer. What runs in cgroup and network since `prepare` goes on. Raises Unavailable."""
+        async with self._turn:
+            await self._prepare()
+            if not self._pid:
+                await self._attempt(self._run)
 
     async def stop(self) -> None:
         """Ends it with everything that it runs; its cache stays."""
@@ -167,20 +177,34 @@ class Daemon:
         await self.stop()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
+    async def _prepare(self) -> None:
+        if self._site is not None and not (self._pid and processes.has_ended(self._pid)):
+            return
+        await self._end()
+        await self._attempt(self._begin)
+
+    async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await step()
+        except OSError as error:
+            await self._end()
+            raise Unavailable("builder_unavailable", f"the builder could not be started: {error}") from error
+
     async def _begin(self) -> None:
         for folder in (self._folder, SOCKETS):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._write()
         await self._network.ensure()
-        self._site = await self._mirror.serve(await asyncio.to_thread(mirror.listen_in, self._network.name))
         self._cgroup.make()
-        argv = [shutil.which("ip") or "ip", "netns", "exec", self._network.name, self._programs.buildkitd]
+        self._site = await self._mirror.serve(await asyncio.to_thread(mirror.listen_in, self._network.name))
+
+    async def _run(self) -> None:
+        argv = [self.enter, shutil.which("ip") or "ip", "netns", "exec", self._network.name, self._programs.buildkitd]
         name, _, value = self._mark.partition("=")
         env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": _HOME, name: value}
         self._pid = processes.start_logged(
             [*argv, "--config", str(self._folder / "buildkitd.toml")], env, self._folder, self._folder / "buildkitd.log"
         )
-        self._cgroup.join(self._pid)
         await self._until_it_answers()
 
     def _write(self) -> None:
@@ -191,10 +215,12 @@ class Daemon:
             ),
             "cni.conflist": conflist(self._folder / "addresses"),
             "worker": worker(self._programs.runtime, self._folder / "runsc", self._programs.isolated),
+            "enter": self._cgroup.entering(),
         }
         for name, text in files.items():
             (self._folder / name).write_text(text)
-        (self._folder / "worker").chmod(0o700)
+        for program in ("worker", "enter"):
+            (self._folder / program).chmod(0o700)
 
     async def _until_it_answers(self) -> None:
         argv = [self._programs.buildctl, "--addr", self.address, "debug", "workers"]

@@ -6,6 +6,7 @@ kernel's interface are spoken: one tree for each controller (v1), or one for all
 
 import contextlib
 import os
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -43,10 +44,10 @@ class Cgroup(Struct, frozen=True):
                 swap = ROOT / "memory" / PARENT / self.name / "memory.memsw.limit_in_bytes"
                 swap.write_text(str(limits.BUILD_MEMORY_MB * 1024**2))
 
-    def join(self, pid: int) -> None:
-        """Moves a process in; what it starts from now on is in too."""
-        for folder in self.folders():
-            (folder / "cgroup.procs").write_text(str(pid))
+    def entering(self) -> str:
+        """A script that moves itself in, and becomes the program that it is given: nothing of that was ever outside."""
+        moves = [f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))} || exit 125" for folder in self.folders()]
+        return "\n".join(["#!/bin/sh", *moves, 'exec "$@"', ""])
 
     def kill(self) -> None:
         """Ends everything in it, and returns when nothing is left. Blocks."""

@@ -3,7 +3,8 @@
 git runs without configuration, hooks, credentials, prompts or redirects, and may speak https alone (http to this machine
 where that is allowed). The tree is read from the object store first: submodules, too many files and too many bytes are
 refused before anything is checked out. Links that lead out of the repository are refused after that; git itself never
-writes through them. The size is watched while it comes, for a server may send more than it says.
+writes through them. The size is watched while it comes, for a server may send more than it says. What reads bytes of the
+repository runs in a room (`sandbox.py`): in gVisor where builds are isolated.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from pathlib import Path
 from ahplat import limits
 from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import Job
+from ahplat.builders.sandbox import Confinement, Room, room
 from ahplat.builders.workplace import Said, Workplace, size_of
 from ahplat.errors import Rejected
 from ahplat.sources import is_commit
@@ -49,6 +51,8 @@ ENV = {
 }
 _SAID_BYTES = 64 * 1024
 _TREE_BYTES = 64 * 1024 * 1024
+_HEAD_BYTES = 256
+_UNREACHED = re.compile(r"Could not resolve host|Failed to connect|Couldn't connect|Connection timed out")
 _ENTRY = re.compile(rb"(?P<mode>\d{6}) \w+ [0-9a-f]+ +(?P<size>\d+|-)\t(?P<path>.*)", re.DOTALL)
 
 
@@ -69,11 +73,11 @@ def fetch_argv(url: str, ref: str) -> list[str]:
     return argv("fetch", *options, "--", url, ref or "HEAD", plain=plain)
 
 
-async def clone(place: Workplace, job: Job, log: BuildLog) -> str:
+async def clone(place: Workplace, job: Job, log: BuildLog, how: Confinement | None = None) -> str:
     """Puts the source at `place.source` and returns its commit; a source that is there at `job.commit` is left.
 
-    Raises Rejected `clone_failed`, `ref_not_found`, `source_redirected`, `source_unauthorized`, `clone_timeout`,
-    `repository_too_large`, `submodules_unsupported`, `link_outside`; Unavailable where git is missing.
+    Raises Rejected `clone_failed`, `ref_not_found`, `source_redirected`, `source_unauthorized`, `source_unreachable`,
+    `clone_timeout`, `repository_too_large`, `submodules_unsupported`, `link_outside`; Unavailable where git is missing.
     """
     if job.commit and place.source.exists():
         return job.commit
@@ -82,7 +86,7 @@ async def clone(place: Workplace, job: Job, log: BuildLog) -> str:
     place.fetching.mkdir()
     log.say(f"cloning {job.url} at {job.commit or job.ref or 'its default branch'}")
     watching = asyncio.ensure_future(_too_large(place.fetching))
-    fetching = asyncio.ensure_future(_fetch(place, job, log))
+    fetching = asyncio.ensure_future(_fetch(place, job, log, how))
     try:
         async with asyncio.timeout(min(limits.CLONE_S, job.left_s)):
             await asyncio.wait({watching, fetching}, return_when=asyncio.FIRST_COMPLETED)
@@ -109,24 +113,33 @@ async def _too_large(folder: Path) -> None:
             raise Rejected("repository_too_large", f"more than {limits.CLONE_BYTES} bytes, or too many files")
 
 
-async def _fetch(place: Workplace, job: Job, log: BuildLog) -> str:
-    await _git(place, argv("init", "--quiet", "."), log)
-    await _git(place, fetch_argv(job.url, job.commit or job.ref), log)
-    commit = (await _git(place, argv("rev-parse", "--verify", "FETCH_HEAD^{commit}"))).strip()
-    if not is_commit(commit):
-        raise Rejected("clone_failed", f"expected a commit, git names {commit[:80]!r}")
-    _check_tree(await _git(place, argv("ls-tree", "-r", "-l", "-z", "--full-tree", commit), limit=_TREE_BYTES))
-    await _git(place, argv("checkout", "--quiet", "--force", "--detach", commit), log)
+async def _fetch(place: Workplace, job: Job, log: BuildLog, how: Confinement | None) -> str:
+    async with room(place, place.fetching, limits.CLONE_BYTES, how) as inside:
+        await _git(inside, argv("init", "--quiet", "."), log)
+        await _git(inside, fetch_argv(job.url, job.commit or job.ref), log)
+        _check_tree(
+            await _git(inside, argv("ls-tree", "-r", "-l", "-z", "--full-tree", "FETCH_HEAD"), limit=_TREE_BYTES)
+        )
+        await _git(inside, argv("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"), log)
+    commit = await asyncio.to_thread(_checked_out, place.fetching / ".git" / "HEAD")
     await asyncio.to_thread(_check_links, place.fetching)
     await asyncio.to_thread(shutil.rmtree, place.fetching / ".git")
     return commit
 
 
-async def _git(place: Workplace, command: Sequence[str], log: BuildLog | None = None, limit: int = _SAID_BYTES) -> str:
+def _checked_out(head: Path) -> str:
+    """The commit that a detached HEAD names. What git left may be anything: no link is followed. Raises Rejected."""
+    if head.parent.is_symlink() or head.is_symlink() or not head.is_file() or head.stat().st_size > _HEAD_BYTES:
+        raise Rejected("clone_failed", "git left no commit behind")
+    commit = head.read_text(errors="replace").strip()
+    if not is_commit(commit):
+        raise Rejected("clone_failed", f"expected a commit, git names {commit[:80]!r}")
+    return commit
+
+
+async def _git(inside: Room, command: Sequence[str], log: BuildLog | None = None, limit: int = _SAID_BYTES) -> str:
     said = Said(limit, log)
-    code = await place.run(
-        command, said.hear, limits.CLONE_S, cwd=place.fetching, env=ENV, file_bytes=limits.CLONE_BYTES
-    )
+    code = await inside.run(command, said.hear, limits.CLONE_S, env=ENV)
     if not said.is_whole and limit == _TREE_BYTES:
         raise Rejected("repository_too_large", f"more files than {_TREE_BYTES} bytes can list")
     if code != 0:
@@ -149,7 +162,9 @@ def _failure(said: str, code: int) -> Rejected:
         return Rejected("source_redirected", f"{detail}; name the repository's own address: redirects are not followed")
     if "terminal prompts disabled" in said or "could not read" in said or re.search(r"returned error: 40[13]", said):
         return Rejected("source_unauthorized", f"{detail}; only public repositories can be built")
-    if code == -25 or "File size limit exceeded" in said:  # SIGXFSZ
+    if _UNREACHED.search(said):
+        return Rejected("source_unreachable", f"{detail}; a build reaches public addresses only")
+    if code in (-25, 128 + 25) or "File size limit exceeded" in said:  # SIGXFSZ
         return Rejected("repository_too_large", f"a file of more than {limits.CLONE_BYTES} bytes")
     return Rejected("clone_failed", detail)
 

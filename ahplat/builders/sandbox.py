@@ -1,0 +1,183 @@
+"""Where git and nixpacks read what a tenant sent: in gVisor, with one folder to write and the host's programs to read.
+
+Theory of operation. A sandbox is an OCI bundle in the build's folder that `runsc run` keeps up while it is wanted; each
+program is a `runsc exec` into it, argv only, which takes some 15 ms where a sandbox takes 80. Seen in it are /usr and the
+host's certificates, both read-only, a little of /etc that we write, and as `/build` the folder to work in: neither the
+bundle itself nor anything of another build. It runs without a capability, in the cgroup of the tenant's builder, and in
+its network namespace, whose firewall knows what no build reaches (`network.py`), or without any network. What is to be
+cloned from an address that the operator allowed as an address is fetched by the host's network: he named it himself.
+
+Without isolation (`--build-isolation none`) the same programs run on this machine's kernel, still in that cgroup and
+that network.
+"""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from ahplat import limits
+from ahplat.builders.workplace import Said, Workplace
+from ahplat.errors import Unavailable
+
+INSIDE = Path("/build")
+PROGRAMS = "/programs"
+SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+SHOWN = ("/usr", "/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust")
+_PATH = f"{PROGRAMS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENV = {"PATH": _PATH, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 — the sandbox's own
+_ID = "build"
+
+
+class Room(Protocol):
+    """Where programs of a build run."""
+
+    @property
+    def root(self) -> Path:
+        """The folder to work in, as they see it."""
+
+    async def run(
+        self, argv: Sequence[str], hear: Callable[[bytes], None], timeout_s: float, env: Mapping[str, str] | None = None
+    ) -> int:
+        """The exit code; 128 + n for one that signal n ended, or -n. Raises Rejected `build_timeout`."""
+
+
+class Confinement(Struct, frozen=True):
+    """What holds programs in. `enter` is an argv that puts what follows it into the builder's cgroup, and network.
+
+    `runtime` is runsc, "" for none; `network` says whether anything is to be reached; `shown` are further programs
+    that are to be found by their names.
+    """
+
+    enter: tuple[str, ...]
+    runtime: str
+    network: bool
+    nameservers: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+
+
+class Plain(Struct, frozen=True):
+    """A room that is none: programs run as they are, in a folder, after what `enter` says."""
+
+    place: Workplace
+    root: Path
+    file_bytes: int
+    enter: tuple[str, ...] = ()
+
+    async def run(
+        self, argv: Sequence[str], hear: Callable[[bytes], None], timeout_s: float, env: Mapping[str, str] | None = None
+    ) -> int:
+        return await self.place.run(
+            [*self.enter, *argv], hear, timeout_s, cwd=self.root, env=env, file_bytes=self.file_bytes
+        )
+
+
+class Sandbox(Struct, frozen=True):
+    """A room in gVisor, while it is up."""
+
+    place: Workplace
+    command: tuple[str, ...]
+    root: Path = INSIDE
+
+    async def run(
+        self, argv: Sequence[str], hear: Callable[[bytes], None], timeout_s: float, env: Mapping[str, str] | None = None
+    ) -> int:
+        given = [f"--env={name}={value}" for name, value in (_ENV | dict(env or {})).items()]
+        return await self.place.run([*self.command, "exec", f"--cwd={INSIDE}", *given, _ID, *argv], hear, timeout_s)
+
+
+@asynccontextmanager
+async def room(place: Workplace, folder: Path, file_bytes: int, how: Confinement | None) -> AsyncIterator[Room]:
+    """A room to work in `folder`, in which no file gets larger than `file_bytes`, until the end of the block.
+
+    At the end nothing that ran in it is left. Raises Unavailable `builder_unavailable` where it does not come up.
+    """
+    if how is None or not how.runtime:
+        yield Plain(place, folder, file_bytes, how.enter if how else ())
+        return
+    bundle = place.folder / "sandbox"
+    await asyncio.to_thread(shutil.rmtree, bundle, ignore_errors=True)
+    _write(bundle, folder, file_bytes, how)
+    command = (how.runtime, f"--root={bundle / 'state'}", "--overlay2=none", "--ignore-cgroups")
+    network = "--network=host" if how.network else "--network=none"
+    argv = [*how.enter, *command, network, "run", "--bundle", str(bundle), _ID]
+    said, up = Said(limits.SANDBOX_SAID_BYTES), asyncio.Event()
+
+    def hear(data: bytes) -> None:
+        said.hear(data)
+        up.set()
+
+    running = asyncio.ensure_future(place.run(argv, hear, limits.BUILD_DEADLINE_S))
+    rising = asyncio.ensure_future(up.wait())
+    try:
+        await asyncio.wait({running, rising}, timeout=limits.SANDBOX_START_S, return_when=asyncio.FIRST_COMPLETED)
+        if running.done() or not rising.done():
+            raise Unavailable("builder_unavailable", f"a sandbox could not be started: {said.text.strip()[-400:]}")
+        yield Sandbox(place, command)
+    finally:
+        for one in (rising, running):
+            one.cancel()
+        await asyncio.gather(rising, running, return_exceptions=True)
+        await asyncio.to_thread(shutil.rmtree, bundle, ignore_errors=True)
+
+
+def specification(folder: Path, file_bytes: int, how: Confinement, shown: Sequence[str]) -> dict[str, Any]:
+    """The container (OCI runtime specification 1.0.2). Its first program says a word when it is up, and waits.
+
+    `shown` are folders of the host to be seen at their own places.
+    """
+    read_only = ["rbind", "ro", "nosuid", "nodev"]
+    binds = [(path, path) for path in shown] + [(f"{PROGRAMS}/{Path(path).name}", path) for path in how.shown]
+    mounts: list[dict[str, Any]] = [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},  # noqa: S108
+        *({"destination": at, "type": "bind", "source": path, "options": read_only} for at, path in binds),
+        {"destination": str(INSIDE), "type": "bind", "source": str(folder), "options": ["rbind", "rw"]},
+    ]
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["tail", "-f", "/etc/hostname"],
+            "env": [f"{name}={value}" for name, value in _ENV.items()],
+            "cwd": "/",
+            "capabilities": {},
+            "noNewPrivileges": True,
+            "rlimits": [{"type": "RLIMIT_FSIZE", "hard": file_bytes, "soft": file_bytes}],
+        },
+        "root": {"path": "rootfs", "readonly": True},
+        "hostname": _ID,
+        "mounts": mounts,
+        "linux": {"namespaces": [{"type": name} for name in ("pid", "mount", "ipc", "uts")]},
+    }
+
+
+def _write(bundle: Path, folder: Path, file_bytes: int, how: Confinement) -> None:
+    """The bundle: its root holds places to mount at, the host's links into /usr, and what programs look for in /etc."""
+    root = bundle / "rootfs"
+    shown = [path for path in (*SHOWN, *(f"/{name}" for name in SYSTEM)) if Path(path).is_dir()]
+    links = [path for path in shown if Path(path).is_symlink()]
+    shown = [path for path in shown if path not in links]
+    for path in (*shown, "/proc", "/tmp", "/etc", "/dev", PROGRAMS, str(INSIDE)):  # noqa: S108
+        (root / path[1:]).mkdir(parents=True, exist_ok=True)
+    for path in links:
+        (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (root / path[1:]).symlink_to(Path(path).readlink())
+    for program in how.shown:
+        (root / PROGRAMS[1:] / Path(program).name).touch()
+    files = {
+        "hostname": f"{_ID}\n",
+        "hosts": "127.0.0.1 localhost\n::1 localhost\n",
+        "passwd": "root:x:0:0::/tmp:/usr/sbin/nologin\n",
+        "group": "root:x:0:\n",
+        "resolv.conf": "".join(f"nameserver {address}\n" for address in how.nameservers),
+    }
+    for name, text in files.items():
+        (root / "etc" / name).write_text(text)
+    (bundle / "config.json").write_text(json.dumps(specification(folder, file_bytes, how, shown)))
