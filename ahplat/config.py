@@ -27,6 +27,10 @@ class Config(Struct, frozen=True, kw_only=True):
     allow_registries: frozenset[str] = frozenset()
     registry: str = "127.0.0.1:5000"  # where builds put their images, and what base images are mirrored from
     build_isolation: str = "gvisor"  # gvisor, none
+    build_memory_mb: int = limits.BUILD_MEMORY_MB
+    build_cpu_milli: int = limits.BUILD_CPU_MILLI
+    build_timeout_s: float = limits.BUILD_DEADLINE_S
+    build_nameservers: tuple[str, ...] = limits.BUILD_NAMESERVERS
     allow_git_hosts: frozenset[str] = frozenset()  # HOST or HOST:PORT
     trusted_proxies: frozenset[str] = frozenset({"127.0.0.1", "::1"})
     router: str = "auto"  # builtin, files, labels, auto: files where traefik_config_dir is set, else builtin

@@ -306,6 +306,7 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
         drain_s=config.drain_s,
         deploy_timeout_s=config.deploy_timeout_s,
         builder=app.builder,
+        build_timeout_s=config.build_timeout_s,
         build_logs=app.build_logs,
         keep_suspended_s=config.keep_suspended_s,
     )

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from ahplat import limits
 from ahplat.builders.build_logs import BuildLog
 
 
@@ -26,6 +27,17 @@ class Job(Struct, frozen=True):
     builder: str
     image: str
     left_s: float
+
+
+class Bounds(Struct, frozen=True):
+    """What an operator sets of builds: memory and CPU of a tenant's builder with all that it runs, and whom it asks names.
+
+    It reaches only name servers that have public addresses.
+    """
+
+    memory_mb: int = limits.BUILD_MEMORY_MB
+    cpu_milli: int = limits.BUILD_CPU_MILLI
+    nameservers: tuple[str, ...] = limits.BUILD_NAMESERVERS
 
 
 class BuilderStatus(Struct, frozen=True):

@@ -8,15 +8,15 @@ image comes back as an OCI layout, and we push it.
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from ahplat import limits
 from ahplat.builders import git
 from ahplat.builders.build_logs import BuildLog
-from ahplat.builders.builder import BuilderStatus, Job
-from ahplat.builders.buildkitd import NAMESERVERS, PLUGINS, Daemon, Programs
+from ahplat.builders.builder import Bounds, BuilderStatus, Job
+from ahplat.builders.buildkitd import PLUGINS, Daemon, Programs
 from ahplat.builders.mirror import Mirror
 from ahplat.builders.registry import Layout, Registry
 from ahplat.builders.sandbox import Confinement, room
@@ -26,6 +26,7 @@ from ahplat.sources import is_address
 
 NEEDED = ("git", "nixpacks", "buildkitd", "buildctl", "ip", "iptables")
 _SAID_BYTES = 256 * 1024
+_FAILED = ("clone_failed", "plan_failed", "build_failed")
 
 
 class BuildKitBuilder:
@@ -33,7 +34,7 @@ class BuildKitBuilder:
 
     kinds = frozenset({"nixpacks", "dockerfile"})
 
-    def __init__(self, data_dir: Path, installation: str, registry: str, isolated: bool) -> None:
+    def __init__(self, data_dir: Path, installation: str, registry: str, isolated: bool, bounds: Bounds) -> None:
         self._builds = data_dir.absolute() / "builds"
         self._daemons_folder = data_dir.absolute() / "buildkit"
         self._installation = installation
@@ -41,6 +42,7 @@ class BuildKitBuilder:
         self._registry = Registry(registry)
         self._mirror = Mirror(registry)
         self._isolated = isolated
+        self._bounds = bounds
         self._daemons: dict[str, Daemon] = {}
         self._idle: dict[str, asyncio.TimerHandle] = {}
         self._begun: set[str] = set()  # builds that this process has begun: nothing of another's runs of them
@@ -67,14 +69,16 @@ class BuildKitBuilder:
     async def clone(self, job: Job, log: BuildLog) -> str:
         place = await self._begin(job, log)
         async with self._awake(job.tenant_id) as daemon:
-            return await git.clone(place, job, log, self._confinement(daemon, job.url))
+            with self._within_memory(daemon):
+                return await git.clone(place, job, log, self._confinement(daemon, job.url))
 
     async def plan(self, job: Job, log: BuildLog) -> str:
         place = await self._begin(job, log)
         async with self._awake(job.tenant_id) as daemon:
             warming = asyncio.ensure_future(daemon.start())  # it is needed next
             try:
-                dockerfile = await self._dockerfile(place, job, log, daemon)
+                with self._within_memory(daemon):
+                    dockerfile = await self._dockerfile(place, job, log, daemon)
                 await warming
             finally:
                 warming.cancel()
@@ -187,8 +191,6 @@ class BuildKitBuilder:
             for one in (watching, solving):
                 one.cancel()
             await asyncio.gather(watching, solving, return_exceptions=True)
-        if code != 0 and daemon.cgroup.out_of_memory():
-            raise Rejected("out_of_memory", f"the build took more than {limits.BUILD_MEMORY_MB} MB of memory")
         if code != 0:
             raise Rejected("build_failed", _last_line(said.text))
 
@@ -202,7 +204,9 @@ class BuildKitBuilder:
                 raise Unavailable("builds_unavailable", f"not on the PATH: {', '.join(self._missing())}")
             programs = Programs(buildkitd, buildctl, runtime, self._plugins(), self._isolated)
             folder = self._daemons_folder / tenant_id
-            self._daemons[tenant_id] = Daemon(tenant_id, folder, self._installation[:12], programs, self._mirror)
+            self._daemons[tenant_id] = Daemon(
+                tenant_id, folder, self._installation[:12], programs, self._mirror, self._bounds
+            )
         return self._daemons[tenant_id]
 
     @asynccontextmanager
@@ -222,8 +226,9 @@ class BuildKitBuilder:
         """The tenant's daemon; what does not end well may have left something running in it, so it is ended."""
         async with self._awake(tenant_id) as daemon:
             try:
-                await daemon.start()
-                yield daemon
+                with self._within_memory(daemon):
+                    await daemon.start()
+                    yield daemon
             except Rejected as rejected:
                 if rejected.code != "build_failed":
                     await daemon.stop()
@@ -231,6 +236,18 @@ class BuildKitBuilder:
             except BaseException:
                 await asyncio.shield(daemon.stop())
                 raise
+
+    @contextmanager
+    def _within_memory(self, daemon: Daemon) -> Iterator[None]:
+        """Says of what fails because the kernel ended something for want of memory that this is why."""
+        before = daemon.cgroup.memory_kills()
+        try:
+            yield
+        except Rejected as rejected:
+            if rejected.code in _FAILED and daemon.cgroup.memory_kills() > before:
+                text = f"the build took more than {self._bounds.memory_mb} MB of memory"
+                raise Rejected("out_of_memory", text) from rejected
+            raise
 
     def _confinement(self, daemon: Daemon, url: str = "") -> Confinement:
         """What holds in a program of the tenant's build: one that fetches `url`, or one without a network."""
@@ -242,7 +259,7 @@ class BuildKitBuilder:
             way = ("ip", "netns", "exec", daemon.namespace)
         runtime = shutil.which("runsc") or "" if self._isolated else ""
         shown = (shutil.which("nixpacks") or "",)
-        return Confinement((daemon.enter, *way), runtime, bool(url), NAMESERVERS, shown)
+        return Confinement((daemon.enter, *way), runtime, bool(url), self._bounds.nameservers, shown)
 
     def _rest(self, tenant_id: str) -> None:
         """It ends if nobody needs it for a while."""

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from ahplat import limits, processes
 from ahplat.builders import mirror
+from ahplat.builders.builder import Bounds
 from ahplat.builders.cgroup import Cgroup
 from ahplat.builders.mirror import Mirror
 from ahplat.builders.network import BRIDGE, HOST_SIDE, STEPS, Network
@@ -29,7 +30,6 @@ from ahplat.errors import Unavailable
 SOCKETS = Path("/run/ah-build")  # a socket's path is short
 MARK = "AH_BUILDER"
 PLUGINS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
-NAMESERVERS = ("1.1.1.1", "9.9.9.9")
 MIRRORED = ("docker.io", "ghcr.io")
 _HOME = "/nonexistent"
 
@@ -44,9 +44,9 @@ class Programs(Struct, frozen=True):
     isolated: bool
 
 
-def config(root: Path, worker: Path, conflist: Path, address: str, plugins: str) -> str:
+def config(folder: Path, address: str, plugins: str, nameservers: Sequence[str]) -> str:
     """The daemon's configuration (TOML). Strings are written as JSON, which TOML reads alike."""
-    quoted = {name: json.dumps(str(value)) for name, value in (("root", root), ("worker", worker), ("cni", conflist))}
+    quoted = {name: json.dumps(str(folder / name)) for name in ("root", "worker", "cni.conflist")}
     mirrors = [f'[registry."{host}"]\nmirrors = ["127.0.0.1:{mirror.PORT}"]' for host in MIRRORED]
     return "\n".join(
         [
@@ -54,14 +54,14 @@ def config(root: Path, worker: Path, conflist: Path, address: str, plugins: str)
             "[grpc]",
             f"address = [{json.dumps(address)}]",
             "[dns]",
-            f"nameservers = {json.dumps(list(NAMESERVERS))}",
+            f"nameservers = {json.dumps(list(nameservers))}",
             "[worker.containerd]",
             "enabled = false",
             "[worker.oci]",
             "enabled = true",
             f"binary = {quoted['worker']}",
             'networkMode = "cni"',
-            f"cniConfigPath = {quoted['cni']}",
+            f"cniConfigPath = {quoted['cni.conflist']}",
             f"cniBinaryPath = {json.dumps(plugins)}",
             "gc = true",
             f'maxUsedSpace = "{limits.BUILD_CACHE_MB}MB"',
@@ -113,13 +113,16 @@ exec {shlex.quote(runtime)} {flags} "$@"
 class Daemon:
     """See the module. `folder` is the tenant's, and is all that there is of it on the disk."""
 
-    def __init__(self, tenant_id: str, folder: Path, installation: str, programs: Programs, mirror_: Mirror) -> None:
+    def __init__(
+        self, tenant_id: str, folder: Path, installation: str, programs: Programs, mirror_: Mirror, bounds: Bounds
+    ) -> None:
         self._folder = folder
         self._programs = programs
         self._mirror = mirror_
         self._mark = f"{MARK}={folder}"
         self._network = Network(f"{HOST_SIDE}{tenant_id[-12:]}", folder)
-        self._cgroup = Cgroup(f"{installation}/{tenant_id}")
+        self._bounds = bounds
+        self._cgroup = Cgroup(f"{installation}/{tenant_id}", bounds.memory_mb, bounds.cpu_milli)
         self._socket = SOCKETS / tenant_id
         self._site: web.SockSite | None = None
         self._pid = 0
@@ -210,9 +213,7 @@ class Daemon:
     def _write(self) -> None:
         """Its configuration, and what that names."""
         files = {
-            "buildkitd.toml": config(
-                self.cache, self._folder / "worker", self._folder / "cni.conflist", self.address, self._programs.plugins
-            ),
+            "buildkitd.toml": config(self._folder, self.address, self._programs.plugins, self._bounds.nameservers),
             "cni.conflist": conflist(self._folder / "addresses"),
             "worker": worker(self._programs.runtime, self._folder / "runsc", self._programs.isolated),
             "enter": self._cgroup.entering(),

@@ -24,6 +24,8 @@ class Cgroup(Struct, frozen=True):
     """`name` may have slashes: one for the installation, one for the tenant."""
 
     name: str
+    memory_mb: int
+    cpu_milli: int
 
     def folders(self) -> list[Path]:
         """One for each tree."""
@@ -37,12 +39,12 @@ class Cgroup(Struct, frozen=True):
             folder.mkdir(parents=True, exist_ok=True)
             if is_v2():
                 _delegate(folder)
-        for path, value in settings(self.folders(), v2=is_v2()):
+        for path, value in self._settings():
             path.write_text(value)
         if not is_v2():
             with contextlib.suppress(OSError):  # there only where the kernel counts swap
                 swap = ROOT / "memory" / PARENT / self.name / "memory.memsw.limit_in_bytes"
-                swap.write_text(str(limits.BUILD_MEMORY_MB * 1024**2))
+                swap.write_text(str(self.memory_mb * 1024**2))
 
     def entering(self) -> str:
         """A script that moves itself in, and becomes the program that it is given: nothing of that was ever outside."""
@@ -58,7 +60,7 @@ class Cgroup(Struct, frozen=True):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
+            time.sleep(limits.BUILDER_KILL_S)
 
     def pids(self) -> list[int]:
         """What is in it."""
@@ -74,39 +76,38 @@ class Cgroup(Struct, frozen=True):
                 folder.rmdir()
                 folder.parent.rmdir()
 
-    def out_of_memory(self) -> bool:
-        """Whether the kernel ended something in it for want of memory."""
+    def memory_kills(self) -> int:
+        """How often the kernel ended something in it for want of memory, since it was made."""
         memory = self.folders()[0]
         for name, word in (("memory.events", "oom_kill"), ("memory.oom_control", "oom_kill")):
             with contextlib.suppress(OSError, ValueError):
                 counts = dict(line.split() for line in (memory / name).read_text().splitlines())
-                return int(counts.get(word, 0)) > 0
-        return False
+                return int(counts.get(word, 0))
+        return 0
+
+    def _settings(self) -> list[tuple[Path, str]]:
+        """Which file gets which value."""
+        memory, pids, quota = str(self.memory_mb * 1024**2), str(limits.BUILD_PIDS), self.cpu_milli * 100
+        if is_v2():
+            (folder,) = self.folders()
+            return [
+                (folder / "memory.max", memory),
+                (folder / "memory.swap.max", "0"),
+                (folder / "cpu.max", f"{quota} 100000"),
+                (folder / "pids.max", pids),
+            ]
+        memory_folder, cpu_folder, pids_folder = self.folders()
+        return [
+            (memory_folder / "memory.limit_in_bytes", memory),
+            (cpu_folder / "cpu.cfs_period_us", "100000"),
+            (cpu_folder / "cpu.cfs_quota_us", str(quota)),
+            (pids_folder / "pids.max", pids),
+        ]
 
 
 def is_v2() -> bool:
     """Whether one tree has all controllers."""
     return (ROOT / "cgroup.controllers").exists()
-
-
-def settings(folders: list[Path], v2: bool) -> list[tuple[Path, str]]:
-    """Which file gets which value."""
-    memory, pids = str(limits.BUILD_MEMORY_MB * 1024**2), str(limits.BUILD_PIDS)
-    if v2:
-        (folder,) = folders
-        return [
-            (folder / "memory.max", memory),
-            (folder / "memory.swap.max", "0"),
-            (folder / "cpu.max", f"{limits.BUILD_CPU_MILLI * 100} 100000"),
-            (folder / "pids.max", pids),
-        ]
-    memory_folder, cpu_folder, pids_folder = folders
-    return [
-        (memory_folder / "memory.limit_in_bytes", memory),
-        (cpu_folder / "cpu.cfs_period_us", "100000"),
-        (cpu_folder / "cpu.cfs_quota_us", str(limits.BUILD_CPU_MILLI * 100)),
-        (pids_folder / "pids.max", pids),
-    ]
 
 
 def _delegate(folder: Path) -> None:

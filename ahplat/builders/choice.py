@@ -1,6 +1,6 @@
 """Which builder makes images here: the one that fits the engine."""
 
-from ahplat.builders.builder import Builder
+from ahplat.builders.builder import Bounds, Builder
 from ahplat.builders.buildkit import BuildKitBuilder
 from ahplat.builders.embedded import EmbeddedBuilder
 from ahplat.config import Config
@@ -10,5 +10,6 @@ async def choose_builder(config: Config, engine: str, installation: str) -> Buil
     """BuildKit for Docker, folders for the embedded engine."""
     if engine == "docker":
         isolated = config.build_isolation == "gvisor"
-        return BuildKitBuilder(config.data_dir, installation, config.registry, isolated)
+        bounds = Bounds(config.build_memory_mb, config.build_cpu_milli, config.build_nameservers)
+        return BuildKitBuilder(config.data_dir, installation, config.registry, isolated, bounds)
     return EmbeddedBuilder(config.data_dir)

@@ -27,6 +27,15 @@ CLOSED = (
 """What no build reaches (RFC 6890), besides the host itself."""
 
 
+def is_open(address: ipaddress.IPv4Address) -> bool:
+    """Whether a build reaches it, where it is not the host's own.
+
+    >>> is_open(ipaddress.IPv4Address("1.1.1.1")), is_open(ipaddress.IPv4Address("169.254.169.254"))
+    (True, False)
+    """
+    return not any(address in ipaddress.ip_network(network) for network in CLOSED)
+
+
 class Uplink(Struct, frozen=True):
     """The two ends of a way out, in CIDR form."""
 

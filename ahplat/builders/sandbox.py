@@ -112,7 +112,7 @@ async def room(place: Workplace, folder: Path, file_bytes: int, how: Confinement
         said.hear(data)
         up.set()
 
-    running = asyncio.ensure_future(place.run(argv, hear, limits.BUILD_DEADLINE_S))
+    running = asyncio.ensure_future(place.run(argv, hear, limits.BUILD_DEADLINE_AT_MOST_S))
     rising = asyncio.ensure_future(up.wait())
     try:
         await asyncio.wait({running, rising}, timeout=limits.SANDBOX_START_S, return_when=asyncio.FIRST_COMPLETED)
@@ -123,6 +123,7 @@ async def room(place: Workplace, folder: Path, file_bytes: int, how: Confinement
         for one in (rising, running):
             one.cancel()
         await asyncio.gather(rising, running, return_exceptions=True)
+        await place.end()
         await asyncio.to_thread(shutil.rmtree, bundle, ignore_errors=True)
 
 

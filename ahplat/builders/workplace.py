@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ahplat import processes
+from ahplat import limits, processes
 from ahplat.builders.build_logs import BuildLog
 from ahplat.errors import Rejected
 
@@ -35,7 +35,7 @@ class Workplace:
     async def begin(self, is_first: bool = True) -> None:
         """Ends what an earlier server left running, where nobody looked yet, and has the folder there."""
         if is_first:
-            await asyncio.to_thread(processes.kill_marked, self._mark)
+            await self.end()
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def run(
@@ -62,10 +62,17 @@ class Workplace:
         except TimeoutError as error:
             raise Rejected("build_timeout", f"{argv[0]} did not end within {timeout_s:.0f} s") from error
 
+    async def end(self) -> None:
+        """Ends what runs, and returns when it is gone."""
+        for _ in range(limits.BUILDER_KILL_ROUNDS):
+            if not await asyncio.to_thread(processes.kill_marked, self._mark):
+                return
+            await asyncio.sleep(limits.BUILDER_KILL_S)
+
     async def discard(self) -> None:
         """Ends what runs and removes the folder."""
         if self.folder.exists():
-            await asyncio.to_thread(processes.kill_marked, self._mark)
+            await self.end()
             await asyncio.to_thread(remove, self.folder)
 
 

@@ -15,6 +15,7 @@ import click
 import uvloop
 
 from ahplat import limits
+from ahplat.builders.network import is_open
 from ahplat.cli.folders import personal_dir
 from ahplat.config import DATA_DIR, MIN_TOKEN_CHARACTERS, TRAEFIK_API, Config
 from ahplat.errors import CannotStart
@@ -60,6 +61,31 @@ SETTINGS: list[click.Parameter] = [
         "What runs the steps of builds. none: as root on this machine's kernel, for who trusts all tenants.",
         type=click.Choice(["gvisor", "none"]),
         default="gvisor",
+    ),
+    _option(
+        "--build-memory-mb",
+        "Of one tenant's builds, with all that runs in them.",
+        type=click.IntRange(256, 1_048_576),
+        default=limits.BUILD_MEMORY_MB,
+    ),
+    _option(
+        "--build-cpus",
+        "Cores that they may use; fractions are allowed.",
+        type=click.FloatRange(0.1, 1_024),
+        default=limits.BUILD_CPU_MILLI / 1_000,
+    ),
+    _option(
+        "--build-timeout-s",
+        "How long one build may take in all.",
+        type=click.FloatRange(1, limits.BUILD_DEADLINE_AT_MOST_S),
+        default=float(limits.BUILD_DEADLINE_S),
+    ),
+    _option(
+        "--build-dns",
+        "Asked for names by builds; builds reach no private addresses. Repeatable."
+        f"  [default: {', '.join(limits.BUILD_NAMESERVERS)}]",
+        multiple=True,
+        metavar="ADDRESS",
     ),
     _option(
         "--trusted-proxy",
@@ -216,6 +242,10 @@ def configured(settings: dict[str, Any]) -> Config:
         allow_registries=frozenset(settings["allow_registry"]),
         allow_git_hosts=frozenset(host.lower() for host in settings["allow_git_host"]),
         build_isolation=settings["build_isolation"],
+        build_memory_mb=settings["build_memory_mb"],
+        build_cpu_milli=round(settings["build_cpus"] * 1_000),
+        build_timeout_s=settings["build_timeout_s"],
+        build_nameservers=tuple(_nameserver(text) for text in settings["build_dns"]) or limits.BUILD_NAMESERVERS,
         trusted_proxies=frozenset({"127.0.0.1", "::1", *settings["trusted_proxy"]}),
         router=settings["router"],
         traefik_config_dir=settings["traefik_config_dir"] and settings["traefik_config_dir"].absolute(),
@@ -273,6 +303,16 @@ def _pool(text: str) -> str:
     if pool.version != 4 or pool.prefixlen > 25 or not pool.is_private:
         raise CannotStart(f"--tenant-pool is {text}: expected a private IPv4 network of at least a /25")
     return str(pool)
+
+
+def _nameserver(text: str) -> str:
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError as error:
+        raise CannotStart(f"--build-dns is {text!r}: expected an IPv4 address ({error})") from error
+    if not is_open(address):
+        raise CannotStart(f"--build-dns is {text}: expected a public address, builds reach no others")
+    return str(address)
 
 
 def _upstream(text: str) -> tuple[str, int]:

@@ -126,7 +126,8 @@ async def _step(task: Task[Any], step: Step) -> str:
     task.check()
     row = _row(task)
     begun_us = row.started_us or task.platform.clock.now_us()
-    task.deadline_us = min(task.deadline_us, begun_us + limits.BUILD_DEADLINE_S * 1_000_000)
+    timeout_s = task.platform.build_timeout_s
+    task.deadline_us = min(task.deadline_us, begun_us + int(timeout_s * 1_000_000))
     task.check()
     left_s = (task.deadline_us - task.platform.clock.now_us()) / 1e6
     with ExitStack() as stack:
@@ -139,8 +140,8 @@ async def _step(task: Task[Any], step: Step) -> str:
             async with asyncio.timeout(left_s):
                 return await task.unless_called_off(_called(step, _job(task, row, left_s), log))
         except TimeoutError as error:
-            log.say(f"it was ended: {limits.BUILD_DEADLINE_S} s are over")
-            raise Expired("deadline", f"the build did not come to an end within {limits.BUILD_DEADLINE_S} s") from error
+            log.say(f"it was ended: {timeout_s:.0f} s are over")
+            raise Expired("deadline", f"the build did not come to an end within {timeout_s:.0f} s") from error
         except Rejected as rejected:
             log.say(f"failed: {rejected.detail}")
             raise
@@ -215,10 +216,10 @@ def build_failed(task: Task[Any], failed: Failed) -> Command:
 
 
 EFFECTS: dict[type[Intent], Effect] = {
-    BuildRequested: Effect(clone, build_failed, discard, limits.BUILD_DEADLINE_S, has_turn),
-    BuildCloned: Effect(plan, build_failed, discard, limits.BUILD_DEADLINE_S),
-    BuildPlanned: Effect(build, build_failed, discard, limits.BUILD_DEADLINE_S),
-    BuildBuilt: Effect(push, build_failed, discard, limits.BUILD_DEADLINE_S),
-    BuildPushed: Effect(deliver, build_failed, discard, limits.BUILD_DEADLINE_S),
+    BuildRequested: Effect(clone, build_failed, discard, limits.BUILD_DEADLINE_AT_MOST_S, has_turn),
+    BuildCloned: Effect(plan, build_failed, discard, limits.BUILD_DEADLINE_AT_MOST_S),
+    BuildPlanned: Effect(build, build_failed, discard, limits.BUILD_DEADLINE_AT_MOST_S),
+    BuildBuilt: Effect(push, build_failed, discard, limits.BUILD_DEADLINE_AT_MOST_S),
+    BuildPushed: Effect(deliver, build_failed, discard, limits.BUILD_DEADLINE_AT_MOST_S),
     BuildFailed: Effect(tell),
 }

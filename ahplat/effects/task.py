@@ -67,6 +67,7 @@ class Platform(Struct, frozen=True):
     deploy_timeout_s: float
     builder: Builder
     build_logs: BuildLogs
+    build_timeout_s: float = limits.BUILD_DEADLINE_S
     keep_suspended_s: float = limits.KEEP_SUSPENDED_S
 
 

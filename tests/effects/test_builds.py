@@ -225,8 +225,10 @@ async def test_what_is_our_fault_is_tried_again(world: World) -> None:
 async def test_a_build_ends_at_its_deadline(world: World) -> None:
     await world.create(image="")
     held(world, "build")
+    began_us = world.clock.now_us()
     build_id = await request(world)
     await world.until(lambda: not row(world, build_id).is_open)
+    assert (world.clock.now_us() - began_us) / 1e6 == pytest.approx(world.build_timeout_s, abs=1)
     await world.settled()
     (failed,) = world.facts(BuildFailed)
     assert (failed.code, failed.step) == ("deadline", "build")

@@ -97,6 +97,7 @@ class World:
         self.service_id = ""  # the one that a test is about: the last that was made
         self.drain_s = 1.0
         self.deploy_timeout_s = 60.0
+        self.build_timeout_s = 300.0
         self.keep_suspended_s = 2 * PATIENCE_S  # in looks, one a minute, a month would take long
         self.crash = CrashPoints()
         self._changed = asyncio.Event()
@@ -131,6 +132,7 @@ class World:
             domain="localhost",
             drain_s=self.drain_s,
             deploy_timeout_s=self.deploy_timeout_s,
+            build_timeout_s=self.build_timeout_s,
             keep_suspended_s=self.keep_suspended_s,
             builder=self.builder,
             build_logs=BuildLogs(self.folder / "buildlogs", self.keyring),

@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from ahplat.builders.build_logs import BuildLogs
-from ahplat.builders.builder import Job
+from ahplat.builders.builder import Bounds, Job
 from ahplat.builders.buildkit import BuildKitBuilder
 from ahplat.sealing import Keyring
 from tests.builds.git_server import GitServer, serving
@@ -45,6 +46,10 @@ class Yard:
         tenant_id = secrets.token_hex(16)
         self.keyring.create(tenant_id)
         return tenant_id
+
+    def bounded(self, **bounds: Any) -> None:
+        """Sets what the builders of tenants get that come from now on."""
+        self.builder._bounds = Bounds(**bounds)
 
     def job(self, tenant_id: str, files: dict[str, str], builder: str = "dockerfile", left_s: float = 120) -> Job:
         """A build of a new repository with these files."""
@@ -81,7 +86,7 @@ async def yard(running: Parts, git_server: GitServer, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", path)
     folder = Path(tempfile.mkdtemp(prefix="ah-yard-"))
     keyring = Keyring(folder / "keys.db", bytes(32))
-    builder = BuildKitBuilder(folder, secrets.token_hex(16), running.registry, isolated=True)
+    builder = BuildKitBuilder(folder, secrets.token_hex(16), running.registry, isolated=True, bounds=Bounds())
     made = Yard(builder, BuildLogs(folder / "buildlogs", keyring), keyring, git_server, folder, running.registry)
     try:
         yield made

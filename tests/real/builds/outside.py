@@ -29,6 +29,7 @@ class Outside:
     """Where things are."""
 
     host_port: int
+    namespace: str
 
 
 class Reached(BaseHTTPRequestHandler):
@@ -75,7 +76,7 @@ def _outside() -> Iterator[Outside]:
             web = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
             for address in (INTERNET, PRIVATE, METADATA):
                 _until_it_answers(f"http://{address}:{PORT}/")
-            yield Outside(host.server_address[1])
+            yield Outside(host.server_address[1], name)
         finally:
             if web is not None:
                 web.kill()

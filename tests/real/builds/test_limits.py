@@ -39,8 +39,8 @@ async def test_nixpacks_plans_and_a_step_runs_in_gvisor(yard: Yard) -> None:
     assert await yard.builder._registry.holds(repository, tag) == digest
 
 
-async def test_memory_is_bounded(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BUILD_MEMORY_MB", 400)
+async def test_memory_is_bounded(yard: Yard) -> None:
+    yard.bounded(memory_mb=400)
     tenant = yard.tenant()
     hog = "RUN python3 -c \"b = [bytearray(b'x' * 50_000_000) for _ in range(40)]\"\n"
     error = await refused(yard, yard.job(tenant, {"Dockerfile": BASE + hog}))
