@@ -18,13 +18,14 @@ from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import Bounds, BuilderStatus, Job
 from ahplat.builders.buildkitd import PLUGINS, Daemon, Programs
 from ahplat.builders.mirror import Mirror
+from ahplat.builders.network import entering
 from ahplat.builders.registry import Layout, Registry
 from ahplat.builders.sandbox import Confinement, room
 from ahplat.builders.workplace import Said, Workplace, left_in, size_of
 from ahplat.errors import Rejected, Unavailable
 from ahplat.sources import is_address
 
-NEEDED = ("git", "nixpacks", "buildkitd", "buildctl", "ip", "iptables")
+NEEDED = ("git", "nixpacks", "buildkitd", "buildctl", "ip", "iptables", "nsenter", "unshare")
 _SAID_BYTES = 256 * 1024
 _FAILED = ("clone_failed", "plan_failed", "build_failed")
 
@@ -252,11 +253,11 @@ class BuildKitBuilder:
     def _confinement(self, daemon: Daemon, url: str = "") -> Confinement:
         """What holds in a program of the tenant's build: one that fetches `url`, or one without a network."""
         if not url:
-            way: tuple[str, ...] = ("unshare", "--mount", "--net")
+            way = ["unshare", "--mount", "--net"]
         elif is_address(url):
-            way = ("unshare", "--mount")
+            way = ["unshare", "--mount"]
         else:
-            way = ("ip", "netns", "exec", daemon.namespace)
+            way = entering(daemon.namespace)
         runtime = shutil.which("runsc") or "" if self._isolated else ""
         shown = (shutil.which("nixpacks") or "",)
         return Confinement((daemon.enter, *way), runtime, bool(url), self._bounds.nameservers, shown)

@@ -24,7 +24,7 @@ from ahplat.builders import mirror
 from ahplat.builders.builder import Bounds
 from ahplat.builders.cgroup import Cgroup
 from ahplat.builders.mirror import Mirror
-from ahplat.builders.network import BRIDGE, HOST_SIDE, STEPS, Network
+from ahplat.builders.network import BRIDGE, HOST_SIDE, STEPS, Network, entering
 from ahplat.errors import Unavailable
 
 SOCKETS = Path("/run/ah-build")  # a socket's path is short
@@ -44,8 +44,11 @@ class Programs(Struct, frozen=True):
     isolated: bool
 
 
-def config(folder: Path, address: str, plugins: str, nameservers: Sequence[str]) -> str:
-    """The daemon's configuration (TOML). Strings are written as JSON, which TOML reads alike."""
+def config(folder: Path, address: str, plugins: str, nameservers: Sequence[str], cgroup: str = "") -> str:
+    """The daemon's configuration (TOML). Strings are written as JSON, which TOML reads alike.
+
+    `cgroup` is in which a runtime makes those of steps; runsc makes none, its steps stay in the daemon's.
+    """
     quoted = {name: json.dumps(str(folder / name)) for name in ("root", "worker", "cni.conflist")}
     mirrors = [f'[registry."{host}"]\nmirrors = ["127.0.0.1:{mirror.PORT}"]' for host in MIRRORED]
     return "\n".join(
@@ -63,6 +66,7 @@ def config(folder: Path, address: str, plugins: str, nameservers: Sequence[str])
             'networkMode = "cni"',
             f"cniConfigPath = {quoted['cni.conflist']}",
             f"cniBinaryPath = {json.dumps(plugins)}",
+            f"defaultCgroupParent = {json.dumps(cgroup)}",
             "gc = true",
             f'maxUsedSpace = "{limits.BUILD_CACHE_MB}MB"',
             *mirrors,
@@ -202,7 +206,7 @@ class Daemon:
         self._site = await self._mirror.serve(await asyncio.to_thread(mirror.listen_in, self._network.name))
 
     async def _run(self) -> None:
-        argv = [self.enter, shutil.which("ip") or "ip", "netns", "exec", self._network.name, self._programs.buildkitd]
+        argv = [self.enter, *entering(self._network.name), self._programs.buildkitd]
         name, _, value = self._mark.partition("=")
         env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": _HOME, name: value}
         self._pid = processes.start_logged(
@@ -212,8 +216,11 @@ class Daemon:
 
     def _write(self) -> None:
         """Its configuration, and what that names."""
+        cgroup = "" if self._programs.isolated else self._cgroup.path
         files = {
-            "buildkitd.toml": config(self._folder, self.address, self._programs.plugins, self._bounds.nameservers),
+            "buildkitd.toml": config(
+                self._folder, self.address, self._programs.plugins, self._bounds.nameservers, cgroup
+            ),
             "cni.conflist": conflist(self._folder / "addresses"),
             "worker": worker(self._programs.runtime, self._folder / "runsc", self._programs.isolated),
             "enter": self._cgroup.entering(),
@@ -231,7 +238,7 @@ class Daemon:
                     if self._socket.exists() and (await processes.run(argv, limits.BUILDER_START_S)).code == 0:
                         return
                     if processes.has_ended(self._pid):
-                        raise OSError(f"buildkitd ended at once: {_last_line(self._folder / 'buildkitd.log')}")
+                        raise OSError(f"buildkitd ended at once: {_last_words(self._folder / 'buildkitd.log')}")
                     await asyncio.sleep(0.02)
         except TimeoutError as error:
             raise OSError(f"buildkitd does not answer within {limits.BUILDER_START_S} s") from error
@@ -255,6 +262,8 @@ class Daemon:
             await asyncio.to_thread(shutil.rmtree, self._folder / stale, ignore_errors=True)
 
 
-def _last_line(log: Path) -> str:
-    lines: Sequence[str] = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return lines[-1][:400] if lines else "it said nothing"
+def _last_words(log: Path) -> str:
+    """Why it ended: where it crashed the reason comes before all its traces, else at the end."""
+    lines: Sequence[str] = log.read_text(errors="replace").splitlines() if log.exists() else ["it said nothing"]
+    crashed = (line for line in lines if line.startswith(("panic:", "fatal error:", "runtime:")))
+    return next(crashed, lines[-1] if lines else "it said nothing")[:400]

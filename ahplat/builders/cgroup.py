@@ -33,6 +33,11 @@ class Cgroup(Struct, frozen=True):
             return [ROOT / PARENT / self.name]
         return [ROOT / controller / PARENT / self.name for controller in CONTROLLERS]
 
+    @property
+    def path(self) -> str:
+        """From the root of a tree."""
+        return f"/{PARENT}/{self.name}"
+
     def make(self) -> None:
         """Makes it with its limits. Raises OSError where this machine has no such cgroups, or they may not be written."""
         for folder in self.folders():
@@ -63,16 +68,20 @@ class Cgroup(Struct, frozen=True):
             time.sleep(limits.BUILDER_KILL_S)
 
     def pids(self) -> list[int]:
-        """What is in it."""
-        try:
-            return [int(line) for line in (self.folders()[-1] / "cgroup.procs").read_text().split()]
-        except OSError:
-            return []
+        """What is in it, and in those that a runtime made in it."""
+        found: list[int] = []
+        for path in self.folders()[-1].rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):
+                found += map(int, path.read_text().split())
+        return found
 
     def remove(self) -> None:
         """Takes it away, once nothing is in it; its parents too, once nothing is in them."""
-        for folder in self.folders():
+        trees = [ROOT] if is_v2() else sorted(ROOT.iterdir())  # a runtime makes its own in each
+        for folder in (tree / PARENT / self.name for tree in trees):
             with contextlib.suppress(OSError):
+                for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+                    inner.rmdir()
                 folder.rmdir()
                 folder.parent.rmdir()
 

@@ -69,6 +69,14 @@ def make_argv(name: str, way: Uplink) -> list[list[str]]:
     ]
 
 
+def entering(name: str) -> list[str]:
+    """Puts what follows it into the namespace, with mounts of its own that go when it ends.
+
+    `ip netns exec` would hide the host's cgroups from it, without which runc runs nothing.
+    """
+    return ["nsenter", f"--net=/run/netns/{name}", "unshare", "--mount"]
+
+
 def inner_rules() -> str:
     """The namespace's filter, for iptables-restore: steps reach no address of the namespace itself either."""
     reject = "REJECT --reject-with icmp-admin-prohibited"

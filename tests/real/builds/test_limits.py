@@ -108,3 +108,20 @@ async def test_a_build_that_is_cancelled_ends_at_once_with_its_steps(yard: Yard)
     await yard.builder.discard(job.build_id)
     assert not Path(yard.folder, "builds", job.build_id).exists()
     await works(yard, tenant)
+
+
+async def test_the_bounds_hold_without_gvisor_too(yard: Yard) -> None:
+    yard.trusting()
+    yard.bounded(memory_mb=400)
+    tenant = yard.tenant()
+    hog = "RUN python3 -c \"b = [bytearray(b'x' * 50_000_000) for _ in range(40)]\"\n"
+    error = await refused(yard, yard.job(tenant, {"Dockerfile": BASE + hog}))
+    assert error.code in ("out_of_memory", "build_failed")
+    endless = yard.job(tenant, {"Dockerfile": BASE + "RUN cat /proc/version; sleep 600\n"}, left_s=10)
+    assert (await refused(yard, endless)).code == "build_timeout"
+    assert "gvisor" not in yard.said(endless)
+    assert running(yard, tenant) == []
+    await works(yard, tenant)
+    folders = yard.builder._daemon(tenant).cgroup.folders()
+    await yard.builder._daemon(tenant).stop()
+    assert [folder for folder in folders if folder.exists()] == []
