@@ -93,8 +93,8 @@ async def follow(
     """
     name, _, value = mark.partition("=")
     ours, theirs = os.pipe()
-    try:
-        process = await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *argv,
             cwd=cwd,
             env={**env, name: value},
@@ -103,9 +103,17 @@ async def follow(
             stderr=theirs,
             start_new_session=True,
         )
+    )
+    try:
+        process = await asyncio.shield(starting)
     except OSError as error:
         os.close(ours)
         raise Unavailable("program_missing", f"{argv[0]} could not be started: {error.strerror}") from error
+    except asyncio.CancelledError:
+        os.close(ours)
+        with contextlib.suppress(OSError):
+            await _end_group(await starting, mark)  # it may run already: only who started it can end it
+        raise
     finally:
         os.close(theirs)
     hearing = asyncio.ensure_future(_hear(ours, hear))

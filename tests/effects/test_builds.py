@@ -172,6 +172,18 @@ async def test_more_builds_than_the_quota_are_refused(world: World) -> None:
         await request(world)
 
 
+async def test_requests_that_race_are_no_way_around_the_quota(world: World) -> None:
+    await world.create(image="")
+    held(world, "clone")
+    answers = await asyncio.gather(*(request(world) for _ in range(12)), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, Rejected)]
+    assert {answer.code for answer in refused} == {"quota_exceeded"}
+    assert (len(answers) - len(refused), len(world.facts(BuildRequested))) == (3, 3)
+    await cancel(world, next(answer for answer in answers if isinstance(answer, str)))
+    again = await asyncio.gather(*(request(world) for _ in range(4)), return_exceptions=True)
+    assert [isinstance(answer, str) for answer in again].count(True) == 1
+
+
 async def test_a_build_is_another_try_for_a_service_that_crashed_too_often(world: World) -> None:
     await world.create()
     await world.settled()
