@@ -12,22 +12,9 @@ from ahplat.engines.embedded import EmbeddedEngine
 from ahplat.engines.engine import Image, Instance
 from tests.engines.contract import EngineFixtures, SpecFor, eventually
 from tests.engines.on_processes import Processes, child, lives
+from tests.engines.stubborn import STUBBORN
 
 pytestmark = pytest.mark.embedded
-
-STUBBORN = """
-import os, signal, time
-for number in (1, 2, 15):
-    signal.signal(number, signal.SIG_IGN)
-for _ in range(3):
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            time.sleep(1000)
-        os._exit(0)
-print("up", flush=True)
-time.sleep(1000)
-"""
 
 
 def left(mark: str) -> list[int]:

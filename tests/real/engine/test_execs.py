@@ -11,24 +11,11 @@ import pytest
 from ahplat import limits
 from ahplat.engines.docker import DockerEngine
 from ahplat.engines.engine import Execution, Image, Instance, Network
+from tests.engines.stubborn import STUBBORN
 from tests.real.beside import REGISTRY, pushed
 from tests.real.engine.instances import a_spec, ask, never
 
 pytestmark = pytest.mark.real
-
-STUBBORN = """
-import os, signal, time
-for number in (1, 2, 15):
-    signal.signal(number, signal.SIG_IGN)
-for _ in range(3):
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            time.sleep(1000)
-        os._exit(0)
-print("up", flush=True)
-time.sleep(1000)
-"""
 
 
 @pytest.fixture
