@@ -14,6 +14,7 @@ from ahplat import limits
 from ahplat.builders import git
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Job
+from ahplat.builders.sandbox import Confinement
 from ahplat.builders.workplace import Workplace
 from ahplat.errors import Rejected
 from ahplat.sealing import Keyring
@@ -35,7 +36,8 @@ def server() -> Iterator[GitServer]:
 class Cloner:
     """Clones as a build does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, how: Confinement | None = None) -> None:
+        self.how = how
         self.keyring = Keyring(folder / "keys.db", bytes(32))
         self.keyring.create(TENANT)
         self.logs = BuildLogs(folder / "buildlogs", self.keyring)
@@ -46,7 +48,7 @@ class Cloner:
         job = Job("7" * 32, TENANT, "1" * 32, url, ref, commit, "nixpacks", "i", left_s)
         await self.place.begin()
         with self.logs.open(TENANT, "7" * 32, []) as log:
-            return await git.clone(self.place, job, log)
+            return await git.clone(self.place, job, log, self.how)
 
     async def refused(self, url: str, ref: str = "") -> Rejected:
         """Why it is not cloned; nothing is left running by then."""
