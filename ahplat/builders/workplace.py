@@ -60,7 +60,7 @@ class Workplace:
                 file_bytes=file_bytes,
             )
         except TimeoutError as error:
-            raise Rejected("build_timeout", f"{argv[0]} did not end within {timeout_s:.0f} s") from error
+            raise Rejected("build_timeout", f"a program of the build did not end within {timeout_s:.0f} s") from error
 
     async def end(self) -> None:
         """Ends what runs, and returns when it is gone."""
@@ -106,7 +106,10 @@ def size_of(folder: Path) -> tuple[int, int]:
 
 
 class Said:
-    """What a program said, for us to read: at most `limit` bytes of it, and a copy to the build's log where wanted."""
+    """What a program said, for us to read: its last `limit` bytes, and a copy to the build's log where wanted.
+
+    Why a program failed stands at the end of what it said.
+    """
 
     def __init__(self, limit: int, log: BuildLog | None = None) -> None:
         self._limit = limit
@@ -118,9 +121,10 @@ class Said:
         """Takes a piece."""
         if self._log:
             self._log.hear(data)
-        left = self._limit - len(self.data)
-        self.data += data[:left]
-        self.is_whole = self.is_whole and len(data) <= left
+        self.data += data
+        if len(self.data) > self._limit:
+            del self.data[: -self._limit]
+            self.is_whole = False
 
     @property
     def text(self) -> str:

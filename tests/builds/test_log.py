@@ -9,6 +9,7 @@ import pytest
 from ahplat import limits
 from ahplat.builders.build_logs import BuildLogs, Line
 from ahplat.builders.lines import CUT, Splitter, clean
+from ahplat.builders.workplace import Said
 from ahplat.errors import Unreadable
 from ahplat.sealing import Keyring
 from tests.folders import memory_folder
@@ -149,3 +150,16 @@ async def test_who_waits_is_woken_by_more(logs: BuildLogs) -> None:
         log.hear(b"\n")
         assert wake.is_set()
     assert not logs._listeners
+
+
+def test_of_what_a_program_says_the_end_is_kept_for_its_failure() -> None:
+    said = Said(10)
+    for piece in (b"once upon a time", b" it", b" failed"):
+        said.hear(piece)
+    assert (said.text, said.is_whole) == (" it failed", False)
+
+
+def test_what_is_no_more_than_that_is_whole() -> None:
+    said = Said(10)
+    said.hear(b"0123456789")
+    assert (said.text, said.is_whole) == ("0123456789", True)
