@@ -59,6 +59,8 @@ class BuildKitBuilder:
     def _missing(self) -> list[str]:
         runtime = "runsc" if self._isolated else "runc"
         missing = [name for name in (*NEEDED, runtime) if shutil.which(name) is None]
+        if self._isolated and not Path(shutil.which("git") or "/usr").resolve().is_relative_to("/usr"):
+            missing.append("git below /usr, which is what its sandbox shows")
         return missing if self._plugins() else [*missing, "the CNI plugins"]
 
     def _plugins(self) -> str:

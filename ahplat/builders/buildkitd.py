@@ -193,6 +193,9 @@ class Daemon:
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
         try:
             await step()
+        except asyncio.CancelledError:  # half started it would be taken for one that answers
+            await asyncio.shield(self._end())
+            raise
         except OSError as error:
             await self._end()
             raise Unavailable("builder_unavailable", f"the builder could not be started: {error}") from error

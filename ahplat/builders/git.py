@@ -18,7 +18,7 @@ from pathlib import Path
 from ahplat import limits
 from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import Job
-from ahplat.builders.sandbox import Confinement, Room, room
+from ahplat.builders.sandbox import Confinement, Plain, Room, room
 from ahplat.builders.workplace import Said, Workplace, size_of
 from ahplat.errors import Rejected
 from ahplat.sources import is_commit
@@ -114,8 +114,8 @@ async def _too_large(folder: Path) -> None:
 
 
 async def _fetch(place: Workplace, job: Job, log: BuildLog, how: Confinement | None) -> str:
+    await _git(Plain(place, place.fetching, limits.CLONE_BYTES), argv("init", "--quiet", "."), log)  # reads nothing
     async with room(place, place.fetching, limits.CLONE_BYTES, how) as inside:
-        await _git(inside, argv("init", "--quiet", "."), log)
         await _git(inside, fetch_argv(job.url, job.commit or job.ref), log)
         _check_tree(
             await _git(inside, argv("ls-tree", "-r", "-l", "-z", "--full-tree", "FETCH_HEAD"), limit=_TREE_BYTES)

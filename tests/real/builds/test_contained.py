@@ -188,3 +188,20 @@ async def test_a_clone_that_is_cancelled_leaves_nothing(yard: Yard) -> None:
     await asyncio.gather(cloning, return_exceptions=True)
     yard.git.delay.clear()
     assert left(place) == []
+
+
+async def test_a_builder_whose_start_is_given_up_is_started_again(yard: Yard) -> None:
+    tenant = yard.tenant()
+    daemon = yard.builder._daemon(tenant)
+    try:
+        starting = asyncio.ensure_future(daemon.start())
+        async with asyncio.timeout(20):
+            while not daemon.cgroup.pids():
+                await asyncio.sleep(0.005)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        assert daemon.cgroup.pids() == []
+        await daemon.start()
+        assert daemon.cgroup.pids()
+    finally:
+        await yard.builder.forget_tenant(tenant)
