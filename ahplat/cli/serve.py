@@ -52,7 +52,8 @@ SETTINGS: list[click.Parameter] = [
     _option("--allow-registry", "Also take images from HOST. Repeatable.", multiple=True, metavar="HOST"),
     _option(
         "--allow-git-host",
-        "Also build repositories of HOST[:PORT]; with --dev over http where that is this machine. Repeatable.",
+        "Also build repositories of HOST[:PORT]; with --dev over http where that is this machine. Isolated builds reach"
+        " a name's public addresses only; an address that is given here is reached as this machine reaches it. Repeatable.",
         multiple=True,
         metavar="HOST",
     ),
