@@ -261,7 +261,8 @@ class BuildKitBuilder:
         else:
             way = entering(daemon.namespace)
         runtime = shutil.which("runsc") or "" if self._isolated else ""
-        shown = (shutil.which("nixpacks") or "",)
+        nixpacks = shutil.which("nixpacks")
+        shown = (nixpacks,) if nixpacks else ()
         return Confinement((daemon.enter, *way), runtime, bool(url), self._bounds.nameservers, shown)
 
     def _rest(self, tenant_id: str) -> None:
