@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ahplat.builders.workplace import MARK
 from events.builds import BuildSucceeded
 from events.services import ServiceDeployRequested
 from tests.builds.conftest import platform
 from tests.builds.git_server import GitServer
+from tests.builds.marked import of_build
 from tests.faults.harness import Server, eventually
 from tests.folders import memory_folder
 
@@ -54,20 +54,8 @@ class Builds:
         assert found["status"] == "running", found
         return self.server.ask("GET", "/", Host=found["url"].removeprefix("http://")).body.decode()
 
-    def marked(self, build_id: str) -> list[int]:
-        """Processes of a build."""
-        mark = f"{MARK}={build_id}".encode()
-        found = []
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (path / "environ").read_bytes().split(b"\0"):
-                    found.append(int(path.name))
-            except OSError:
-                continue
-        return found
-
     def is_gone(self, build_id: str) -> bool:
-        return not self.marked(build_id) and not (self.server.folder / "builds" / build_id).exists()
+        return not of_build(build_id) and not (self.server.folder / "builds" / build_id).exists()
 
 
 @pytest.fixture
@@ -144,7 +132,7 @@ def test_a_build_that_clones_is_cancelled_with_all_its_processes(builds: Builds)
     held = threading.Event()
     builds.git.delay.append(("git-upload-pack", held))
     build_id = builds.build()
-    eventually(lambda: builds.marked(build_id))
+    eventually(lambda: of_build(build_id))
     assert builds.ask("DELETE", f"{builds.path}/{build_id}") == {"status": "cancelled"}
     eventually(lambda: builds.is_gone(build_id))
     held.set()
@@ -163,7 +151,7 @@ def test_a_program_that_will_not_end_is_ended_with_what_it_started(git_server: G
         server.start(PATH=f"{tmp_path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         builds = Builds(server, git_server)
         build_id = builds.build()
-        eventually(lambda: len(builds.marked(build_id)) >= 3)
+        eventually(lambda: len(of_build(build_id)) >= 3)
         builds.ask("DELETE", f"{builds.path}/{build_id}")
         eventually(lambda: builds.is_gone(build_id))
         assert server.end() == 0
@@ -173,13 +161,13 @@ def test_a_killed_servers_git_is_ended_by_the_next_which_builds_again(builds: Bu
     held = threading.Event()
     builds.git.delay.append(("git-upload-pack", held))
     build_id = builds.build()
-    orphans = eventually(lambda: builds.marked(build_id))
+    orphans = eventually(lambda: of_build(build_id))
     builds.server.end(signal.SIGKILL)
-    assert set(builds.marked(build_id)) & set(orphans)
+    assert set(of_build(build_id)) & set(orphans)
     builds.git.delay.clear()
     builds.server.start()
     assert builds.visit() == "built from git: one"
-    assert not set(builds.marked(build_id)) & set(orphans)
+    assert not set(of_build(build_id)) & set(orphans)
     held.set()
     assert builds.now(build_id)["status"] == "succeeded"
     assert "attempt 2 at clone" in builds.log(build_id)
@@ -189,7 +177,7 @@ def test_a_build_that_was_cancelled_when_its_server_died_leaves_nothing(builds: 
     held = threading.Event()
     builds.git.delay.append(("git-upload-pack", held))
     build_id = builds.build()
-    eventually(lambda: builds.marked(build_id))
+    eventually(lambda: of_build(build_id))
     builds.ask("DELETE", f"{builds.path}/{build_id}")
     builds.server.end(signal.SIGKILL)
     builds.server.start()

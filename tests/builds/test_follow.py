@@ -12,6 +12,7 @@ import pytest
 
 from ahplat import processes
 from ahplat.errors import Unavailable
+from tests.builds.marked import marked
 
 pytestmark = pytest.mark.embedded
 
@@ -20,17 +21,6 @@ FORKS = "import os, time\nif os.fork() == 0: os.setsid()\ntime.sleep(300)\n"
 
 def descriptors() -> set[str]:
     return {path.name for path in Path("/proc/self/fd").iterdir()}
-
-
-def marked(mark: str) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes().split(b"\0"):
-                found.append(path.parent.name)
-        except OSError:
-            continue
-    return found
 
 
 async def eventually(holds: Callable[[], object]) -> None:

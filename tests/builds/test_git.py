@@ -20,6 +20,7 @@ from ahplat.errors import Rejected
 from ahplat.sealing import Keyring
 from tests.builds.git_server import GitServer, serving
 from tests.builds.git_server import git as run_git
+from tests.builds.marked import of_build
 from tests.folders import memory_folder
 
 pytestmark = pytest.mark.embedded
@@ -55,20 +56,8 @@ class Cloner:
         with pytest.raises(Rejected) as caught:
             await self.clone(url, ref)
         assert not self.place.source.exists()
-        assert not marked(self.place)
+        assert not of_build(self.place.folder.name)
         return caught.value
-
-
-def marked(place: Workplace) -> list[str]:
-    mark = f"AH_BUILD={place.folder.name}".encode()
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark in path.read_bytes().split(b"\0"):
-                found.append(path.parent.name)
-        except OSError:
-            continue
-    return found
 
 
 @pytest_asyncio.fixture
@@ -183,7 +172,7 @@ async def test_a_server_that_never_answers_is_given_up(server: GitServer, cloner
     server.delay.append(("upload-pack", threading.Event()))
     with pytest.raises(Rejected, match="clone_timeout"):
         await cloner.clone(server.url("web"), left_s=0.5)
-    assert not marked(cloner.place)
+    assert not of_build(cloner.place.folder.name)
 
 
 async def test_a_clone_that_is_cancelled_leaves_nothing_running(server: GitServer, cloner: Cloner) -> None:
@@ -191,10 +180,10 @@ async def test_a_clone_that_is_cancelled_leaves_nothing_running(server: GitServe
     server.delay.append(("upload-pack", threading.Event()))
     cloning = asyncio.ensure_future(cloner.clone(server.url("web")))
     async with asyncio.timeout(10):
-        while not marked(cloner.place):
+        while not of_build(cloner.place.folder.name):
             await asyncio.sleep(0.01)
     cloning.cancel()
     await asyncio.gather(cloning, return_exceptions=True)
     async with asyncio.timeout(5):  # what was killed is gone a moment later
-        while marked(cloner.place):
+        while of_build(cloner.place.folder.name):
             await asyncio.sleep(0.01)

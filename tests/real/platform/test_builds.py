@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from events.event import Event
 from events.log import read_all
 from events.services import ServiceDeployRequested
 from tests.builds.git_server import GitServer, serving
+from tests.builds.marked import of_build
 from tests.parts.parts import Parts
 from tests.real.platform.conftest import MakeServer
 from tests.real.platform.server import OPEN, Server, Service, Tenant, eventually
@@ -132,6 +134,22 @@ def test_a_server_that_is_killed_in_a_step_is_followed_by_one_that_builds_and_de
     after = [event for event in events(server) if isinstance(event, ServiceDeployRequested)]
     assert len(after) - len(before) == 1
     assert len([event for event in events(server) if isinstance(event, BuildSucceeded)]) >= 1
+
+
+def test_a_server_that_is_killed_while_it_clones_leaves_no_sandbox(server: Server, git_server: GitServer) -> None:
+    service = server.register("cloning").create("web", "pending")
+    held = threading.Event()
+    git_server.delay.append(("web.git/git-upload-pack", held))
+    build_id = build(service, git_server, "web")
+    orphans = eventually(lambda: of_build(build_id) if git_server.asked[-1:] == ["/web.git/git-upload-pack"] else [])
+    server.end(signal.SIGKILL)
+    git_server.delay.clear()
+    server.start()
+    assert ended(service, build_id)["status"] == "succeeded"
+    held.set()
+    assert "attempt 2 at clone" in log_of(service, build_id)
+    assert not set(of_build(build_id)) & set(orphans)
+    assert not (server.folder / "builds" / build_id).exists()
 
 
 def test_health_says_that_builds_are_isolated(tenant: Tenant) -> None:
