@@ -125,6 +125,10 @@ class BuildLog:
         self._end_line()
         self._keep([f"==> {text}".encode()])
 
+    def shown(self, text: str) -> str:
+        """A text as the log would show it: without control characters, secrets masked."""
+        return clean(text.encode(), self._secrets)
+
     def hide(self, text: str) -> None:
         """Has something masked from now on, such as a path of this machine."""
         self._secrets.insert(0, text)

@@ -27,6 +27,7 @@ from ahplat.sources import is_address
 
 NEEDED = ("git", "nixpacks", "buildkitd", "buildctl", "ip", "iptables", "nsenter", "unshare")
 _SAID_BYTES = 256 * 1024
+_ERRORS = ("error:", "nixpacks was unable")  # how BuildKit and Nixpacks begin the line that says why
 _FAILED = ("clone_failed", "plan_failed", "build_failed")
 
 
@@ -164,7 +165,7 @@ class BuildKitBuilder:
             argv = ["nixpacks", "build", str(inside.root), "--name", "app", "--out", str(inside.root)]
             code = await inside.run(argv, said.hear, min(limits.PLAN_S, job.left_s))
         if code != 0 or not _is_plain(plan / "Dockerfile"):
-            raise Rejected("plan_failed", f"nixpacks knows no way to build this: {_last_line(said.text)}")
+            raise Rejected("plan_failed", f"nixpacks knows no way to build this: {cause(said.text)}")
 
     async def _layout(self, place: Workplace, job: Job, log: BuildLog) -> Layout:
         """The image as an OCI layout: as it was left, or made (again, from the cache where it can)."""
@@ -195,7 +196,7 @@ class BuildKitBuilder:
                 one.cancel()
             await asyncio.gather(watching, solving, return_exceptions=True)
         if code != 0:
-            raise Rejected("build_failed", _last_line(said.text))
+            raise Rejected("build_failed", cause(said.text))
 
     # the tenant's daemon
 
@@ -314,9 +315,12 @@ def _repository(tenant_id: str, service_id: str) -> str:
     return f"ah/{tenant_id}-{service_id}"
 
 
-def _last_line(said: str) -> str:
+def cause(said: str) -> str:
+    """The line that says why a program failed: the last that calls itself an error, else the last of all.
+
+    >>> cause("Error: no provider\\n\\nCaused by:\\n  2: No such file"), cause("#5 1\\nerror: exit code: 7\\n"), cause("")
+    ('Error: no provider', 'error: exit code: 7', 'it said nothing')
+    """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    told = next(
-        (line for line in reversed(lines) if line.startswith("error:")), lines[-1] if lines else "it said nothing"
-    )
-    return told[:400]
+    last = lines[-1] if lines else "it said nothing"
+    return next((line for line in reversed(lines) if line.lower().startswith(_ERRORS)), last)[:400]

@@ -143,8 +143,9 @@ async def _step(task: Task[Any], step: Step) -> str:
             log.say(f"it was ended: {timeout_s:.0f} s are over")
             raise Expired("deadline", f"the build did not come to an end within {timeout_s:.0f} s") from error
         except Rejected as rejected:
-            log.say(f"failed: {rejected.detail}")
-            raise
+            why = log.shown(rejected.detail)  # it may be a program's own words
+            log.say(f"failed: {why}")
+            raise Rejected(rejected.code, why, rejected.violations) from rejected
         except Unavailable as error:
             log.say(f"{row.step} is tried again: {error.code}")
             logger.warning("build %s: %s", row.build_id, error)

@@ -318,6 +318,17 @@ async def test_a_tenants_variables_are_masked_in_what_a_build_says(world: World)
     assert services.find(world.views, world.service_id)
 
 
+async def test_they_are_masked_in_why_it_failed_too(world: World) -> None:
+    await world.create(image="", env={"TOKEN": "correct horse battery"})
+    world.builder.fail["build"] = [Rejected("build_failed", "\x1b[31mfalse correct horse battery\x07: exit code 1")]
+    build_id = await request(world)
+    await world.settled()
+    failed = world.last(BuildFailed)
+    shown = "false ********: exit code 1"
+    assert world.keyring.unseal(TENANT, f"build-{build_id}", "detail", failed.detail).decode() == shown
+    assert world.unsealed("detail", world.last(ServiceBuildFailed).detail) == f"build_failed at build: {shown}"
+
+
 async def test_what_a_tenant_built_goes_with_it(world: World) -> None:
     await world.create(image="")
     build_id = await request(world)
