@@ -84,6 +84,11 @@ DISK_FULL_PERCENT = 90.0  # from here on nothing is begun that grows
 DISK_CALM_PERCENT = 2  # below a level until it is left
 DISK_LOOK_S = 10.0
 
+# garbage
+IMAGES_KEPT = 5  # of a service: the last that ran
+GC_EVERY_S = 300.0
+GC_AGE_S = 600  # from when an image was first found to be garbage until it is removed
+
 # services
 REPLICAS = 10
 VOLUMES_PER_SERVICE = 5

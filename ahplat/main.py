@@ -38,6 +38,7 @@ from ahplat.config import Config
 from ahplat.crashpoints import CrashPoints
 from ahplat.effects.disks import DiskWatch
 from ahplat.effects.follow import Follower
+from ahplat.effects.garbage import Collector
 from ahplat.effects.networks import sites
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
@@ -316,10 +317,13 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.follower = Follower(platform_, [_own_route(app)], config.reconcile_s)
     app.disks = DiskWatch(platform_, config.data_dir, config.disk_warn_percent, config.disk_full_percent)
     app.disks.begin()
+    app.collector = Collector(platform_)
+    app.collector.begin()
     app.follower.begin()
     app.runner.begin()
     app.reconciler.begin()
     stack.push_async_callback(app.disks.close)
+    stack.push_async_callback(app.collector.close)
     stack.push_async_callback(app.runner.close)
     stack.push_async_callback(app.reconciler.close)
     stack.push_async_callback(app.follower.close)

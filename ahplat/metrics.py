@@ -90,6 +90,9 @@ class _Parts(Collector):
             level.add_metric([name], LEVELS.index(disk.level))
         yield used
         yield level
+        yield CounterMetricFamily(
+            "ahplat_garbage_bytes", "Of images that were removed.", self._app.collector.removed_bytes
+        )
 
     def _backups(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(

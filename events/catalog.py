@@ -15,6 +15,7 @@ from events import (
     domains,
     effects,
     execs,
+    garbage,
     keys,
     networks,
     platform,
@@ -39,6 +40,7 @@ CATALOG: dict[str, type[Event]] = {
         execs,
         disks,
         networks,
+        garbage,
     )
     for event in noun.EVENTS
 }

@@ -18,6 +18,7 @@ from ahplat.clock import Clock
 from ahplat.config import Config
 from ahplat.effects.disks import DiskWatch
 from ahplat.effects.follow import Follower
+from ahplat.effects.garbage import Collector
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
 from ahplat.engines.engine import Engine
@@ -67,6 +68,7 @@ class Application:
         self.names: Responders
         self.follower: Follower
         self.disks: DiskWatch
+        self.collector: Collector
         self.hub: Hub
         self.read_damage: Callable[[Exception], None]  # told of a damaged page that a read met
         self.gate: Gate

@@ -9,6 +9,7 @@ from ahplat.api.call import Call, Reply, json_reply
 from ahplat.api.route import Route
 from ahplat.commands.effects import Unpark
 from ahplat.effects import disks
+from ahplat.effects.garbage import Garbage
 from ahplat.errors import Rejected, Unavailable
 from ahplat.metrics import exposition
 from events.log import head
@@ -220,11 +221,36 @@ async def unpark(call: Call) -> Reply:
     return await call.order(command, lambda _: Unparked(work.intent))
 
 
+class GarbageFound(Struct, frozen=True):
+    """What is garbage, or was removed. `due_at` is when an image may go; `bytes` counts layers that are shared, too."""
+
+    image: str
+    bytes: int
+    due_at: int
+
+
+async def garbage(call: Call) -> Reply:
+    """What would be removed, and when."""
+    return json_reply([_garbage(one) for one in await call.app.collector.look()])
+
+
+async def collect(call: Call) -> Reply:
+    """Removes what may be removed by now, and says what that was."""
+    call.body(Token)
+    return json_reply([_garbage(one) for one in await call.app.collector.sweep()])
+
+
+def _garbage(one: Garbage) -> GarbageFound:
+    return GarbageFound(one.image, one.bytes, one.due_us // 1_000_000)
+
+
 ROUTES = [
     Route("GET", "/v1/system/health", health, auth="none", early=True),
     Route("GET", "/v1/system/ready", ready, auth="none", early=True),
     Route("GET", "/v1/system/health/detailed", detailed),
     Route("POST", "/v1/system/bootstrap-token/validate", validate_token, auth="none", body=TokenBody),
     Route("POST", "/v1/system/effects/{position}/unpark", unpark, auth="operator", body=Token),
+    Route("GET", "/v1/system/garbage", garbage, auth="operator"),
+    Route("POST", "/v1/system/garbage/collect", collect, auth="operator", body=Token),
     Route("GET", "/metrics", metrics, auth="metrics"),
 ]

@@ -81,6 +81,9 @@ class Builder(Protocol):
     async def forget(self, tenant_id: str, service_id: str) -> None:
         """Removes all images of a service that is gone."""
 
+    async def drop(self, pinned: str) -> None:
+        """Removes one image of a build from where the engine takes images; nothing happens where it is of no build."""
+
     async def forget_tenant(self, tenant_id: str) -> None:
         """Removes what is kept for a tenant that is erased."""
 

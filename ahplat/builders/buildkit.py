@@ -116,6 +116,11 @@ class BuildKitBuilder:
     async def forget(self, tenant_id: str, service_id: str) -> None:
         await self._registry.forget(_repository(tenant_id, service_id))
 
+    async def drop(self, pinned: str) -> None:
+        name, _, digest = pinned.partition("@")
+        if name.startswith(f"{self._address}/ah/"):
+            await self._registry.drop(name.removeprefix(f"{self._address}/"), digest)
+
     async def forget_tenant(self, tenant_id: str) -> None:
         if (self._daemons_folder / tenant_id).exists():
             await self._daemon(tenant_id).remove()

@@ -89,6 +89,9 @@ class EmbeddedBuilder:
         if folder.exists():
             await asyncio.to_thread(remove, folder)
 
+    async def drop(self, pinned: str) -> None:
+        """Its images are folders, which go with their service."""
+
     async def forget_tenant(self, tenant_id: str) -> None:
         """It keeps nothing of a tenant but its images."""
 

@@ -115,8 +115,15 @@ class Registry:
             tags = msgspec.json.decode(got.body, type=Tags).tags if got.status == 200 else None
             for tag in tags or []:
                 if digest := await self.holds(repository, tag):
-                    url = f"{self._url}/v2/{repository}/manifests/{digest}"
-                    await self._ask(session, "DELETE", url, (202, 404))
+                    await self._drop(session, repository, digest)
+
+    async def drop(self, repository: str, digest: str) -> None:
+        """Removes one image, and with it its tags."""
+        async with self._session() as session:
+            await self._drop(session, repository, digest)
+
+    async def _drop(self, session: aiohttp.ClientSession, repository: str, digest: str) -> None:
+        await self._ask(session, "DELETE", f"{self._url}/v2/{repository}/manifests/{digest}", (202, 404))
 
     async def _push_blob(self, session: aiohttp.ClientSession, repository: str, path: Path, blob: Descriptor) -> None:
         blobs = f"{self._url}/v2/{repository}/blobs"

@@ -4,7 +4,7 @@ import click
 
 from ahplat.cli.backup import backup, restore
 from ahplat.cli.demo import demo
-from ahplat.cli.operate import unpark
+from ahplat.cli.operate import gc, unpark
 from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
 from ahplat.cli.verify import verify
@@ -36,5 +36,6 @@ main.add_command(backup)
 main.add_command(demo)
 main.add_command(restore)
 main.add_command(rotate_key)
+main.add_command(gc)
 main.add_command(unpark)
 main.add_command(verify)

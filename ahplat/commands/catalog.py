@@ -10,6 +10,7 @@ from ahplat.commands import (
     domains,
     effects,
     execs,
+    garbage,
     instances,
     keys,
     networks,
@@ -37,4 +38,5 @@ COMMANDS: dict[type[Command], Decision] = {
     **effects.COMMANDS,
     **execs.COMMANDS,
     **disks.COMMANDS,
+    **garbage.COMMANDS,
 }

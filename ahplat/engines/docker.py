@@ -24,6 +24,7 @@ from ahplat.engines import (
     pulls,
     resolver,
     router_container,
+    stored_images,
     volumes,
     watch,
 )
@@ -101,6 +102,14 @@ class DockerEngine:
         if pulled is None:
             raise Unavailable("registry_unavailable", f"image {reference} was pulled and is not there")
         return self._image(reference, digest, pulled)
+
+    async def image_sizes(self, pinned: Sequence[str]) -> dict[str, int]:
+        """See `Engine`."""
+        return await self._dockerd.call(lambda client: stored_images.sizes(client, pinned))
+
+    async def remove_image(self, pinned: str, names: Sequence[str]) -> bool:
+        """See `Engine`."""
+        return await self._dockerd.call(lambda client: stored_images.remove(client, pinned, names))
 
     async def ensure_network(self, network: Network) -> None:
         """See `Engine`. Raises Rejected `name_taken`, Unavailable `network_unavailable` and `guard_failed`."""

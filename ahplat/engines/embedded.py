@@ -66,6 +66,14 @@ class EmbeddedEngine:
             return await asyncio.to_thread(program_image.fetch, reference, PATH)
         return await asyncio.to_thread(folder_image.fetch, self._images, reference, cancelled)
 
+    async def image_sizes(self, pinned: Sequence[str]) -> dict[str, int]:
+        """See `Engine`. Its images are folders, which go with their service."""
+        return {}
+
+    async def remove_image(self, pinned: str, names: Sequence[str]) -> bool:
+        """See `Engine`."""
+        return False
+
     async def ensure_network(self, network: Network) -> None:
         """There are no networks here."""
 

@@ -239,6 +239,12 @@ class Engine(Protocol):
         `image_unusable`; EngineAway.
         """
 
+    async def image_sizes(self, pinned: Sequence[str]) -> dict[str, int]:
+        """Of those images the ones that are kept here by themselves, with their bytes. Raises EngineAway."""
+
+    async def remove_image(self, pinned: str, names: Sequence[str]) -> bool:
+        """Removes the image, with those of `names` by which it was fetched; false, and nothing done, where it is in use."""
+
     async def ensure_network(self, network: Network) -> None:
         """Makes the network where it is missing, found by name and label, never twice; repairs what guards it.
 

@@ -58,6 +58,9 @@ class SimulatedBuilder:
     async def forget(self, tenant_id: str, service_id: str) -> None:
         self.calls.append(("forget", service_id))
 
+    async def drop(self, pinned: str) -> None:
+        self.calls.append(("drop", pinned))
+
     async def forget_tenant(self, tenant_id: str) -> None:
         self.calls.append(("forget_tenant", tenant_id))
 

@@ -222,6 +222,20 @@ class SimulatedEngine:
         self._leave("fetch")
         return Image(reference, behaviour.digest(), f"{name}@{behaviour.digest()}")
 
+    async def image_sizes(self, pinned: Sequence[str]) -> dict[str, int]:
+        await self._arrive("image_sizes", "")
+        self._leave("image_sizes")
+        return {one: 1_000 for one in pinned if one.partition("@")[2] in self.host.kept}
+
+    async def remove_image(self, pinned: str, names: Sequence[str]) -> bool:
+        await self._arrive("remove_image", pinned)
+        digest = pinned.partition("@")[2]
+        is_used = any(behaviour.digest() == digest for behaviour in self.host.behaviours.values())
+        if not is_used:
+            self.host.kept.pop(digest, None)
+        self._leave("remove_image")
+        return not is_used
+
     async def ensure_network(self, network: Network) -> None:
         await self._arrive("ensure_network", network.name)
         if network.name not in self.host.networks and network.internal and self.host.router:

@@ -16,6 +16,7 @@ from events import (
     domains,
     effects,
     execs,
+    garbage,
     keys,
     networks,
     platform,
@@ -28,7 +29,21 @@ from events.event import Event, Intent, Outcome, canonical, wire_name
 from tests.events.samples import sample, strategy
 
 GOLDEN = Path(__file__).with_name("golden.json")
-NOUNS = (platform, tenants, keys, services, domains, builds, databases, volumes, effects, execs, disks, networks)
+NOUNS = (
+    platform,
+    tenants,
+    keys,
+    services,
+    domains,
+    builds,
+    databases,
+    volumes,
+    effects,
+    execs,
+    disks,
+    networks,
+    garbage,
+)
 EACH = pytest.mark.parametrize("kind", CATALOG.values(), ids=CATALOG)
 
 

@@ -15,6 +15,7 @@ from events import tenants as tenant_events
 from events.catalog import CATALOG
 from events.databases import DatabaseCreateRequested
 from events.event import Event, Intent, Outcome, wire_name
+from events.garbage import GarbageCollected
 from events.networks import NetworkRouterRejoined
 from events.platform import LogCreated, LogRestored
 from events.services import ServiceCreated
@@ -37,7 +38,7 @@ from tests.commands.facts import a_database, a_running_service, a_service, a_ten
 from tests.commands.given import DATABASE, SERVICE, TENANT, World, given, later, of
 from tests.events.samples import sample
 
-NOT_PROJECTED = {LogCreated, LogRestored, NetworkRouterRejoined}
+NOT_PROJECTED = {LogCreated, LogRestored, NetworkRouterRejoined, GarbageCollected}
 """Events of which no view says anything, on purpose: the log itself answers what they say."""
 
 ROWS: dict[str, type[Struct]] = {
