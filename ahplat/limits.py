@@ -31,6 +31,7 @@ LOG_STREAMS_OF_TENANT = 50  # … for one tenant
 ENVIRON_LOOKS = 50  # at the variables of a process that has none yet
 ENVIRON_LOOK_S = 0.001  # between two of them
 EXEC_MARK = "AH_EXEC_ID"  # the variable by which the processes of an exec are known
+OWN_ENV = ("AH_SERVICE", "AH_DEPLOYMENT", "AH_INSTANCE_ID", EXEC_MARK)  # what instances and commands are told by the platform
 EXEC_OUTPUT_BYTES = 1024 * 1024  # kept of a command's stdout, and of its stderr
 EXEC_DRAIN_S = 1.0  # after a command's end, for its output
 EXEC_LOOK_S = 1.0  # between two looks whether the container of a silent command still runs

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat import limits
 from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
-from ahplat.api.fields import EnvName, Id, ServiceName, check_env, cpu_count, cpu_milli, invalid
+from ahplat.api.fields import EnvName, Id, ServiceName, check_env_name, cpu_count, cpu_milli, invalid
 from ahplat.api.route import Route
 from ahplat.api.services import seal_env
 from ahplat.api.waiting import waited
@@ -266,8 +266,8 @@ async def link(call: Call) -> Reply:
     row = find(call, call.app.views, call.path_id())
     body = call.body(Link)
     key = VARIABLES[row.kind] if body.key is UNSET else body.key
+    check_env_name(key, "/key")
     values = {key: _connection_string(call, row)}
-    check_env(values, "/key")
     deployment_id = call.new_id()
     command = LinkDatabase(
         tenant_id=call.tenant_id,

@@ -35,7 +35,10 @@ Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Quota = Annotated[int, Meta(ge=0, le=1_000_000)]
 ExpiresIn = Annotated[int, Meta(ge=1, le=10 * 365 * 86_400)]
 
-_FORBIDDEN_ENV = frozenset({"PATH", "LD_PRELOAD", "LD_LIBRARY_PATH"})
+_FORBIDDEN_ENV = {
+    **dict.fromkeys(("PATH", "LD_PRELOAD", "LD_LIBRARY_PATH"), "this variable would change what the platform starts"),
+    **dict.fromkeys(limits.OWN_ENV, "the platform sets this variable itself"),
+}
 _OURS = (
     *("/proc", "/sys", "/dev", "/tmp", "/run", "/var/run", "/var/tmp", "/etc"),  # noqa: S108 — inside the container
     *("/bin", "/sbin", "/lib", "/usr/bin"),
@@ -69,11 +72,16 @@ def check_image(image: str, tenant_id: str, allowed: frozenset[str]) -> str:
         raise Rejected(rejected.code, f"/image: {rejected.detail}", (violation,)) from rejected
 
 
+def check_env_name(name: str, pointer: str) -> None:
+    """What the type cannot say of a variable's name. Raises Rejected where it is the platform's."""
+    if why := _FORBIDDEN_ENV.get(name.upper()):
+        raise invalid(pointer, f"{why}: {name} cannot be set")
+
+
 def check_env(values: dict[str, str], at: str) -> None:
     """What the types cannot say of variables. Raises Rejected with the pointer of the first that is wrong."""
     for key, value in values.items():
-        if key.upper() in _FORBIDDEN_ENV:
-            raise invalid(f"{at}/{key}", "this variable would change what the platform starts: it cannot be set")
+        check_env_name(key, f"{at}/{key}")
         if len(value) > _ENV_VALUE_BYTES // 4 and len(value.encode()) > _ENV_VALUE_BYTES:
             raise invalid(f"{at}/{key}", f"expected at most {_ENV_VALUE_BYTES} bytes")
 

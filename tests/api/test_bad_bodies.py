@@ -186,6 +186,10 @@ async def limits_are_taken(target: Target, field: Field) -> None:
         ({"Path": "1"}, "/Path"),
         ({"ld_preload": "1"}, "/ld_preload"),
         ({"LD_LIBRARY_PATH": ""}, "/LD_LIBRARY_PATH"),
+        ({"OK": "1", "AH_SERVICE": "admin"}, "/AH_SERVICE"),
+        ({"AH_DEPLOYMENT": "x"}, "/AH_DEPLOYMENT"),
+        ({"ah_instance_id": "x"}, "/ah_instance_id"),
+        ({"AH_EXEC_ID": "x"}, "/AH_EXEC_ID"),
     ],
 )
 async def test_variables_that_cannot_be_set_are_pointed_at(target: Target, values: Any, pointer: str) -> None:

@@ -122,8 +122,14 @@ async def test_a_link_takes_the_name_of_the_variable(site: Site, acme: Tenant) -
     made, service = await running(acme, kind="redis"), await acme.running("web")
     answer = await acme.post(f"/v1/databases/{made['id']}/link", {"service_id": service["id"], "key": "CACHE"})
     assert answer.json["key"] == "CACHE"
-    answer = await acme.post(f"/v1/databases/{made['id']}/link", {"service_id": service["id"], "key": "PATH"})
-    assert (answer.status, answer.code) == (400, "validation_failed")
+
+
+@pytest.mark.parametrize("key", ["PATH", "AH_SERVICE", "ah_deployment"])
+async def test_a_link_takes_no_name_that_is_the_platforms(site: Site, acme: Tenant, key: str) -> None:
+    made, service = await running(acme), await acme.running("web")
+    answer = await acme.post(f"/v1/databases/{made['id']}/link", {"service_id": service["id"], "key": key})
+    assert (answer.status, answer.code, answer.pointers) == (400, "validation_failed", ["/key"])
+    assert (await acme.get(f"/v1/services/{service['id']}/env")).json == {}
 
 
 async def test_a_deleted_one_is_gone_at_once_and_comes_back_with_the_same_string(site: Site, acme: Tenant) -> None:

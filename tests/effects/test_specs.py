@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ahplat import limits
 from ahplat.effects.specs import Plan, environment, instance_name, instance_specs, load_plan, port_of
 from ahplat.engines.engine import Identity, Image, Network, Spec
 from projections.deployments import DeploymentRow
@@ -134,6 +135,10 @@ def test_a_worker_listens_nowhere_whatever_its_variables_say() -> None:
 def test_what_the_platform_says_of_a_service_cannot_be_overruled() -> None:
     env = environment(a_plan({"AH_SERVICE": "admin", "AH_DEPLOYMENT": "x"}))
     assert (env["AH_SERVICE"], env["AH_DEPLOYMENT"]) == ("web", "d" * 32)
+
+
+def test_what_the_platform_says_of_a_service_is_refused_where_a_tenant_would_say_it() -> None:
+    assert environment(a_plan()).keys() <= {"PORT", *limits.OWN_ENV}
 
 
 async def test_a_plan_holds_the_variables_as_they_were_asked_for(world: World) -> None:

@@ -29,7 +29,7 @@ def test_a_service_answers_over_its_containers_address_and_over_its_url(
 
 
 def test_docker_shows_the_container_that_was_asked_for(tenant: Tenant, sdk: docker.DockerClient) -> None:
-    service = tenant.run("web", env={"GREETING": "hi", "AH_SERVICE": "forged"}, memory_mb=192, cpu_count=0.25)
+    service = tenant.run("web", env={"GREETING": "hi"}, memory_mb=192, cpu_count=0.25)
     told = service.now
     container = service.container(sdk)
     host = container.attrs["HostConfig"]
