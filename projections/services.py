@@ -96,6 +96,8 @@ class HeldRow(Struct, frozen=True, gc=False):
     cpu_milli: int
 
 
+ASKING = ("deploy", "build")  # triggers of deployments that ask for an image of their own
+
 SERVICE = Table("service", ServiceRow, "service_id")
 
 
@@ -199,7 +201,8 @@ def env_changed(tables: Tables, at: Recorded, _: Event) -> None:
 
 
 def deploy_requested(tables: Tables, at: Recorded, event: ServiceDeployRequested) -> None:
-    _update(tables, at, desired="running", status="deploying", deployments=event.number)
+    image = {"image": event.image} if event.trigger in ASKING else {}
+    _update(tables, at, desired="running", status="deploying", deployments=event.number, **image)
 
 
 def instance_healthy(tables: Tables, at: Recorded, _: ServiceInstanceHealthy) -> None:
@@ -217,7 +220,7 @@ def routed(tables: Tables, at: Recorded, event: ServiceRouted) -> None:
         tables,
         at,
         serving=1,
-        image_served=service.image,
+        image_served=_image_served(service, deployment),
         observed_at=at.at_s,
         deployment_id=event.deployment_id,
         image_digest=deployment.digest if deployment else None,
@@ -232,22 +235,34 @@ def _has_newer(service: ServiceRow, deployment: DeploymentRow | None) -> bool:
     return deployment is not None and service.status == "deploying" and service.deployments > deployment.number
 
 
+def _image_served(service: ServiceRow, deployment: DeploymentRow | None) -> str | None:
+    """The service's image as this deployment came to serve; a newer one may ask for another already."""
+    if deployment is None or not _has_newer(service, deployment):
+        return service.image
+    return deployment.image if deployment.trigger in (*ASKING, "create", "redeploy") else service.image_served
+
+
+def _image_without(service: ServiceRow, deployment: DeploymentRow | None) -> str:
+    """The service's image when a deployment came to nothing: one that only this asked for is not the service's after all."""
+    asked_here = deployment and deployment.trigger in ASKING and deployment.image == service.image
+    return service.image_served if asked_here and service.image_served is not None else service.image
+
+
 def _back_to(service: ServiceRow, otherwise: str) -> str:
     """The status of a service whose deployment came to nothing."""
     return "running" if service.serving else "circuit_open" if service.circuit_open else otherwise
 
 
 def deploy_failed(tables: Tables, at: Recorded, event: ServiceDeployFailed | ServiceRouteFailed) -> None:
-    """What serves goes on; an image that was only asked for by this deployment is not the service's after all."""
+    """What serves goes on."""
     service, deployment = tables.find(SERVICE, at.subject), tables.find(DEPLOYMENT, event.deployment_id)
     if service is None:
         return
-    asked_here = deployment and deployment.trigger in ("deploy", "build") and deployment.image == service.image
     _update(
         tables,
         at,
         status=service.status if _has_newer(service, deployment) else _back_to(service, "failed"),
-        image=service.image if service.image_served is None or not asked_here else service.image_served,
+        image=_image_without(service, deployment),
         **_error(event.code, event.detail, "deployment"),
     )
 
@@ -261,9 +276,9 @@ def build_failed(tables: Tables, at: Recorded, event: ServiceBuildFailed) -> Non
 
 
 def deploy_called_off(tables: Tables, at: Recorded, event: ServiceDeploySuperseded | ServiceDeployCancelled) -> None:
-    service = tables.find(SERVICE, at.subject)
+    service, deployment = tables.find(SERVICE, at.subject), tables.find(DEPLOYMENT, event.deployment_id)
     if service:
-        _update(tables, at, status=_back_to(service, "stopped"))
+        _update(tables, at, status=_back_to(service, "stopped"), image=_image_without(service, deployment))
 
 
 def stop_requested(tables: Tables, at: Recorded, _: Event) -> None:

@@ -108,17 +108,18 @@ class DeploymentCommand(ServiceCommand, frozen=True, kw_only=True):
 
 
 class DeployImage(DeploymentCommand, frozen=True, kw_only=True):
-    """Deploys an image, which is the service's from then on; "" is the one that it has, pulled again."""
+    """Deploys an image, which is the service's if it comes to serve; "" is the one that it has, pulled again."""
 
     image: str = ""
 
 
 def deploy(state: ServiceState, command: DeployImage) -> list[Event]:
-    changed = close_circuit(state)
-    if command.image and command.image != state.service.image:
-        changed.append(ServiceConfigured(image=command.image))
-    trigger = "deploy" if command.image else "redeploy"
-    return request(state, changed, command.deployment_id, trigger, command.image or state.service.image)
+    """An image that is still being tried stays on trial when it is pulled again: its failure leaves what served before."""
+    changed, image = close_circuit(state), command.image or state.service.image
+    if image != state.service.image:
+        changed.append(ServiceConfigured(image=image))
+    trigger = "deploy" if command.image or image in state.tried else "redeploy"
+    return request(state, changed, command.deployment_id, trigger, image)
 
 
 class StartService(DeploymentCommand, frozen=True, kw_only=True):

@@ -54,11 +54,15 @@ class Holdings(Struct, frozen=True):
 
 
 class ServiceState(Struct, frozen=True):
-    """A service as a decider sees it. `open` is its unfinished work, `last` the deployment that it would repeat."""
+    """A service as a decider sees it. `open` is its unfinished work, `last` the deployment that it would repeat.
+
+    `tried` is what the deployments that are under way ask for: it is the service's image only if they come to serve.
+    """
 
     service: ServiceRow
     open: list[TodoRow]
     last: DeploymentRow | None
+    tried: frozenset[str]
     holdings: Holdings
 
 
@@ -105,10 +109,13 @@ def load_row(views: Connection, command: ServiceCommand) -> ServiceRow:
 
 def load_service(views: Connection, command: ServiceCommand) -> ServiceState:
     row = load_row(views, command)
+    unfinished = todo.open_of(views, f"service-{row.service_id}")
+    under_way = [deployments.find(views, work.deployment_id) for work in unfinished if work.type in (DEPLOY, ROUTE)]
     return ServiceState(
         service=row,
-        open=todo.open_of(views, f"service-{row.service_id}"),
+        open=unfinished,
         last=deployments.find(views, row.deployment_id) if row.deployment_id else None,
+        tried=frozenset(asked.image for asked in under_way if asked and asked.trigger in services.ASKING),
         holdings=load_holdings(views, row.tenant_id, row.service_id),
     )
 

@@ -212,6 +212,18 @@ def test_a_redeploy_takes_the_image_by_its_tag_to_be_pulled_again() -> None:
     then(a_deploy("new", 2, trigger="redeploy", image="web:1"))
 
 
+def test_a_redeploy_of_an_image_that_is_still_tried_goes_on_trying_it() -> None:
+    a_running_service(image="web:1")
+    when(DeployImage(**(NEW | {"deployment_id": "d2"}), image="web:2"))
+    when(DeployImage(**NEW))
+    assert then_accepted(ServiceDeploySuperseded, ServiceDeployRequested)[1] == a_deploy(
+        "new", 3, trigger="deploy", image="web:2"
+    )
+    given(ServiceDeployFailed(intent(ServiceDeployRequested), "new", "image_not_found"))
+    when(DeployImage(**(NEW | {"deployment_id": "newer"})))
+    assert requested() == a_deploy("newer", 4, trigger="redeploy", image="web:1")
+
+
 def test_a_start_repeats_what_ran_last_by_its_digest() -> None:
     a_running_service()
     stopped()

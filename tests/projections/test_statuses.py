@@ -216,6 +216,39 @@ def test_after_a_restart_too_the_image_is_the_one_that_was_asked_for_and_not_its
     assert service(world).image == "web:1"
 
 
+@pytest.mark.parametrize("called_off", [ServiceDeployCancelled, ServiceDeploySuperseded])
+def test_an_image_that_was_only_asked_for_by_a_deployment_that_was_called_off_is_not_the_services(
+    world: World, called_off: type[ServiceDeployCancelled | ServiceDeploySuperseded]
+) -> None:
+    a_running_service()
+    given(ServiceConfigured(image="web:2"), a_deploy("d2", 2, image="web:2", trigger="deploy"))
+    given(called_off(intent(ServiceDeployRequested), "d2"))
+    assert service(world).image == "web:1"
+
+
+def test_an_image_that_is_asked_for_again_is_the_services_until_that_fails_too(world: World) -> None:
+    a_running_service()
+    given(ServiceConfigured(image="web:2"), a_deploy("d2", 2, image="web:2", trigger="deploy"))
+    given(ServiceDeploySuperseded(intent(ServiceDeployRequested), "d2"))
+    given(a_deploy("d3", 3, image="web:2", trigger="deploy"))
+    assert service(world).image == "web:2"
+    given(ServiceDeployFailed(intent(ServiceDeployRequested), "d3", "unhealthy"))
+    assert service(world).image == "web:1"
+
+
+@pytest.mark.parametrize(("trigger", "image"), [("deploy", "web:2"), ("restart", "web:1")])
+def test_what_comes_to_serve_does_not_make_the_image_served_that_a_newer_one_asks_for(
+    world: World, trigger: str, image: str
+) -> None:
+    a_running_service()
+    given(a_deploy("d2", 2, image="web:2" if trigger == "deploy" else "web@sha256:d1", trigger=trigger))
+    healthy()
+    given(ServiceConfigured(image="web:3"), a_deploy("d3", 3, image="web:3", trigger="deploy"))
+    routed()
+    given(ServiceDeployFailed(intent(ServiceDeployRequested), "d3", "image_not_found"))
+    assert service(world).image == image
+
+
 def test_a_first_deployment_that_failed_leaves_its_image_to_be_deployed_again(world: World) -> None:
     given(a_service(image="web:2"), a_deploy("d1", image="web:2", trigger="deploy"))
     given(ServiceDeployFailed(intent(ServiceDeployRequested), "d1", "unhealthy"))
