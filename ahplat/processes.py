@@ -274,9 +274,9 @@ def kill_marked(variable: str) -> int:
     return _kill_all(lambda process: _has(process, variable))
 
 
-def kill_session(leader: int) -> int:
-    """SIGKILLs every process of the session that a child of ours leads, which was not reaped; how many."""
-    return _kill_all(lambda process: _session_of(process) == leader)
+def kill_limited(resident_bytes: int) -> int:
+    """SIGKILLs every process that lives and has exactly this hard limit of the resident set; how many."""
+    return _kill_all(lambda process: _lives(process) and _resident_limit_of(process) == resident_bytes)
 
 
 def _kill_all(fits: Callable[[Path], bool]) -> int:
@@ -298,13 +298,20 @@ def _has(process: Path, variable: str) -> bool:
         return False
 
 
-def _session_of(process: Path) -> int | None:
-    """None of what ended, reaped or not."""
+def _resident_limit_of(process: Path) -> int | None:
+    """None of another user's, and of what is gone."""
     try:
-        state, _, _, session, *_ = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (OSError, ValueError):
+        return resource.prlimit(int(process.name), resource.RLIMIT_RSS)[1]
+    except OSError:
         return None
-    return None if state in "ZX" else int(session)
+
+
+def _lives(process: Path) -> bool:
+    """What ended and was not reaped does not."""
+    try:
+        return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
 
 
 def alive(pid: int) -> bool:

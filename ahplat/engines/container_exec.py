@@ -32,7 +32,7 @@ class ContainerExec:
         """See `Engine.execute`. Where the image has no `sh`, the command is run without one."""
         try:
             async with asyncio.timeout(timeout_s):
-                output, code = await self._once(container_execs.telling(list(argv)), timeout_s)
+                output, code = await self._once(container_execs.telling(argv, self._mark), timeout_s)
                 if container_execs.was_refused(output, code):
                     output, code = await self._once(list(argv), timeout_s)
         except TimeoutError:
@@ -43,15 +43,14 @@ class ContainerExec:
         except BaseException:
             await asyncio.shield(self._cut_short())
             raise
-        await self._sweep("")
+        await self._sweep()
         if output.fault is not None:
             raise output.fault
         return container_execs.execution(output, code, timed_out=False)
 
     async def end(self) -> None:
-        """Kills all that bears the mark or is of the command's session, with its container where there is no other way."""
-        session = self._output.session if self._output else ""
-        if not await self._sweep(session):
+        """Kills all that is marked, with its container where there is no other way."""
+        if not await self._sweep():
             await self._dockerd.call(lambda client: lifecycle.kill(client, self._container_id))
 
     async def _once(self, argv: list[str], timeout_s: float) -> tuple[Output, int | None]:
@@ -74,10 +73,10 @@ class ContainerExec:
         if self._output is not None:
             self._output.cut()
 
-    async def _sweep(self, session: str) -> bool:
+    async def _sweep(self) -> bool:
         """Whether nothing of the command is left."""
         try:
-            sweep_id = await self._create(container_execs.sweeper(self._mark, session), "")
+            sweep_id = await self._create(container_execs.sweeper(self._mark), "")
             async with asyncio.timeout(limits.EXEC_KILL_S):
                 ended = await self._end_of(sweep_id, await self._begin(sweep_id, limits.EXEC_KILL_S))
         except Rejected:

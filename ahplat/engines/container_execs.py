@@ -1,21 +1,20 @@
 """A command in a container: what is run, and the blocking calls by which it begins and is looked at.
 
-Docker has no call that ends an exec, and gVisor none that ends what its command forked. So each carries a mark in its
-environment, which its children inherit, sessions and parents left behind or not; and `sh` tells which process, and so
-which session, it became. The sweeper, a second exec, looks for both in the container's /proc and kills what it finds until
-there is nothing. It runs as the same user and needs `sh` and `grep` of the image. What takes the mark off *and* leaves the
-session *and* its parent is not found.
+Docker has no call that ends an exec, and gVisor none that ends what its command forked. So each is marked (`exec_marks`),
+by a `sh` that says first that it could be started. The sweeper, a second exec, looks for the marks in the container's /proc
+and kills what it finds until there is nothing. It runs as the same user and needs `sh` and `grep` of the image.
 """
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 from docker import APIClient
 from docker.errors import APIError, NotFound
 from msgspec import Struct
 
 from ahplat import limits
-from ahplat.engines import container, lifecycle
+from ahplat.engines import container, exec_marks, lifecycle
 from ahplat.engines.dockerd import AWAY, Stream, open_stream
 from ahplat.engines.engine import Execution
 from ahplat.engines.frames import STDOUT, Frames
@@ -25,16 +24,20 @@ from ahplat.errors import EngineAway, Rejected, Unavailable
 CANNOT_EXECUTE, NOT_FOUND, KILLED = 126, 127, 137
 _REFUSED = b"OCI runtime exec failed:"
 _MISSING = (b"no such file or directory", b"executable file not found", b"failed to find executable")
-_TELLING = 'echo $$ >&2; exec "$@"'  # the first line on stderr is the command's pid
+_TELLS = "echo $$ >&2; "  # the first line on stderr is the command's pid
 _SWEEP = r"""
-# $1: NAME=value, $2: how often to look, $3: a session or nothing
+# $1: NAME=value, $2: a limit of the resident set, $3: how often to look
 command -v grep >/dev/null || exit 3
 round=0
-while [ $round -lt "$2" ]; do
+while [ $round -lt "$3" ]; do
   round=$((round + 1))
+  limited=
+  for file in $(grep -lsE "^Max resident set +[0-9]+ +$2 " /proc/[0-9]*/limits); do
+    limited="$limited ${file%/*}/stat"
+  done
   found=$(
     grep -lsF "$1" /proc/[0-9]*/environ
-    test -z "$3" || grep -lsE "^[0-9]+ .*\) [^ZX] [0-9]+ [0-9]+ $3 " /proc/[0-9]*/stat
+    test -z "$limited" || grep -lsE "^[0-9]+ .*\) [^ZX] [0-9]+ [0-9]+ " $limited # what ended keeps its limits
   )
   test -n "$found" || exit 0
   for file in $found; do
@@ -46,17 +49,15 @@ exit 4
 """
 
 
-def telling(argv: list[str]) -> list[str]:
-    """The command, so that its first line on stderr is its pid."""
-    return ["sh", "-c", _TELLING, "sh", *argv]
+def telling(argv: Sequence[str], mark: str) -> list[str]:
+    """The command, marked, so that its first line on stderr is its pid."""
+    return exec_marks.limited(argv, mark, before=_TELLS)
 
 
-def sweeper(mark: str, session: str) -> list[str]:
-    """The command that kills all that bears the mark, or is of a session where one is named.
-
-    It ends with 0 when nothing is left; else it could not see to it.
-    """
-    return ["sh", "-c", _SWEEP, "sweep", f"{limits.EXEC_MARK}={mark}", str(limits.EXEC_KILL_ROUNDS), session]
+def sweeper(mark: str) -> list[str]:
+    """The command that kills all that is marked. It ends with 0 when nothing is left; else it could not see to it."""
+    sought = [exec_marks.variable(mark), str(exec_marks.resident_bytes(mark)), str(limits.EXEC_KILL_ROUNDS)]
+    return ["sh", "-c", _SWEEP, "sweep", *sought]
 
 
 class Ended(Struct, frozen=True):
@@ -131,16 +132,16 @@ class Output:
                 self._loop.call_soon_threadsafe(self.ended.set)
 
     @property
-    def session(self) -> str:
-        """The pid that a `telling` command told, "" where it did not yet."""
+    def has_told(self) -> bool:
+        """Whether a `telling` command told its pid: then it was executed."""
         told, end, _ = self.stderr.content[:20].partition(b"\n")
-        return told.decode() if end and told.isdigit() else ""
+        return bool(end) and told.isdigit()
 
 
 def was_refused(output: Output, exit_code: int | None) -> bool:
-    """Whether the runtime could not execute the command; Docker tells that as its stdout. What told its pid was executed."""
+    """Whether the runtime could not execute the command; Docker tells that as its stdout."""
     refused = exit_code in (CANNOT_EXECUTE, NOT_FOUND) and output.stdout.content.startswith(_REFUSED)
-    return refused and not output.session
+    return refused and not output.has_told
 
 
 def execution(output: Output, exit_code: int | None, timed_out: bool) -> Execution:
@@ -149,7 +150,7 @@ def execution(output: Output, exit_code: int | None, timed_out: bool) -> Executi
         code, why = refusal(output.stdout.content)
         return Execution(code, b"", why, truncated=False, timed_out=timed_out)
     stderr = output.stderr.content
-    if output.session:
+    if output.has_told:
         stderr = stderr.partition(b"\n")[2]
     truncated = bool(output.stdout.dropped or output.stderr.dropped)
     return Execution(exit_code, output.stdout.content, stderr, truncated, timed_out)

@@ -1,8 +1,7 @@
 """A command beside an embedded instance: a child process with its environment and folder, ended to the last descendant.
 
-Its processes are known by the mark in their environment, which children inherit wherever they go, and by their session;
-the same as in a container. The invariant: when `run` returns or raises, for whatever reason, nothing that bears the mark
-is left.
+Its processes are known by their marks (`exec_marks`), the same as in a container. The invariant: when `run` returns or
+raises, for whatever reason, nothing that is marked is left.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from ahplat import limits, processes
-from ahplat.engines import folder_image
+from ahplat.engines import exec_marks, folder_image
 from ahplat.engines.engine import Execution
 from ahplat.engines.lines import Kept
 from ahplat.engines.run_folder import RunFolder
@@ -56,7 +55,7 @@ async def _run(argv: Sequence[str], running: Surroundings, mark: str, timeout_s:
         return _refused(NOT_FOUND, "there is no such program")
     env = {**running.env, limits.EXEC_MARK: mark}
     try:
-        process = await processes.start_piped([program, *argv[1:]], env, running.cwd)
+        process = await processes.start_piped(exec_marks.limited([program, *argv[1:]], mark), env, running.cwd)
     except OSError as error:
         return _refused(CANNOT_EXECUTE, error.strerror or "it cannot be executed")
     stdout, stderr = Kept(), Kept()
@@ -73,9 +72,11 @@ async def _run(argv: Sequence[str], running: Surroundings, mark: str, timeout_s:
 
 
 async def end(mark: str) -> None:
-    """Kills all that bears the mark, until there is nothing."""
+    """Kills all that is marked, until there is nothing."""
     for _ in range(limits.EXEC_KILL_ROUNDS):
-        if await asyncio.to_thread(processes.kill_marked, f"{limits.EXEC_MARK}={mark}") == 0:
+        found = await asyncio.to_thread(processes.kill_marked, exec_marks.variable(mark))
+        found += await asyncio.to_thread(processes.kill_limited, exec_marks.resident_bytes(mark))
+        if found == 0:
             return
 
 
@@ -113,9 +114,7 @@ async def _until_it_ended(process: Process, shim: int, timeout_s: float) -> bool
 
 
 async def _end(process: Process, mark: str, reading: asyncio.Future[tuple[None, None]]) -> None:
-    """Kills what is left, and takes what it wrote. Who took the mark off may still hold its output: nobody waits for that."""
-    if process.returncode is None:
-        await asyncio.to_thread(processes.kill_session, process.pid)
+    """Kills what is left, and takes what it wrote. Who took the marks off may still hold its output: nobody waits for that."""
     await end(mark)
     with suppress(TimeoutError):
         async with asyncio.timeout(limits.EXEC_DRAIN_S):

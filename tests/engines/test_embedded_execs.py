@@ -55,13 +55,30 @@ class TestExecs(Processes, EngineFixtures):
         assert (done.exit_code, done.timed_out, done.stdout) == (137, True, b"up\n")
         assert left(mark) == []
 
-    async def test_what_clears_its_environment_ends_with_its_session(
+    @pytest.mark.parametrize(("last", "timed_out"), [("exec env -i sleep 987", True), ("exit 3", False)])
+    async def test_what_clears_its_environment_and_leaves_its_session_and_parent_ends_with_it(
+        self, engine: EmbeddedEngine, instance: Instance, mark: str, last: str, timed_out: bool
+    ) -> None:
+        script = f"(env -i setsid setsid sleep 987 >/dev/null 2>&1 & env -i sleep 987 &); {last}"
+        done = await engine.execute(instance.id, ["sh", "-c", script], mark, 0.5)
+        assert (done.exit_code, done.timed_out) == (137 if timed_out else 3, timed_out)
+        assert not [one for one in Path("/proc").glob("[0-9]*") if _argv(one) == b"sleep\x00987\x00"]
+
+    async def test_a_command_that_began_at_the_same_time_goes_on(
         self, engine: EmbeddedEngine, instance: Instance, mark: str
     ) -> None:
-        script = "env -i sleep 987 & exec env -i sleep 987"
-        done = await engine.execute(instance.id, ["sh", "-c", script], mark, 0.5)
-        assert (done.exit_code, done.timed_out) == (137, True)
-        assert not [one for one in Path("/proc").glob("[0-9]*") if _argv(one) == b"sleep\x00987\x00"]
+        other = mark[:20] + secrets.token_hex(6)
+        running = asyncio.create_task(engine.execute(instance.id, ["sleep", "1000"], other, 60))
+
+        async def is_up() -> bool:
+            return bool(left(other))
+
+        await eventually(is_up)
+        assert (await engine.execute(instance.id, ["true"], mark, 10)).exit_code == 0
+        assert left(other)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
     async def test_what_it_left_behind_ends_with_it(
         self, engine: EmbeddedEngine, instance: Instance, mark: str

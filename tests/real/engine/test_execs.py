@@ -81,13 +81,22 @@ async def test_when_its_time_is_over_no_process_of_it_is_left_however_stubborn(
     assert (await ask(instance, "/")).startswith("hello 1")
 
 
-async def test_what_clears_its_environment_ends_with_its_session(
-    engine: DockerEngine, instance: Instance, sdk: docker.DockerClient
+@pytest.mark.parametrize(("last", "timed_out"), [("exec env -i sleep 987", True), ("exit 3", False)])
+async def test_what_clears_its_environment_and_leaves_its_session_and_parent_ends_with_it(
+    engine: DockerEngine, instance: Instance, sdk: docker.DockerClient, last: str, timed_out: bool
 ) -> None:
     before = living(sdk, instance)
-    done = await run(engine, instance, "sh", "-c", "env -i sleep 987 & exec env -i sleep 987", timeout_s=1)
-    assert (done.exit_code, done.timed_out) == (137, True)
+    script = f"(env -i setsid setsid sleep 987 >/dev/null 2>&1 & env -i sleep 987 >/dev/null 2>&1 &); {last}"
+    done = await run(engine, instance, "sh", "-c", script, timeout_s=2)
+    assert (done.exit_code, done.timed_out) == (137 if timed_out else 3, timed_out)
     assert living(sdk, instance) == before
+
+
+async def test_a_command_cannot_take_its_mark_off(engine: DockerEngine, instance: Instance) -> None:
+    script = "import resource as r; r.setrlimit(r.RLIMIT_RSS, (r.RLIM_INFINITY, r.RLIM_INFINITY))"
+    done = await run(engine, instance, "python3", "-c", script)
+    assert done.exit_code == 1
+    assert b"limit" in done.stderr
 
 
 async def test_what_it_left_behind_ends_with_it(

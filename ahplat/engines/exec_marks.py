@@ -1,0 +1,36 @@
+"""How the processes of one command are known: by a variable in their environment, and by a limit.
+
+Children inherit both, sessions and parents left behind or not. The variable is there from the first moment, and a program
+may start others without it. The limit is the hard one of the resident set (RLIMIT_RSS), which no kernel enforces any more,
+gVisor's neither, which nobody else sets, and which nothing can raise again that lacks CAP_SYS_RESOURCE.
+"""
+
+from collections.abc import Sequence
+
+from ahplat import limits
+
+KILOBYTE = 1024
+
+
+def variable(mark: str) -> str:
+    """As it stands in the environment.
+
+    >>> variable("ab")
+    'AH_EXEC_ID=ab'
+    """
+    return f"{limits.EXEC_MARK}={mark}"
+
+
+def resident_bytes(mark: str) -> int:
+    """The limit, of the last ten digits of the mark: an id begins with a time, which others share.
+
+    >>> resident_bytes("01a21091e7da7d1e97010000000002")
+    2048
+    """
+    return int(mark[-10:], 16) * KILOBYTE
+
+
+def limited(argv: Sequence[str], mark: str, before: str = "") -> list[str]:
+    """The command, started by a shell that takes the limit, where it may, and does `before`."""
+    script = f'ulimit -m {resident_bytes(mark) // KILOBYTE} 2>/dev/null; {before}exec "$@"'
+    return ["sh", "-c", script, "sh", *argv]
