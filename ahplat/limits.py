@@ -26,6 +26,7 @@ LOG_LINE_BYTES = 64 * 1024  # of one line of an instance's log; what is longer i
 LOG_AHEAD_BYTES = 256 * 1024  # of an instance's log, read and not taken yet by who follows it
 LOG_POLL_S = 0.02  # between two looks at the log of an embedded instance
 LOG_REPEATS = 4_096  # messages among which one that Docker tells twice is found
+LOG_MEANWHILE = 1_000  # messages written between the look where a log's last lines begin and the question for them
 LOG_STREAMS = 200  # logs of instances being read at once: on Docker each has a thread
 LOG_STREAMS_OF_TENANT = 50  # … for one tenant
 ENVIRON_LOOKS = 50  # at the variables of a process that has none yet

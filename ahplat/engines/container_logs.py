@@ -5,6 +5,9 @@ the driver `local` leaves out the line's end then, so a message that is not full
 messages twice that are written while a follower begins, or while its files are turned over, so the last LOG_REPEATS are
 remembered by time and text. stdout and stderr are cut into lines apart, for a line of one may stand between two pieces of
 the other's.
+
+Docker's `tail` counts messages. So the last lines are looked for first (`beginning`), and told from there on by time, for
+messages that come meanwhile do not move that; all messages of a line have the time of its first.
 """
 
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from datetime import datetime
 
 from docker import APIClient
 from docker.errors import APIError
+from msgspec import Struct
 
 from ahplat import limits
 from ahplat.engines import container, lifecycle
@@ -60,10 +64,32 @@ def stamp_ns(stamp: bytes) -> int:
     return int(whole.replace(microsecond=0).timestamp()) * NANOSECONDS + below_s
 
 
+class Beginning(Struct, frozen=True):
+    """Where the last lines of a log begin: what to ask Docker for, and how many lines to leave out of the answer."""
+
+    messages: int | None
+    since_ns: int
+    skipped: int
+
+
+def beginning_of(begun_ns: list[int], lines: int, since_ns: int) -> tuple[int, int]:
+    """The time from which on the last `lines` of these are told, and how many that are told then come before them.
+
+    A line of one stream may begin before one of the other and end after it.
+
+    >>> beginning_of([1, 2, 3, 4], 2, 0), beginning_of([1, 6, 7, 5], 1, 0), beginning_of([1, 2, 3], 3, 2)
+    ((3, 0), (5, 2), (2, 0))
+    """
+    start_ns = max(since_ns, min(begun_ns[-lines:], default=0))
+    return start_ns, sum(at_ns >= start_ns for at_ns in begun_ns[:-lines])
+
+
 class Messages:
     """Frames in, lines out."""
 
     def __init__(self) -> None:
+        self.count = 0
+        self.first_ns = 0  # the time of the first message
         self._frames = Frames()
         self._lines: dict[int, Lines] = {}
         self._told: dict[int, None] = {}  # hashes of messages, the oldest first
@@ -73,6 +99,8 @@ class Messages:
         found: Bunch = []
         for kind, message in self._frames.add(data):
             stamp, _, text = message.partition(b" ")
+            self.first_ns = self.first_ns if self.count else stamp_ns(stamp)
+            self.count += 1
             if len(text) < FULL_BYTES and self._was_told(hash((kind, message))):
                 continue
             if len(text) < FULL_BYTES and not text.endswith(b"\n"):
@@ -109,6 +137,27 @@ def begin(
         raise
 
 
+def beginning(client: APIClient, container_id: str, installation: str, lines: int, since_ns: int) -> Beginning:
+    """Where the last lines begin that are not older than `since_ns`.
+
+    Asks for more and more messages, until so many lines begin among them: what began with the first, or before, may have
+    lost its beginning. A log has an end, and Docker keeps a bounded part of it.
+    """
+    wanted = lines + 1
+    while stream := begin(client, container_id, installation, question(wanted, 0, False), limits.ENGINE_TIMEOUT_S):
+        messages = Messages()
+        try:
+            begun_ns = [line.at_ns for line in _lines_of(stream, messages)]
+        finally:
+            stream.close()
+        is_all = messages.count < wanted
+        whole = [at_ns for at_ns in begun_ns if is_all or at_ns > messages.first_ns]
+        if is_all or len(whole) >= lines:
+            return Beginning(wanted + limits.LOG_MEANWHILE, *beginning_of(whole, lines, since_ns))
+        wanted *= 8
+    return Beginning(lines, since_ns, 0)
+
+
 def last(client: APIClient, container_id: str, installation: str, lines: int) -> str:
     """The end of what it wrote, at most `lines` lines and TAIL_BYTES; "" where there is nothing."""
     wanted = question(lines * PIECES, 0, follow=False)
@@ -116,28 +165,29 @@ def last(client: APIClient, container_id: str, installation: str, lines: int) ->
     if stream is None:
         return ""
     try:
-        return container.end_of((line.text + b"\n" for line in _lines_of(stream)), lines, limits.TAIL_BYTES)
+        return container.end_of((line.text + b"\n" for line in _lines_of(stream, Messages())), lines, limits.TAIL_BYTES)
     finally:
         stream.close()
 
 
-def _lines_of(stream: Stream) -> Iterator[LogLine]:
-    messages = Messages()
+def _lines_of(stream: Stream, messages: Messages) -> Iterator[LogLine]:
     for data in stream.pieces():
         yield from messages.add(data)
     yield from messages.end()
 
 
-def read(stream: Stream, handover: Handover) -> None:
-    """Reads a log to its end, in a thread of its own; whatever ends it, the reader learns of it."""
+def read(stream: Stream, handover: Handover, skipped: int) -> None:
+    """Reads a log to its end but for its first lines, in a thread of its own; whatever ends it, the reader learns of it."""
     messages = Messages()
     fault: Exception | None = None
     try:
         for data in stream.pieces():
-            if (lines := messages.add(data)) and not handover.put(lines):
+            lines = messages.add(data)
+            told, skipped = lines[skipped:], max(0, skipped - len(lines))
+            if told and not handover.put(told):
                 return
-        if lines := messages.end():
-            handover.put(lines)
+        if told := messages.end()[skipped:]:
+            handover.put(told)
     except Unavailable as error:
         fault = error
     except AWAY as error:

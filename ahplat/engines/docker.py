@@ -31,6 +31,7 @@ from ahplat.engines import (
 from ahplat.engines.addresses import Addresses
 from ahplat.engines.changes import Changes
 from ahplat.engines.container_exec import ContainerExec
+from ahplat.engines.container_logs import Beginning
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
 from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, RouterSeen, Spec, Volume
 from ahplat.engines.firewall import Firewall
@@ -202,7 +203,12 @@ class DockerEngine:
             raise Unavailable("overloaded", f"{limits.LOG_STREAMS} logs are being read", 10)
         self._logs += 1
         try:
-            wanted = container_logs.question(tail, since_ns, follow)
+            start = Beginning(None, since_ns, 0)
+            if tail is not None:
+                start = await self._dockerd.call(
+                    lambda client: container_logs.beginning(client, instance_id, self._installation, tail, since_ns)
+                )
+            wanted = container_logs.question(start.messages, start.since_ns, follow)
             idle_s = None if follow else limits.ENGINE_TIMEOUT_S
             if follow:
                 await self._dockerd.call(lambda client: client.ping())  # it is waited for without a limit
@@ -210,14 +216,16 @@ class DockerEngine:
                 lambda client: container_logs.begin(client, instance_id, self._installation, wanted, idle_s)
             )
             if stream is not None:
-                async for bunch in self._lines(stream):
+                async for bunch in self._lines(stream, start.skipped):
                     yield bunch
         finally:
             self._logs -= 1
 
-    async def _lines(self, stream: Stream) -> AsyncGenerator[Bunch, None]:
+    async def _lines(self, stream: Stream, skipped: int) -> AsyncGenerator[Bunch, None]:
         handover = Handover()
-        reader = threading.Thread(target=container_logs.read, args=(stream, handover), name="docker-logs", daemon=True)
+        reader = threading.Thread(
+            target=container_logs.read, args=(stream, handover, skipped), name="docker-logs", daemon=True
+        )
         self._streams.add(stream)
         reader.start()
         try:

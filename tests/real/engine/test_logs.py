@@ -60,6 +60,34 @@ async def test_a_long_line_is_one_line_and_a_longer_one_is_cut(
     assert await engine.tail(instance.id, 2) == "z" * 40_000 + "\nTraceback\n"
 
 
+async def test_the_tail_counts_lines_however_long_they_are(
+    engine: DockerEngine, instance: Instance, sdk: docker.DockerClient
+) -> None:
+    write(
+        sdk,
+        instance,
+        r"b'before\n' + b'x' * 50_000 + b'\n' + b'y' * 900_000 + b'\n' + b'between\n' + b'z' * 40_000 + b'\n'",
+    )
+    found = await lines(engine, instance)
+    assert [line.text[:7] for line in found[-5:]] == [b"before", b"x" * 7, b"y" * 7, b"between", b"z" * 7]
+    for tail in (1, 2, 3, 4, 5):
+        assert await lines(engine, instance, tail) == found[-tail:], tail
+    assert await lines(engine, instance, 10_000) == found
+    assert await lines(engine, instance, 4, since_ns=found[-2].at_ns) == found[-2:]
+
+
+async def test_what_is_followed_begins_with_the_last_whole_lines_too(
+    engine: DockerEngine, instance: Instance, sdk: docker.DockerClient
+) -> None:
+    write(sdk, instance, r"b'x' * 50_000 + b'\n'")
+    log = engine.logs(instance.id, tail=1, follow=True)
+    (long,) = await anext(log)
+    assert long.text == b"x" * 50_000
+    await ask(instance, "/say?line=next")
+    assert [line.text for line in await anext(log)] == [b"next"]
+    await log.aclose()
+
+
 async def test_a_line_is_followed_at_once(engine: DockerEngine, instance: Instance) -> None:
     log = engine.logs(instance.id, tail=1, follow=True)
     await anext(log)
