@@ -9,10 +9,9 @@ from typing import Any
 
 from ahplat import limits
 from ahplat.effects.database_specs import Plan
-from ahplat.effects.health import tail_of
+from ahplat.effects.health import crashed, tail_of
 from ahplat.effects.task import Failed, Task
 from ahplat.engines.engine import Instance
-from ahplat.errors import Unavailable
 
 
 async def wait_ready(task: Task[Any], instance: Instance, plan: Plan) -> Instance:
@@ -28,7 +27,7 @@ async def wait_ready(task: Task[Any], instance: Instance, plan: Plan) -> Instanc
         if seen is None:
             raise Failed("vanished", "the server was removed from the engine while it was becoming ready")
         if seen.state == "exited":
-            raise await _crashed(task, seen)
+            raise await crashed(task, seen, "ready")
         why = await task.unless_called_off(unready(seen, plan))
         if not why:
             return seen
@@ -36,16 +35,6 @@ async def wait_ready(task: Task[Any], instance: Instance, plan: Plan) -> Instanc
             raise Failed("unready", f"not ready within its time: {why}", await tail_of(task, seen))
         await task.pause(poll_s)
         poll_s = min(slowest_s, poll_s * 1.5)
-
-
-async def _crashed(task: Task[Any], seen: Instance) -> Failed:
-    """Why it ended. Raises Unavailable where that may be the engine's own end: then it is started again."""
-    if task.interrupted:
-        raise Unavailable("engine_interrupted", "the engine was away, and the server ended, maybe with it")
-    tail = await tail_of(task, seen)
-    if seen.oom_killed:
-        return Failed("out_of_memory", "the server was killed for using more memory than it may", tail)
-    return Failed("crashed", f"the server ended with exit code {seen.exit_code} before it was ready", tail)
 
 
 async def unready(seen: Instance, plan: Plan) -> str:

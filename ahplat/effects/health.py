@@ -44,7 +44,7 @@ async def _wait_one(task: Task[Any], instance: Instance, check: Check) -> Instan
         if seen is None:
             raise Failed("vanished", "the instance was removed from the engine while it was becoming healthy")
         if seen.state == "exited":
-            raise await _crashed(task, seen)
+            raise await crashed(task, seen, "healthy")
         why = await task.unless_called_off(unhealthy(seen, check, (clock.now_us() - check.since_us) / 1e6))
         if not why:
             return seen
@@ -53,14 +53,14 @@ async def _wait_one(task: Task[Any], instance: Instance, check: Check) -> Instan
     raise Failed("unhealthy", f"not healthy within {timeout_s:g} s: {why}", await tail_of(task, instance))
 
 
-async def _crashed(task: Task[Any], seen: Instance) -> Failed:
-    """Why it ended. Raises Unavailable where that may be the engine's own end: then it is started again."""
+async def crashed(task: Task[Any], seen: Instance, wanted: str) -> Failed:
+    """Why it ended early. Raises Unavailable where that may be the engine's own end: then it is started again."""
     if task.interrupted:
         raise Unavailable("engine_interrupted", "the engine was away, and the instance ended, maybe with it")
     tail = await tail_of(task, seen)
     if seen.oom_killed:
         return Failed("out_of_memory", "the instance was killed for using more memory than memory_mb allows", tail)
-    return Failed("crashed", f"the instance ended with exit code {seen.exit_code} before it was healthy", tail)
+    return Failed("crashed", f"the instance ended with exit code {seen.exit_code} before it was {wanted}", tail)
 
 
 async def tail_of(task: Task[Any], instance: Instance) -> str:
