@@ -3,6 +3,9 @@
 Children inherit both, sessions and parents left behind or not. The variable is there from the first moment, and a program
 may start others without it. The limit is the hard one of the resident set (RLIMIT_RSS), which no kernel enforces any more,
 gVisor's neither, which nobody else sets, and which nothing can raise again that lacks CAP_SYS_RESOURCE.
+
+In gVisor the first process of an exec *shares* its limits with the first process of the container, and only a child has its
+own. So a shell stays as the command's parent, and is silent of how that ended.
 """
 
 from collections.abc import Sequence
@@ -10,6 +13,7 @@ from collections.abc import Sequence
 from ahplat import limits
 
 KILOBYTE = 1024
+_SCRIPT = 'exec 3>&2 2>/dev/null; (ulimit -m {kilobytes}; exec 2>&3 3>&-; {before}exec "$@"); exit $?'
 
 
 def variable(mark: str) -> str:
@@ -31,6 +35,6 @@ def resident_bytes(mark: str) -> int:
 
 
 def limited(argv: Sequence[str], mark: str, before: str = "") -> list[str]:
-    """The command, started by a shell that takes the limit, where it may, and does `before`."""
-    script = f'ulimit -m {resident_bytes(mark) // KILOBYTE} 2>/dev/null; {before}exec "$@"'
+    """The command, started by a shell that limits it, where it can, and does `before`."""
+    script = _SCRIPT.format(kilobytes=resident_bytes(mark) // KILOBYTE, before=before)
     return ["sh", "-c", script, "sh", *argv]
