@@ -58,6 +58,9 @@ async def _run(argv: Sequence[str], running: Surroundings, mark: str, timeout_s:
         process = await processes.start_piped(exec_marks.limited([program, *argv[1:]], mark), env, running.cwd)
     except OSError as error:
         return _refused(CANNOT_EXECUTE, error.strerror or "it cannot be executed")
+    except asyncio.CancelledError:
+        await asyncio.shield(end(mark))  # it may run already
+        raise
     stdout, stderr = Kept(), Kept()
     reading = asyncio.gather(_read(process.stdout, stdout), _read(process.stderr, stderr))
     try:

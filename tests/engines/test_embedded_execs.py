@@ -2,12 +2,12 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from ahplat import limits
+from ahplat import limits, processes
 from ahplat.engines.embedded import EmbeddedEngine
 from ahplat.engines.engine import Image, Instance
 from tests.engines.contract import EngineFixtures, SpecFor, eventually
@@ -95,6 +95,26 @@ class TestExecs(Processes, EngineFixtures):
         async def is_up() -> bool:
             return len(left(mark)) >= 4
 
+        await eventually(is_up)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert left(mark) == []
+
+    async def test_a_call_that_is_cancelled_while_it_starts_ends_it_too(
+        self, engine: EmbeddedEngine, instance: Instance, mark: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start = processes.start_piped
+
+        async def slow(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
+            await start(argv, env, cwd)
+            await asyncio.Event().wait()
+
+        async def is_up() -> bool:
+            return len(left(mark)) >= 4
+
+        monkeypatch.setattr(processes, "start_piped", slow)
+        running = asyncio.create_task(engine.execute(instance.id, ["python3", "-c", STUBBORN], mark, 60))
         await eventually(is_up)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
