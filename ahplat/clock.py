@@ -7,9 +7,13 @@ import os
 import time
 from typing import Protocol
 
+from ahplat import limits
+
 
 class Clock(Protocol):
-    """Time as the platform sees it; tests have one that they move by hand."""
+    """Time as the platform sees it; tests have one that they move by hand. `off_s`: see `SystemClock`."""
+
+    off_s: float
 
     def now_us(self) -> int:
         """Unix time in microseconds."""
@@ -19,13 +23,36 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's own clock, while it goes steadily.
+
+    One that is set by more than CLOCK_JUMP_S is not followed, but counted on from where it was: what is kept for a month
+    would be due at once, and what runs would be billed for a year. `off_s` says by how much the machine's clock is away
+    then, else 0. A clock that is set back to what it was is followed again; a restart takes it as it is.
+    """
+
+    def __init__(self) -> None:
+        self.off_s = 0.0
+        self._last = _read()
 
     def now_us(self) -> int:
-        return time.time_ns() // 1_000
+        now_us, since_boot_us = _read()
+        last_us, last_since_boot_us = self._last
+        steady_us = last_us + since_boot_us - last_since_boot_us
+        off_us = now_us - steady_us
+        if abs(off_us) > limits.CLOCK_JUMP_S * 1_000_000:
+            self.off_s = off_us / 1e6
+            return steady_us
+        self.off_s = 0.0
+        self._last = (now_us, since_boot_us)
+        return now_us
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+def _read() -> tuple[int, int]:
+    """(unix time, time since the machine started, sleep included), both in microseconds."""
+    return time.time_ns() // 1_000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
 
 
 def new_id(now_us: int) -> str:

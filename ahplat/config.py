@@ -55,6 +55,7 @@ class Config(Struct, frozen=True, kw_only=True):
     disk_full_percent: float = limits.DISK_FULL_PERCENT
     backup_to: Path | None = None  # None: in the data folder
     backup_every_s: float = 0  # 0: never
+    accept_clock: bool = False  # start however long ago the log's last event was
     crash_at: str = ""  # tests only: see ahplat/crashpoints.py
 
     @property

@@ -1,5 +1,9 @@
 """Every bound has its name here, with its unit. What is not bounded is a fault."""
 
+# the clock
+CLOCK_JUMP_S = 600.0  # by which the machine's clock may be set, and be followed
+CLOCK_GAP_S = 30 * 24 * 3600.0  # from the log's last event to a start that nobody has to confirm
+
 # engines
 ENGINE_THREADS = 8  # calls of the engine under way at once
 ENGINE_TIMEOUT_S = 60  # of one call that is not a pull

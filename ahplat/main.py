@@ -12,6 +12,7 @@ import platform
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -189,6 +190,8 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
     except (KeyFileBad, LogDamaged, UnknownEvent) as error:
         raise CannotStart(str(error)) from error
     stack.callback(log.close)
+    if not config.accept_clock:
+        _check_clock(clock.now_us(), log.last_us)
     app = Application(config, keyring, clock)
     app.build_logs = BuildLogs(folder / "buildlogs", keyring)
     app.epoch, app.installation = log.epoch, log.installation
@@ -196,6 +199,21 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
     app.rates = Rates(app)
     stack.callback(app.gate.close)
     return app, log
+
+
+def _check_clock(now_us: int, last_us: int) -> None:
+    """By a clock that is wrong what is kept for a while would be removed. Raises CannotStart."""
+    if now_us - last_us > limits.CLOCK_GAP_S * 1_000_000:
+        now, last = (f"{datetime.fromtimestamp(at / 1e6, UTC):%F %T}Z" for at in (now_us, last_us))
+        raise CannotStart(
+            f"the clock says {now}, the log ends at {last}: set the clock, or start once with --accept-clock if it is"
+            " right (then what was to be kept for less than that is removed)"
+        )
+    if last_us - now_us > limits.CLOCK_JUMP_S * 1_000_000:
+        logger.warning(
+            "the clock is %d s behind the log's last event: events have its time until then",
+            (last_us - now_us) // 10**6,
+        )
 
 
 async def _listen(app: Application, stack: AsyncExitStack) -> None:

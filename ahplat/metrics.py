@@ -37,6 +37,7 @@ class _Parts(Collector):
         yield from self._views()
         yield from self._effects()
         yield from self._http()
+        yield from self._clock()
         yield from self._disks()
         yield from self._backups()
 
@@ -81,6 +82,11 @@ class _Parts(Collector):
             "ahplat_route_repairs", "Routes that somebody else had changed.", self._app.follower.repairs
         )
         yield GaugeMetricFamily("ahplat_engine_up", "Whether the engine answers.", not runner.engine_away)
+
+    def _clock(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "ahplat_clock_off_seconds", "By how much the clock was set and is not followed.", self._app.clock.off_s
+        )
 
     def _disks(self) -> Iterator[Metric]:
         used = GaugeMetricFamily("ahplat_disk_used_ratio", "How full the disk is.", labels=["disk"])

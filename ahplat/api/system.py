@@ -117,6 +117,13 @@ class RouterPart(Part, frozen=True):
     name: str = ""
 
 
+class ClockPart(Struct, frozen=True):
+    """Whether the machine's clock is followed; `off_s` is by how much it was set while the server ran, and is not."""
+
+    followed: bool
+    off_s: int | UnsetType = UNSET
+
+
 class Detailed(Struct, frozen=True):
     """Everything that a status tool shows."""
 
@@ -129,6 +136,7 @@ class Detailed(Struct, frozen=True):
     router: RouterPart
     names: Part
     builds: BuildsPart
+    clock: ClockPart
     log: LogPart
     effects: EffectsPart
 
@@ -158,6 +166,7 @@ async def detailed(call: Call) -> Reply:
             router=RouterPart(is_routed, router.version or UNSET, unjoined or router.detail or UNSET, router.name),
             names=_names(app),
             builds=BuildsPart(builder.name, builder.available, builder.isolated, builder.detail or UNSET),
+            clock=ClockPart(not app.clock.off_s, int(app.clock.off_s) or UNSET),
             log=LogPart(head(app.log), app.epoch),
             effects=EffectsPart(
                 open=len(open_work),

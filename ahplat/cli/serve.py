@@ -188,6 +188,11 @@ SETTINGS: list[click.Parameter] = [
         default=limits.DISK_FULL_PERCENT,
     ),
     _option(
+        "--accept-clock",
+        "Start though the log's last event is more than 30 days ago: the server was off, and the clock is right.",
+        is_flag=True,
+    ),
+    _option(
         "--log-level", "How much is said.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
     ),
     click.Option(["--rate-limits/--no-rate-limits"], default=True, hidden=True),
@@ -270,6 +275,7 @@ def configured(settings: dict[str, Any]) -> Config:
         backup_every_s=_backup_every(settings),
         disk_warn_percent=settings["disk_warn"],
         disk_full_percent=settings["disk_full"],
+        accept_clock=settings["accept_clock"],
         crash_at=os.environ.get("AH_CRASH_AT", ""),
     )
 

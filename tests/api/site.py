@@ -40,6 +40,7 @@ class Movable(SystemClock):
     """The machine's clock, and what a test puts on top."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ahead_s = 0.0
 
     def now_us(self) -> int:

@@ -66,6 +66,7 @@ class LoopClock:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
+        self.off_s = 0.0
         self.ahead_s = 0  # of true time; monotonic time is true whatever the clock is set to
 
     def now_us(self) -> int:

@@ -30,6 +30,7 @@ class ByHand:
     def __init__(self) -> None:
         self.us = START_US
         self.s = 100.0
+        self.off_s = 0.0
 
     def now_us(self) -> int:
         return self.us

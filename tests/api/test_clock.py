@@ -1,0 +1,122 @@
+"""A clock that is set: a running server counts on, and a start by a clock that is far off is refused. Nothing is removed."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from ahplat.clock import SystemClock
+from ahplat.errors import CannotStart
+from events.log import read_all
+from tests.api.site import Movable, Site, Tenant, a_site
+
+HOUR_S, YEAR_S = 3_600, 365 * 24 * 3_600
+
+
+class Machine:
+    """The machine's clock, which a test sets, and its time since it was started, which nobody can set."""
+
+    def __init__(self) -> None:
+        self.set_by_s = 0
+        self.slept_s = 0
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    made, time_ns, gettime_ns = Machine(), time.time_ns, time.clock_gettime_ns
+    monkeypatch.setattr("ahplat.clock.time.time_ns", lambda: time_ns() + (made.set_by_s + made.slept_s) * 10**9)
+    monkeypatch.setattr("ahplat.clock.time.clock_gettime_ns", lambda which: gettime_ns(which) + made.slept_s * 10**9)
+    yield made
+
+
+@pytest.mark.parametrize("seconds", [-HOUR_S, YEAR_S])
+def test_a_clock_that_jumps_is_not_followed_and_said(machine: Machine, seconds: int) -> None:
+    clock = SystemClock()
+    before = clock.now_us()
+    machine.set_by_s = seconds
+    assert 0 <= clock.now_us() - before < 60_000_000
+    assert clock.off_s == pytest.approx(seconds, abs=60)
+    machine.set_by_s = 0
+    assert 0 <= clock.now_us() - before < 60_000_000
+    assert clock.off_s == 0
+
+
+def test_a_clock_that_is_put_right_by_little_is_followed(machine: Machine) -> None:
+    clock = SystemClock()
+    for _ in range(3):
+        before = clock.now_us()
+        machine.set_by_s += 500
+        assert 499e6 < clock.now_us() - before < 560e6
+        assert clock.off_s == 0
+
+
+def test_a_machine_that_slept_did_not_jump(machine: Machine) -> None:
+    clock = SystemClock()
+    before = clock.now_us()
+    machine.slept_s = YEAR_S
+    assert clock.now_us() - before >= YEAR_S * 10**6
+    assert clock.off_s == 0
+
+
+async def with_something_kept(site: Site) -> tuple[Tenant, str, Tenant]:
+    """A tenant with a database that it deleted, and one that is suspended: both are kept for a while."""
+    acme, gone = await site.register(), await site.register()
+    database = (await acme.post("/v1/databases", {"name": "orders", "type": "redis"})).json["id"]
+    await acme.delete(f"/v1/databases/{database}")
+    await gone.delete("/v1/tenant")
+    await site.settled()
+    return acme, database, gone
+
+
+async def test_nothing_is_removed_when_the_clock_is_set_a_year_forward(machine: Machine, folder: Path) -> None:
+    async with a_site(folder / "data") as site:
+        acme, database, gone = await with_something_kept(site)
+        machine.set_by_s = YEAR_S
+        told = (await acme.get("/v1/system/health/detailed")).json["clock"]
+        assert (told["followed"], told["off_s"]) == (False, pytest.approx(YEAR_S, abs=60))
+        await acme.running()  # which has all open work looked at
+        assert (await acme.post(f"/v1/databases/{database}/undelete")).status == 200
+        assert (await site.operator.get(f"/v1/tenants/{gone.id}")).json["status"] == "suspended"
+        first, *_, last = read_all(site.app.log, 0, 10_000)
+        assert last.at_us - first.at_us < 60_000_000
+
+
+async def test_a_start_by_a_clock_a_year_ahead_is_refused_until_somebody_says_that_it_is_right(
+    machine: Machine, folder: Path
+) -> None:
+    async with a_site(folder / "data") as site:
+        acme, database, _ = await with_something_kept(site)
+        await site.end()
+        machine.set_by_s = YEAR_S
+        site.clock = Movable()
+        with pytest.raises(CannotStart, match="--accept-clock"):
+            await site.begin()
+        machine.set_by_s = 0
+        site.clock = Movable()
+        await site.begin()
+        assert (await acme.post(f"/v1/databases/{database}/undelete")).status == 200
+        await acme.delete(f"/v1/databases/{database}")
+        await site.settled()
+        machine.set_by_s = YEAR_S
+        site.clock = Movable()
+        site.config = structs.replace(site.config, accept_clock=True)
+        await site.restart()
+        await site.settled()
+        assert (await acme.post(f"/v1/databases/{database}/undelete")).code == "database_not_found"
+
+
+async def test_a_clock_that_is_set_back_an_hour_stops_nothing_now_or_at_the_next_start(
+    machine: Machine, folder: Path
+) -> None:
+    async with a_site(folder / "data") as site:
+        acme, database, _ = await with_something_kept(site)
+        machine.set_by_s = -HOUR_S
+        await acme.running()
+        site.clock = Movable()
+        await site.restart()
+        await acme.running()
+        assert (await acme.post(f"/v1/databases/{database}/undelete")).status == 200
+        times = [at.at_us for at in read_all(site.app.log, 0, 10_000)]
+        assert times == sorted(times)
