@@ -41,7 +41,7 @@ _FORBIDDEN_ENV = {
 }
 _OURS = (
     *("/proc", "/sys", "/dev", "/tmp", "/run", "/var/run", "/var/tmp", "/etc"),  # noqa: S108 — inside the container
-    *("/bin", "/sbin", "/lib", "/usr/bin"),
+    *("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/usr/bin", "/usr/sbin", "/usr/lib"),
 )
 _ENV_VALUE_BYTES = 32_768
 

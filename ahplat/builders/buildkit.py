@@ -187,7 +187,7 @@ class BuildKitBuilder:
     async def _solve(
         self, place: Workplace, job: Job, log: BuildLog, daemon: Daemon, dockerfile: Path, into: Path
     ) -> None:
-        argv = build_argv(daemon.buildctl, daemon.address, place.source, dockerfile.parent, into)
+        argv = build_argv(daemon.buildctl, daemon.address, daemon.policy, place.source, dockerfile.parent, into)
         said = Said(_SAID_BYTES, log)
         watching = asyncio.ensure_future(_too_large(daemon.cache))
         solving = asyncio.ensure_future(place.run(argv, said.hear, job.left_s))
@@ -284,15 +284,16 @@ class BuildKitBuilder:
         self._idle[tenant_id] = asyncio.get_running_loop().call_later(limits.BUILDER_IDLE_S, end)
 
 
-def build_argv(buildctl: str, address: str, context: Path, dockerfile: Path, into: Path) -> list[str]:
+def build_argv(buildctl: str, address: str, policy: Path, context: Path, dockerfile: Path, into: Path) -> list[str]:
     """The build as BuildKit's client is asked for it. No secret, no argument and no entitlement goes in.
 
-    >>> build_argv("buildctl", "unix:///s", Path("/c"), Path("/d"), Path("/o"))[-2:]
+    >>> build_argv("buildctl", "unix:///s", Path("/p"), Path("/c"), Path("/d"), Path("/o"))[-2:]
     ['--output', 'type=oci,dest=/o,tar=false']
     """
     return [
         *(buildctl, "--addr", address, "build", "--progress=plain", "--frontend", "dockerfile.v0"),
         *("--local", f"context={context}", "--local", f"dockerfile={dockerfile}", "--opt", "filename=Dockerfile"),
+        f"--source-policy-file={policy}",
         *("--output", f"type=oci,dest={into},tar=false"),
     ]
 

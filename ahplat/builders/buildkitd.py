@@ -3,9 +3,10 @@
 Theory of operation. BuildKit runs each RUN step as a container of an OCI runtime, and fetches base images, `ADD http://…`
 and frontends itself. So the steps get runsc for a runtime, by a wrapper that speaks BuildKit's words to it, and the
 daemon itself is locked in: a network namespace from which only the internet and our mirror of base images are to be
-seen (`network.py`, `mirror.py`), and a cgroup that bounds it with all that it starts (`cgroup.py`). It serves one tenant,
-whose builds run one at a time; a foreign cache can therefore not even be named. It goes on after a build, for the next
-one, and ends after BUILDER_IDLE_S, or when a build is called off: ending the cgroup ends whatever ran.
+seen (`network.py`, `mirror.py`), a cgroup that bounds it with all that it starts (`cgroup.py`), and no repositories, for
+which it would start a git outside gVisor. It serves one tenant, whose builds run one at a time; a foreign cache can
+therefore not even be named. It goes on after a build, for the next one, and ends after BUILDER_IDLE_S, or when a build is
+called off: ending the cgroup ends whatever ran.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ MARK = "AH_BUILDER"
 PLUGINS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 MIRRORED = ("docker.io", "ghcr.io")
 _HOME = "/nonexistent"
+_POLICY = {"rules": [{"action": "DENY", "selector": {"identifier": "git://*"}}]}
+"""What a Dockerfile may name: anything but repositories (BuildKit's source policy)."""
 
 
 class Programs(Struct, frozen=True):
@@ -143,6 +146,11 @@ class Daemon:
         return self._programs.buildctl
 
     @property
+    def policy(self) -> Path:
+        """What a build may fetch, as buildctl is told it."""
+        return self._folder / "policy.json"
+
+    @property
     def cache(self) -> Path:
         """What it keeps."""
         return self._folder / "root"
@@ -224,6 +232,7 @@ class Daemon:
             "buildkitd.toml": config(
                 self._folder, self.address, self._programs.plugins, self._bounds.nameservers, cgroup
             ),
+            "policy.json": json.dumps(_POLICY),
             "cni.conflist": conflist(self._folder / "addresses"),
             "worker": worker(self._programs.runtime, self._folder / "runsc", self._programs.isolated),
             "enter": self._cgroup.entering(),

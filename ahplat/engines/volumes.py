@@ -3,6 +3,9 @@
 Docker's answer to the making of a volume that exists is that volume, whoever made it; so its labels are looked at.
 """
 
+from contextlib import suppress
+from pathlib import Path
+
 import msgspec
 from docker import APIClient
 from docker.errors import APIError, NotFound
@@ -20,6 +23,7 @@ class Found(Struct, rename="pascal"):
     """The part of Docker's word on a volume that is read."""
 
     name: str
+    mountpoint: str = ""  # on the machine that Docker is on
     labels: dict[str, str] | None = None
     usage: _Usage | None = field(default=None, name="UsageData")
 
@@ -40,8 +44,20 @@ def labels_of(volume: Volume) -> dict[str, str]:
 def ensure(client: APIClient, volume: Volume) -> None:
     """Makes it where it is missing. Raises Rejected `name_taken`."""
     answer = client.create_volume(volume.name, driver="local", labels=labels_of(volume))
-    if not msgspec.convert(answer, Found).is_of(volume):
+    found = msgspec.convert(answer, Found)
+    if not found.is_of(volume):
         raise Rejected("name_taken", f"a volume {volume.name} that is not ours exists already")
+    _open_up(Path(found.mountpoint))
+
+
+def _open_up(folder: Path) -> None:
+    """An empty one is root's alone, and the user of an image could write nothing to it. Only the tenant's own containers see it.
+
+    Where the image has something at the path, Docker copies that into it with the first container, rights and all.
+    """
+    with suppress(OSError):  # Docker is on another machine
+        if not any(folder.iterdir()):
+            folder.chmod(0o777)
 
 
 def remove(client: APIClient, volume: Volume) -> None:

@@ -62,6 +62,7 @@ async def test_a_volume_stays_when_its_service_goes_and_is_removed_by_name(site:
         {"data": "/proc/self"},
         {"data": "/var"},
         {"data": "/etc/app"},
+        {"data": "/lib64/app"},
         {"data": "/a:b"},
         {"data": "/" + "a" * 256},
         {"Data": "/data"},

@@ -179,6 +179,14 @@ async def test_more_rights_cannot_be_asked_for(yard: Yard) -> None:
     assert set(table.values()) == {"no"}, table
 
 
+async def test_no_git_of_the_host_is_started_for_what_a_dockerfile_names(yard: Yard) -> None:
+    tenant = yard.tenant()
+    for source in ("https://example.org/any.git", "git@example.org:any.git", "https://example.org/any.git#main:sub"):
+        job = yard.job(tenant, {"Dockerfile": f"FROM scratch\nADD {source} /x\n"})
+        assert await ends(yard, job) == "no"
+        assert "denied by policy" in yard.said(job)
+
+
 async def test_a_step_sees_nothing_of_the_host(yard: Yard) -> None:
     tenant = yard.tenant()
     job = yard.job(

@@ -50,6 +50,13 @@ def test_what_a_service_writes_survives_deploys_and_its_deletion_until_it_is_pur
     assert f"ah-vol-{volume['id']}" not in [one.name for one in sdk.volumes.list()]
 
 
+def test_an_images_own_user_writes_where_the_image_has_nothing(tenant: Tenant, sdk: docker.DockerClient) -> None:
+    service = tenant.run("web", volumes={"data": "/var/lib/app"})
+    container = service.container(sdk)
+    assert container.exec_run(["id", "-u"]).output.strip() != b"0"
+    assert direct(container, "/write?path=/var/lib/app/one").text == "written\n"
+
+
 def test_its_bytes_are_shown(tenant: Tenant, sdk: docker.DockerClient) -> None:
     service = tenant.run("web", volumes=MOUNT)
     service.container(sdk).exec_run(["dd", "if=/dev/zero", "of=/data/big", "bs=1M", "count=3"])
