@@ -111,16 +111,16 @@ async def test_a_slow_upload_and_a_slow_answer_are_no_timeout() -> None:
     async def service(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.4)
         await response.write(await request.read())
         return response
 
     async def slowly() -> AsyncIterator[bytes]:
         for piece in (b"a", b"b", b"c", b"d"):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
             yield piece
 
-    async with between(service, answer_s=0.1) as ends, ends.ask("POST", "/", data=slowly()) as answer:
+    async with between(service, answer_s=0.3) as ends, ends.ask("POST", "/", data=slowly()) as answer:
         assert await answer.read() == b"abcd"
 
 
