@@ -14,7 +14,7 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.commands.garbage import ReportGarbage
 from ahplat.effects.task import Platform
-from ahplat.engines.images import repository_of
+from ahplat.engines.images import familiar, repository_of
 from ahplat.errors import AhError, Unavailable
 from projections import images
 
@@ -65,7 +65,7 @@ class Collector:
         views, now_us = self.platform.views, self.platform.clock.now_us()
         unwanted = sorted(set(images.fetched(views)) - images.wanted(views, limits.IMAGES_KEPT))
         there = await self.platform.engine.image_sizes(unwanted) if unwanted else {}
-        busy = {repository_of(image) for image in images.coming(views)}
+        busy = {familiar(repository_of(image)) for image in images.coming(views)}
         self._since_us = {image: self._since_us.get(image, now_us) for image in there}
         age_us = limits.GC_AGE_S * 1_000_000
         return [

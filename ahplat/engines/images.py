@@ -55,6 +55,15 @@ def repository_of(reference: str) -> str:
     return path + slash + last.partition(":")[0]
 
 
+def familiar(repository: str) -> str:
+    """One name for what Docker has several for.
+
+    >>> familiar("docker.io/library/hello"), familiar("docker.io/a/b"), familiar("ghcr.io/library/hello")
+    ('hello', 'a/b', 'ghcr.io/library/hello')
+    """
+    return repository.removeprefix("docker.io/").removeprefix("library/")
+
+
 def digest_of(reference: str) -> str | None:
     """The digest that a reference names, where it names one.
 
@@ -65,12 +74,12 @@ def digest_of(reference: str) -> str | None:
 
 
 def pin(reference: str, digest: str) -> str:
-    """The form that always names the same content.
+    """The form that always names the same content, and is the same however that was asked for.
 
-    >>> pin("127.0.0.1:5000/ah/x:1", "sha256:ab")
-    '127.0.0.1:5000/ah/x@sha256:ab'
+    >>> pin("127.0.0.1:5000/ah/x:1", "sha256:ab"), pin("docker.io/library/hello:1", "sha256:ab")
+    ('127.0.0.1:5000/ah/x@sha256:ab', 'hello@sha256:ab')
     """
-    return f"{repository_of(reference)}@{digest}"
+    return f"{familiar(repository_of(reference))}@{digest}"
 
 
 def version_of(reference: str) -> str:
@@ -89,10 +98,9 @@ def digest_among(repo_digests: Iterable[str], repository: str) -> str | None:
     >>> digest_among(["a@sha256:1", "b/c@sha256:2"], "docker.io/b/c")
     'sha256:2'
     """
-    familiar = repository.removeprefix("docker.io/").removeprefix("library/")
     for entry in repo_digests:
         name, _, digest = entry.partition("@")
-        if name in (repository, familiar):
+        if familiar(name) == familiar(repository):
             return digest
     return None
 

@@ -27,6 +27,11 @@ async def test_a_pull_tells_the_digest_and_the_pinned_form_runs(
     assert sdk.containers.get(instance.id).attrs["Config"]["Image"] == image.pinned
 
 
+async def test_an_image_is_the_same_by_each_of_its_names(engine: DockerEngine) -> None:
+    names = ("hello:1", "library/hello:1", "docker.io/hello:1", "docker.io/library/hello:1")
+    assert len({(await engine.fetch(name, never)).pinned for name in names}) == 1
+
+
 async def test_a_tag_is_pulled_anew_and_a_digest_that_is_there_is_not(
     engine: DockerEngine, sdk: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
