@@ -110,6 +110,17 @@ DATABASE_MEMORY_MB = 512
 DATABASE_CPU_MILLI = 1_000
 DATABASE_DEADLINE_S = 120  # until a new one, or one that is started again, has to answer a query
 DB_RETENTION_S = 24 * 3600.0  # for which the volume of a deleted one is kept
+DATABASE_BACKUPS_KEPT = 5  # of one database: the newest that are verified
+DATABASE_BACKUPS_AT_ONCE = 2  # being taken or proved, over all tenants; the others wait in order
+DATABASE_BACKUP_DEADLINE_S = 3_600  # to take one, and as long to prove it
+DATABASE_RESTORE_DEADLINE_S = 3_600
+DATABASE_QUERY_S = 300  # of one short command in a database's container
+DATABASE_POLL_S = 0.2  # between two looks how far a database has come
+DATABASE_SWAP_TRIES = 20  # to find a database without clients, which are cut off at each
+SEALED_CHUNK_BYTES = 256 * 1024  # of a backup, sealed at once
+PIPE_BYTES = 64 * 1024  # read at once of what a command writes
+PIPE_AHEAD_BYTES = 256 * 1024  # of it, read and not taken yet by whoever reads it
+PIPE_TAIL_BYTES = 4 * 1024  # kept of what a command says on stderr
 
 # effects
 WORKERS = 32  # attempts under way at once, over all subjects

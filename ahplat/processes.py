@@ -42,13 +42,18 @@ async def run(argv: Sequence[str], timeout_s: float, stdin: str = "") -> Complet
     return Completed(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
-async def start_piped(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> asyncio.subprocess.Process:
-    """Starts a program in a session of its own, without stdin, whose stdout and stderr we read. Raises OSError."""
+async def start_piped(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, stdin: bool = False
+) -> asyncio.subprocess.Process:
+    """Starts a program in a session of its own, whose stdout and stderr we read, and whose stdin we write where asked to.
+
+    Raises OSError.
+    """
     return await asyncio.create_subprocess_exec(
         *argv,
         env=dict(env),
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -72,6 +77,11 @@ def environment_of(pid: int) -> dict[str, str] | None:
         time.sleep(limits.ENVIRON_LOOK_S)
     pairs = (os.fsdecode(entry).partition("=") for entry in entries if entry)
     return {name: value for name, _, value in pairs}
+
+
+def folder_of(pid: int) -> Path:
+    """The working directory of a process. Raises OSError where it is gone."""
+    return Path(f"/proc/{pid}/cwd").readlink()
 
 
 async def follow(

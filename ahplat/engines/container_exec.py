@@ -85,9 +85,9 @@ class ContainerExec:
             return False
         return ended is None or ended.exit_code == 0 or not await self._runs()
 
-    async def _create(self, argv: list[str], mark: str) -> str:
+    async def _create(self, argv: list[str], mark: str, stdin: bool = False) -> str:
         return await self._dockerd.call(
-            lambda client: container_execs.create(client, self._container_id, self._installation, argv, mark)
+            lambda client: container_execs.create(client, self._container_id, self._installation, argv, mark, stdin)
         )
 
     async def _begin(self, exec_id: str, timeout_s: float) -> Output:

@@ -6,8 +6,9 @@ and kills what it finds until there is nothing. It runs as the same user and nee
 """
 
 import asyncio
+import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from docker import APIClient
 from docker.errors import APIError, NotFound
@@ -22,6 +23,7 @@ from ahplat.engines.lines import Kept
 from ahplat.errors import EngineAway, Rejected, Unavailable
 
 CANNOT_EXECUTE, NOT_FOUND, KILLED = 126, 127, 137
+_NOT_RUNNING = "is not running"
 _REFUSED = b"OCI runtime exec failed:"
 _MISSING = (b"no such file or directory", b"executable file not found", b"failed to find executable")
 _TELLS = "echo $$ >&2; "  # the first line on stderr is the command's pid
@@ -67,13 +69,15 @@ class Ended(Struct, frozen=True):
     exit_code: int | None
 
 
-def create(client: APIClient, container_id: str, installation: str, argv: list[str], mark: str) -> str:
+def create(
+    client: APIClient, container_id: str, installation: str, argv: list[str], mark: str, stdin: bool = False
+) -> str:
     """Docker's id of the exec, which did not begin yet. Raises Rejected `not_running`."""
     found = lifecycle.ours(client, container_id, installation)
     if found is None or found.status != "running":
         raise Rejected("not_running", "the instance does not run")
     try:
-        made = client.exec_create(found.id, argv, environment={limits.EXEC_MARK: mark} if mark else None)
+        made = client.exec_create(found.id, argv, stdin=stdin, environment={limits.EXEC_MARK: mark} if mark else None)
     except APIError as error:
         if error.status_code in (404, 409):  # it ended just now
             raise Rejected("not_running", "the instance does not run") from error
@@ -81,15 +85,27 @@ def create(client: APIClient, container_id: str, installation: str, argv: list[s
     return str(made["Id"])
 
 
-def begin(client: APIClient, exec_id: str, timeout_s: float) -> Stream:
+def begin(client: APIClient, exec_id: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> Stream:
     """Starts it. Raises Rejected `not_running` where the container ended meanwhile."""
     body = {"Detach": False, "Tty": False}
     try:
-        return open_stream(client, "POST", f"/exec/{exec_id}/start", {}, timeout_s, body=body)
+        return open_stream(client, "POST", f"/exec/{exec_id}/start", {}, timeout_s, headers, body)
     except APIError as error:
-        if error.status_code in (404, 409):
+        if error.status_code in (404, 409) or _NOT_RUNNING in (error.explanation or ""):  # 500 where it ended just now
             raise Rejected("not_running", "the instance does not run") from error
         raise
+
+
+def attach(client: APIClient, exec_id: str) -> tuple[socket.socket, bytes]:
+    """Starts it: the connection that is its stdin, stdout and stderr, and what came over it already.
+
+    Raises Rejected `not_running`.
+    """
+    stream = begin(client, exec_id, limits.ENGINE_TIMEOUT_S, headers={"Connection": "Upgrade", "Upgrade": "tcp"})
+    try:
+        return stream.detached()
+    finally:
+        stream.close()
 
 
 def look(client: APIClient, exec_id: str) -> Ended | None:

@@ -8,7 +8,7 @@ is imported from outside, and only when this engine was chosen: the SDK is a lar
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
 from docker import APIClient
@@ -32,6 +32,7 @@ from ahplat.engines.addresses import Addresses
 from ahplat.engines.changes import Changes
 from ahplat.engines.container_exec import ContainerExec
 from ahplat.engines.container_logs import Beginning
+from ahplat.engines.container_pipe import ContainerPipe
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
 from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, RouterSeen, Spec, Volume
 from ahplat.engines.firewall import Firewall
@@ -241,6 +242,12 @@ class DockerEngine:
     async def execute(self, instance_id: str, argv: Sequence[str], mark: str, timeout_s: float) -> Execution:
         """See `Engine`. Where an image has no means to find what a command left, its container ends with the command."""
         return await ContainerExec(self._dockerd, self._installation, instance_id, mark).run(argv, timeout_s)
+
+    def pipe(
+        self, instance_id: str, argv: Sequence[str], mark: str, stdin: AsyncIterator[bytes] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """See `Engine`."""
+        return ContainerPipe(self._dockerd, self._installation, instance_id, mark).stream(argv, stdin)
 
     async def end_execution(self, instance_id: str, mark: str) -> None:
         """See `Engine`."""

@@ -7,10 +7,11 @@ a first one is still at work. The exception are pulls, which touch no instance a
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import requests
@@ -55,6 +56,13 @@ class Stream:
     def close(self) -> None:
         """Lets go of the connection; only for the thread that reads."""
         self._response.close()
+
+    def detached(self) -> tuple[socket.socket, bytes]:
+        """The connection, for who goes on with it by himself, and what was read of it already, after the answer's head."""
+        buffered: Any = getattr(self._response.raw._fp, "fp", None)
+        connection: socket.socket = buffered.raw._sock
+        connection.setblocking(False)
+        return connection.dup(), bytes(buffered.peek())
 
     def _exactly(self, size: int) -> bytes:
         parts = bytearray()

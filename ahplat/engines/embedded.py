@@ -19,13 +19,22 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from ahplat import limits, processes
-from ahplat.engines import folder_image, loopback_ports, process_exec, program_image, run_logs, volume_folders
+from ahplat.engines import (
+    descriptors,
+    folder_image,
+    loopback_ports,
+    process_exec,
+    program_image,
+    run_logs,
+    volume_folders,
+)
 from ahplat.engines.changes import Changes
 from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, RouterSeen, Spec, Volume
 from ahplat.engines.run_folder import Record, RunFolder, Started
@@ -139,11 +148,21 @@ class EmbeddedEngine:
                 yield bunch
 
     async def execute(self, instance_id: str, argv: Sequence[str], mark: str, timeout_s: float) -> Execution:
+        return await process_exec.run(argv, self._surroundings(instance_id), mark, timeout_s)
+
+    async def pipe(
+        self, instance_id: str, argv: Sequence[str], mark: str, stdin: AsyncIterator[bytes] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(process_exec.pipe(argv, self._surroundings(instance_id), mark, stdin)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def _surroundings(self, instance_id: str) -> process_exec.Surroundings:
         folder = self._find(instance_id)
         running = None if folder is None else process_exec.surroundings(folder, self._images)
         if running is None:
             raise Rejected("not_running", "the instance does not run")
-        return await process_exec.run(argv, running, mark, timeout_s)
+        return running
 
     async def end_execution(self, instance_id: str, mark: str) -> None:
         if self._find(instance_id) is not None:
@@ -261,7 +280,7 @@ class EmbeddedEngine:
             os.close(lock)  # the shim has its own hold of it
         try:
             self._watch(folder, Started(pid, processes.started_at(pid) or 0), spec.identity.subject)
-            if not await _readable(ready, limits.EMBEDDED_START_S):
+            if not await descriptors.readable(ready, limits.EMBEDDED_START_S):
                 processes.kill_child(pid)
                 raise EngineAway(f"{spec.name}: its shim was not ready within {limits.EMBEDDED_START_S} s")
         finally:
@@ -288,7 +307,7 @@ class EmbeddedEngine:
         }
         command = [sys.executable, "-I", "-S", str(SHIM), str(folder.path)]
         try:
-            with _in_memory(msgspec.json.encode(launch)) as stdin:
+            with descriptors.in_memory(msgspec.json.encode(launch)) as stdin:
                 pid = processes.start_detached(command, {}, folder.path, stdin, pass_fds=(lock, tell_ready))
         except OSError:
             os.close(ready)
@@ -300,7 +319,7 @@ class EmbeddedEngine:
     def _environment(self, folder: RunFolder, spec: Spec, instance_id: str, port: int) -> dict[str, str]:
         """The tenant's variables over a few defaults, under what is ours. Nothing of the server's own environment."""
         defaults = {
-            "PATH": PATH,
+            "PATH": program_image.searched(PATH) if spec.identity.database else PATH,
             "HOME": str(folder.path / "home"),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
@@ -335,9 +354,9 @@ class EmbeddedEngine:
         try:
             folder.ask_to_stop(grace_s)
             processes.signal_exactly(shim, signal.SIGTERM)
-            if not await _readable(shim, grace_s + limits.EMBEDDED_KILL_S):
+            if not await descriptors.readable(shim, grace_s + limits.EMBEDDED_KILL_S):
                 processes.signal_exactly(shim, signal.SIGKILL)
-                await _readable(shim, limits.EMBEDDED_KILL_S)
+                await descriptors.readable(shim, limits.EMBEDDED_KILL_S)
         finally:
             os.close(shim)
         folder.bury()
@@ -372,27 +391,3 @@ class EmbeddedEngine:
 def _name_of(instance_id: str) -> str:
     """The id of an instance is its name, a dot, and the incarnation."""
     return instance_id.rpartition(".")[0]
-
-
-@contextlib.contextmanager
-def _in_memory(content: bytes) -> Iterator[int]:
-    """A file without a name, on no disk, read from its beginning."""
-    with os.fdopen(os.memfd_create("launch"), "w+b") as file:
-        file.write(content)
-        file.seek(0)
-        yield file.fileno()
-
-
-async def _readable(descriptor: int, timeout_s: float) -> bool:
-    """Waits until it is, False when it is not in time: a pidfd when the process ended, a pipe when its writers did."""
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(descriptor, readable.set)
-    try:
-        async with asyncio.timeout(timeout_s):
-            await readable.wait()
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(descriptor)
-    return True

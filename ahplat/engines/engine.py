@@ -319,6 +319,18 @@ class Engine(Protocol):
         Raises Rejected `not_running`; EngineAway.
         """
 
+    def pipe(
+        self, instance_id: str, argv: Sequence[str], mark: str, stdin: AsyncIterator[bytes] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Runs a command in it, gives it `stdin`, and yields what it writes to stdout, as it comes, to its end.
+
+        What is held is bounded: the command waits while nobody takes what it writes, and `stdin` is asked for no more than
+        the command takes. `mark` is as for `execute`: nothing of the command is left when this has ended, for whatever
+        reason. Close it to end it before. What `stdin` raises ends it, too, and the command never sees an end of its stdin.
+        Raises Rejected `command_failed` (with the last of its stderr) where it ends with anything but 0, `not_running`;
+        EngineAway.
+        """
+
     async def end_execution(self, instance_id: str, mark: str) -> None:
         """Kills what a command left in it, whoever started that. Nothing happens where it does not run."""
 

@@ -17,12 +17,18 @@ DEBIAN = Path("/usr/lib/postgresql")
 PROGRAMS = {"postgres": ("postgres", "initdb"), "redis": ("redis-server",)}
 
 REDIS = """\
+appendonly=yes
+if [ -n "${AH_SCRATCH-}" ]; then
+    appendonly=no
+    until [ -f dump.rdb ]; do sleep 0.1; done
+fi
 exec redis-server - <<END
 requirepass $REDIS_PASSWORD
 bind 127.0.0.1
 port $PORT
 dir .
-appendonly yes
+appendonly $appendonly
+repl-diskless-sync-delay 0
 END
 """
 
@@ -85,4 +91,4 @@ def fetch(reference: str, path: str) -> Image:
 
 def command(reference: str) -> list[str]:
     """The argv that runs the database in the folder that holds its data."""
-    return ["/bin/sh", "-c", f'PATH="{searched("$PATH")}"\n{SCRIPTS[name_of(reference)]}']
+    return ["/bin/sh", "-c", SCRIPTS[name_of(reference)]]

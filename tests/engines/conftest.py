@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.engines.contract", "tests.engines.router_contract")
+pytest.register_assert_rewrite("tests.engines.contract", "tests.engines.pipe_contract", "tests.engines.router_contract")

@@ -54,6 +54,7 @@ class Ran(Struct, frozen=True):
     stdout: bytes = b""
     stderr: bytes = b""
     truncated: bool = False
+    echo: bool = False  # says on stdout what it is given on stdin
 
 
 LINE_NS = 1_000_000_000  # between two lines of an instance: the n-th was written n seconds after 1970
@@ -76,9 +77,15 @@ class SimulatedHost:
         self.specs: dict[str, Spec] = {}  # by instance, as it was last started
         self.engines: list[SimulatedEngine] = []
         self.commands: dict[tuple[str, ...], Ran] = {}  # what there is to be executed in any instance
+        self.does_else: Callable[[str, tuple[str, ...], bytes], Ran | None] = lambda instance_id, argv, given: None
+        self.on_volume_gone: Callable[[str], object] = lambda name: None
         self.executing: dict[str, str] = {}  # mark → instance, of what runs
         self._listening: set[asyncio.Event] = set()  # who follows a log, or waits for a command
         self._made = 0
+
+    def does(self, instance_id: str, argv: tuple[str, ...], given: bytes) -> Ran:
+        """What a command does that is given this on its stdin."""
+        return self.does_else(instance_id, argv, given) or self.commands.get(argv, Ran(127, stderr=b"not found\n"))
 
     def named(self, name: str) -> Instance | None:
         return next((one for one in self.instances.values() if one.name == name), None)
@@ -345,7 +352,7 @@ class SimulatedEngine:
         if not self._runs(instance_id):
             raise Rejected("not_running", "the instance does not run")
         self.executed.append(tuple(argv))
-        ran = self.host.commands.get(tuple(argv), Ran(127, stderr=b"not found\n"))
+        ran = self.host.does(instance_id, tuple(argv), b"")
         self.host.executing[mark] = instance_id
         timed_out = False
         try:
@@ -359,6 +366,28 @@ class SimulatedEngine:
         self._leave("execute")
         code = KILLED if ran.exit_code is None else ran.exit_code
         return Execution(code, ran.stdout, ran.stderr, ran.truncated, timed_out)
+
+    async def pipe(
+        self, instance_id: str, argv: Sequence[str], mark: str, stdin: AsyncIterator[bytes] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        await self._arrive("pipe", instance_id)
+        if not self._runs(instance_id):
+            raise Rejected("not_running", "the instance does not run")
+        self.executed.append(tuple(argv))
+        self.host.executing[mark] = instance_id
+        try:
+            given = b"".join([piece async for piece in stdin]) if stdin else b""
+            ran = self.host.does(instance_id, tuple(argv), given)
+            yield given if ran.echo else ran.stdout
+            while ran.exit_code is None and self._runs(instance_id):
+                await self.host.changed()
+        finally:
+            self.host.executing.pop(mark, None)
+        self._leave("pipe")
+        if not self._runs(instance_id):
+            raise Rejected("not_running", "the instance ended, and the command with it")
+        if ran.exit_code:
+            raise Rejected("command_failed", f"it ended with exit code {ran.exit_code}: {ran.stderr.decode()}")
 
     def _runs(self, instance_id: str) -> bool:
         found = self._ours(instance_id)
@@ -405,6 +434,7 @@ class SimulatedEngine:
             raise Unavailable("volume_in_use", f"volume {volume.name} is in use")
         if self.host.volumes.get(volume.name) == volume:
             del self.host.volumes[volume.name]
+            self.host.on_volume_gone(volume.name)
         self._leave("remove_volume")
 
     async def volume_bytes(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ import pytest
 from ahplat.engines.engine import Engine, Image, Instance, Network
 from ahplat.errors import EngineAway, Rejected
 from tests.engines.contract import Ask, EngineContract, SpecFor, close, never
+from tests.engines.pipe_contract import ECHOING, FAILING, SLEEPING, PipeContract
 from tests.engines.simulated import Behaviour, Ran, SimulatedEngine, SimulatedHost
 
 REFERENCE = "ah/hello"
@@ -19,13 +20,13 @@ IMAGES = {
 TALKING = ("sh", "-c", "echo out; echo err >&2; exit 7")
 
 
-class TestSimulatedEngine(EngineContract):
+class TestSimulatedEngine(EngineContract, PipeContract):
     @pytest.fixture
     def host(self) -> SimulatedHost:
         host = SimulatedHost()
         host.images |= IMAGES
         host.commands[TALKING] = Ran(7, b"out\n", b"err\n")
-        host.commands["sleep", "1000"] = Ran(None)
+        host.commands |= {SLEEPING: Ran(None), ECHOING: Ran(echo=True), FAILING: Ran(3, b"half\n", b"why\n")}
         return host
 
     @pytest.fixture
