@@ -10,6 +10,7 @@ import msgspec
 
 from events import (
     builds,
+    database_backups,
     databases,
     disks,
     domains,
@@ -35,6 +36,7 @@ CATALOG: dict[str, type[Event]] = {
         domains,
         builds,
         databases,
+        database_backups,
         volumes,
         effects,
         execs,

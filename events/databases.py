@@ -109,6 +109,26 @@ class DatabaseWorkSuperseded(Outcome, frozen=True, tag="database.work_superseded
     """Something newer was accepted: this work is no longer wanted."""
 
 
+class DatabaseRestoreRequested(Intent, frozen=True, tag="database.restore_requested"):
+    """What is in the database is to be what is in the backup. It goes on serving what it has until that is whole."""
+
+    backup_id: str
+
+
+class DatabaseRestored(Outcome, frozen=True, tag="database.restored"):
+    """The database holds what the backup does, and nothing else."""
+
+    backup_id: str
+
+
+class DatabaseRestoreFailed(Outcome, frozen=True, tag="database.restore_failed"):
+    """The database is as it was."""
+
+    backup_id: str
+    code: str
+    detail: bytes = b""  # sealed
+
+
 class DatabaseConnectionStringRead(Event, frozen=True, tag="database.connection_string_read"):
     """Somebody was told how to connect, password and all; the event's actor says who."""
 
@@ -129,5 +149,8 @@ EVENTS = (
     DatabasePurgeRequested,
     DatabasePurged,
     DatabaseWorkSuperseded,
+    DatabaseRestoreRequested,
+    DatabaseRestored,
+    DatabaseRestoreFailed,
     DatabaseConnectionStringRead,
 )

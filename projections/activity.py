@@ -6,7 +6,7 @@ from typing import Any
 from apsw import Connection
 from msgspec import Struct
 
-from events import builds, databases, domains, execs, keys, services, tenants, volumes
+from events import builds, database_backups, databases, domains, execs, keys, services, tenants, volumes
 from events.database import read_sql
 from events.event import Event, Recorded
 from events.execs import ExecEnded, ExecStarted
@@ -87,6 +87,7 @@ APPLY: dict[type[Event], Callable[[Tables, Recorded, Any], None]] = {
             *domains.EVENTS,
             *builds.EVENTS,
             *databases.EVENTS,
+            *database_backups.EVENTS,
             *volumes.EVENTS,
         ),
         happened,

@@ -17,6 +17,9 @@ from events.databases import (
     DatabaseGivenUp,
     DatabasePurged,
     DatabasePurgeRequested,
+    DatabaseRestored,
+    DatabaseRestoreFailed,
+    DatabaseRestoreRequested,
     DatabaseStarted,
     DatabaseStartFailed,
     DatabaseStartRequested,
@@ -254,6 +257,18 @@ def purged(db: Connection, at: Recorded, _: Event) -> None:
     _update(db, at, ", desired = 'purged', password = NULL, last_error = NULL")
 
 
+def restore_requested(db: Connection, at: Recorded, _: Event) -> None:
+    _update(db, at, ", status = 'restoring'")
+
+
+def restored(db: Connection, at: Recorded, _: Event) -> None:
+    _update(db, at, ", status = 'running', last_error_code = NULL, last_error = NULL")
+
+
+def restore_failed(db: Connection, at: Recorded, event: DatabaseRestoreFailed) -> None:
+    _update(db, at, ", status = 'running', last_error_code = ?4, last_error = ?5", event.code, event.detail)
+
+
 def touched(db: Connection, at: Recorded, _: Event) -> None:
     _update(db, at)
 
@@ -274,5 +289,8 @@ APPLY = {
     DatabasePurgeRequested: purge_requested,
     DatabasePurged: purged,
     DatabaseWorkSuperseded: touched,
+    DatabaseRestoreRequested: restore_requested,
+    DatabaseRestored: restored,
+    DatabaseRestoreFailed: restore_failed,
     DatabaseConnectionStringRead: touched,
 }

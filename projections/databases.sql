@@ -16,7 +16,7 @@ CREATE TABLE database (
     password        BLOB,               -- sealed; NULL once purged
     address         TEXT NOT NULL,      -- in the tenant's network, for as long as there is a volume
     desired         TEXT NOT NULL,      -- running, stopped, deleted (its volume is kept), purged
-    status          TEXT NOT NULL,      -- provisioning running failed stopped unavailable deleted
+    status          TEXT NOT NULL,      -- provisioning running restoring failed stopped unavailable deleted
     container_id    TEXT,
     host            TEXT NOT NULL,      -- where the platform saw it answer, '' until it did
     host_port       INTEGER NOT NULL,

@@ -3,6 +3,7 @@
 from ahplat.commands import (
     builds,
     circuits,
+    database_backups,
     database_servers,
     databases,
     deployments,
@@ -32,6 +33,7 @@ COMMANDS: dict[type[Command], Decision] = {
     **volumes.COMMANDS,
     **databases.COMMANDS,
     **database_servers.COMMANDS,
+    **database_backups.COMMANDS,
     **domains.COMMANDS,
     **routes.COMMANDS,
     **networks.COMMANDS,

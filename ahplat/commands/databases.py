@@ -30,6 +30,7 @@ from events.databases import (
     DatabaseDeleted,
     DatabaseDeleteRequested,
     DatabasePurgeRequested,
+    DatabaseRestoreRequested,
     DatabaseStartRequested,
     DatabaseStopRequested,
     DatabaseUndeleted,
@@ -45,8 +46,9 @@ STREAM = "database-{0.database_id}"
 STARTS = frozenset(wire_name(kind) for kind in (DatabaseCreateRequested, DatabaseStartRequested, DatabaseUndeleted))
 DELETE = wire_name(DatabaseDeleteRequested)
 KEPT = wire_name(DatabaseDeleted)
-BUSY = STARTS | {wire_name(DatabaseStopRequested)}
-"""Work that changes what runs."""
+RESTORE = wire_name(DatabaseRestoreRequested)
+BUSY = STARTS | {wire_name(DatabaseStopRequested), RESTORE}
+"""Work that changes what runs, or what is in it."""
 
 
 class Beside(Struct, frozen=True):
@@ -167,7 +169,8 @@ class StartDatabase(DatabaseCommand, frozen=True, kw_only=True):
 
 def start(state: DatabaseState, _: StartDatabase) -> list[Event]:
     row = state.database
-    if row.desired == "running" and (row.status == "running" or any(work.type in STARTS for work in state.open)):
+    is_up = row.status in ("running", "restoring")
+    if row.desired == "running" and (is_up or any(work.type in STARTS for work in state.open)):
         return []
     check_active(state.beside.holdings)
     check_resources(row.memory_mb, row.cpu_milli, 1, state.beside.holdings)

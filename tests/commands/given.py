@@ -30,6 +30,7 @@ BUILD, OTHER_BUILD, THIRD_BUILD = "7" * 32, "8" * 32, "9" * 32
 SERVICE, OTHER_SERVICE, THIRD_SERVICE = "1" * 32, "2" * 32, "3" * 32
 DATABASE = "d" * 32
 VOLUME = "e" * 32
+BACKUP = "c" * 32
 MINE = {"tenant_id": TENANT, "service_id": SERVICE}
 INSTALLATION = "f" * 32
 START_US = 1_700_000_000_000_000
@@ -47,7 +48,8 @@ def of(event: Event, service: str = SERVICE, tenant: str = TENANT, build: str = 
     """Says which service, tenant or build an event is about."""
     noun = wire_name(type(event)).partition(".")[0]
     subjects = {"service": service, "tenant": tenant, "key": tenant, "build": build, "log": "1", "exec": service}
-    subjects |= {"database": DATABASE, "volume": VOLUME, "disk": "log"}
+    subjects |= {"database": DATABASE, "volume": VOLUME, "disk": "log", "backup": BACKUP}
+    noun = {"database_backup": "backup"}.get(noun, noun)
     stream = f"effect-{event.intent}" if noun == "effect" else f"{noun.replace('key', 'tenant')}-{subjects[noun]}"
     return Fact(stream, "" if noun == "log" else tenant, event)
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies
 from events import (
     builds,
     catalog,
+    database_backups,
     databases,
     disks,
     domains,
@@ -37,6 +38,7 @@ NOUNS = (
     domains,
     builds,
     databases,
+    database_backups,
     volumes,
     effects,
     execs,

@@ -9,10 +9,13 @@ from events.builds import (
     BuildPushed,
     BuildSucceeded,
 )
+from events.database_backups import DatabaseBackupRequested, DatabaseBackupTaken, DatabaseBackupVerified
 from events.databases import (
     DatabaseCrashed,
     DatabaseDeleted,
     DatabaseDeleteRequested,
+    DatabaseRestoreFailed,
+    DatabaseRestoreRequested,
     DatabaseStartFailed,
     DatabaseStartRequested,
     DatabaseUndeleted,
@@ -73,7 +76,9 @@ from tests.commands.facts import (
     step_of,
 )
 from tests.commands.given import (
+    BACKUP,
     BUILD,
+    DATABASE,
     OTHER_BUILD,
     OTHER_SERVICE,
     OTHER_TENANT,
@@ -131,12 +136,7 @@ def tell() -> None:
     given(ExecEnded(world().log.position, subject, "exited", 0, duration_ms=7))
     builds()
     given(ServiceConfigured(volumes={"data": "/data"}))
-    given(a_database())
-    given(database_started(world().log.position), DatabaseCrashed("server-1", 1, 137, True, b"tail"))
-    given(DatabaseStartRequested(7))
-    given(DatabaseStartFailed(world().log.position, "unready", b"detail", b"tail"), DatabaseDeleteRequested(99))
-    given(DatabaseDeleted(world().log.position, ["server-1"], 99))
-    given(DatabaseUndeleted(world().log.position))
+    a_database_and_its_backup()
     given(TenantSuspended())
     given(TenantQuieted(world().log.position, []), TenantReactivated())
     given(TenantResumed(world().log.position, []), TenantSuspended())
@@ -144,6 +144,20 @@ def tell() -> None:
     given(DiskLevelChanged("low", 81))
     given(of(TenantErasureRequested(), tenant=OTHER_TENANT))
     given(of(TenantErased(world().log.position), tenant=OTHER_TENANT))
+
+
+def a_database_and_its_backup() -> None:
+    """A database that is backed up, crashes, and is deleted; it comes back."""
+    given(a_database())
+    given(database_started(world().log.position), DatabaseBackupRequested(DATABASE))
+    given(DatabaseBackupTaken(world().log.position, 7, "hash"))
+    given(DatabaseBackupVerified(world().log.position, tables=1, rows=2), DatabaseRestoreRequested(BACKUP))
+    given(DatabaseRestoreFailed(world().log.position, BACKUP, "unreadable", b"detail"))
+    given(DatabaseCrashed("server-1", 1, 137, True, b"tail"))
+    given(DatabaseStartRequested(7))
+    given(DatabaseStartFailed(world().log.position, "unready", b"detail", b"tail"), DatabaseDeleteRequested(99))
+    given(DatabaseDeleted(world().log.position, ["server-1"], 99))
+    given(DatabaseUndeleted(world().log.position))
 
 
 def builds() -> None:

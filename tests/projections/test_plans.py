@@ -10,6 +10,7 @@ from events.services import ServiceEnvSet, ServiceInstanceHealthy, Target
 from projections import (
     activity,
     crashes,
+    database_backups,
     databases,
     deployments,
     env,
@@ -49,6 +50,11 @@ HOT: dict[str, tuple[Read, str]] = {
     "a tenant's volumes of databases": (lambda db: databases.kept_of(db, "t"), "database_of_tenant (tenant_id=?)"),
     "one database": (lambda db: databases.find(db, "d"), "SEARCH database USING PRIMARY KEY"),
     "a database's crashes": (lambda db: databases.crashes_since(db, "d", 1), "SEARCH database_crash USING"),
+    "a database's backups": (
+        lambda db: database_backups.list_of(db, "d"),
+        "database_backup_of_database (database_id=?)",
+    ),
+    "one backup": (lambda db: database_backups.find(db, "b"), "SEARCH database_backup USING PRIMARY KEY"),
     "a tenant's volumes": (lambda db: volumes.list_of(db, "t"), "volume_of_tenant (tenant_id=?)"),
     "who mounts a tenant's volumes": (lambda db: volumes.mounted_by(db, "t"), "(tenant_id=?)"),
     "one volume": (lambda db: volumes.find(db, "v"), "SEARCH volume USING PRIMARY KEY"),

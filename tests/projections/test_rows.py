@@ -23,6 +23,7 @@ from events.tenants import TenantRegistered
 from projections import databases, services, tenants, todo
 from projections.activity import ActivityRow
 from projections.builds import BuildRow
+from projections.database_backups import BackupRow
 from projections.databases import DatabaseRow
 from projections.deployments import DeploymentRow, UpRow
 from projections.execs import ExecRow
@@ -51,6 +52,7 @@ ROWS: dict[str, type[Struct]] = {
     "route": StoredRoute,
     "build": BuildRow,
     "database": DatabaseRow,
+    "database_backup": BackupRow,
     "volume": VolumeRow,
     "todo": TodoRow,
     "activity": ActivityRow,
