@@ -9,6 +9,7 @@ from ahplat import limits
 MIN_TOKEN_CHARACTERS = 32
 DATA_DIR = Path("/var/lib/ah")
 BACKUPS = Path("backups", "platform")  # in the data folder
+DATABASE_BACKUPS = Path("backups", "databases")  # there, too
 TRAEFIK_API = "http://127.0.0.1:8099"
 
 

@@ -29,13 +29,14 @@ from ahplat.api.rates import Rates
 from ahplat.api.routes import ROUTES
 from ahplat.api.server import Edge
 from ahplat.api.stream import Hub
+from ahplat.backups.database_files import DatabaseFiles
 from ahplat.backups.restore import RESTORING
 from ahplat.backups.schedule import Schedule
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
 from ahplat.builders.choice import choose_builder
 from ahplat.clock import Clock, SystemClock, new_id
-from ahplat.config import Config
+from ahplat.config import DATABASE_BACKUPS, Config
 from ahplat.crashpoints import CrashPoints
 from ahplat.effects.disks import DiskWatch
 from ahplat.effects.follow import Follower
@@ -327,6 +328,7 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
         builder=app.builder,
         build_timeout_s=config.build_timeout_s,
         build_logs=app.build_logs,
+        database_files=DatabaseFiles(config.data_dir / DATABASE_BACKUPS, app.keyring, config.disk_full_percent),
         keep_suspended_s=config.keep_suspended_s,
     )
     app.runner = Runner(platform_, app.log, crash)

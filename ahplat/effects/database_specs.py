@@ -1,7 +1,8 @@
 """What a database's server is to be, as values. Pure but for the unsealing of its password.
 
 Passwords come by environment, never in an argv: Redis, which reads none, gets its configuration on stdin from a shell
-that only knows the variable's name. Both entrypoints begin as root, on a volume that root owns, and drop it.
+that only knows the variable's name. Both entrypoints begin as root, on a volume that root owns, and drop it. A scratch
+server (`scratch.py`) of Redis waits for the file that it is to load, and appends to none.
 """
 
 from urllib.parse import quote
@@ -21,10 +22,16 @@ PATHS = {"postgres": "/var/lib/postgresql/data", "redis": "/data"}
 PORTS = {"postgres": 5432, "redis": 6379}
 STOP_SIGNALS = {"postgres": "SIGINT", "redis": "SIGTERM"}  # Postgres: does not wait until its clients have gone
 REDIS = """\
+appendonly=yes
+if [ -n "${{AH_SCRATCH-}}" ]; then
+    appendonly=no
+    until [ -f dump.rdb ]; do sleep 0.1; done
+fi
 exec docker-entrypoint.sh redis-server - <<END
 requirepass $REDIS_PASSWORD
 dir /data
-appendonly yes
+appendonly $appendonly
+repl-diskless-sync-delay 0
 maxmemory {maxmemory_mb}mb
 END
 """

@@ -11,6 +11,7 @@ from contextlib import suppress
 from ahplat import limits
 from ahplat.commands.command import Command
 from ahplat.commands.database_servers import ReportDatabaseCrash, ReportDatabaseDrift
+from ahplat.effects.reconcile_backups import BackupLook
 from ahplat.effects.task import Platform
 from ahplat.engines.engine import Instance
 from ahplat.errors import Rejected, Unavailable, Unreadable
@@ -41,6 +42,7 @@ class DatabaseLook:
 
     def __init__(self, platform: Platform, is_busy: Callable[[str], bool]) -> None:
         self.platform = platform
+        self.backups = BackupLook(platform, is_busy)
         self.drifts = 0
         self._is_busy = is_busy
         self._nobodys: frozenset[str] = frozenset()  # servers of no database that there is
@@ -59,6 +61,7 @@ class DatabaseLook:
             found.setdefault(instance.identity.database, []).append(instance)
         for row in rows:
             await self._compare(row, found.pop(row.database_id, []), watched)
+        await self.backups.look_at_all(found)
         nobodys = frozenset(
             one.name for database_id, all_of in found.items() if not self._is_kept(database_id) for one in all_of
         )

@@ -13,6 +13,7 @@ from apsw import Connection
 from msgspec import Struct
 
 from ahplat import limits
+from ahplat.backups.database_files import DatabaseFiles
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
 from ahplat.clock import Clock
@@ -67,6 +68,7 @@ class Platform(Struct, frozen=True):
     deploy_timeout_s: float
     builder: Builder
     build_logs: BuildLogs
+    database_files: DatabaseFiles
     build_timeout_s: float = limits.BUILD_DEADLINE_S
     keep_suspended_s: float = limits.KEEP_SUSPENDED_S
 

@@ -5,6 +5,7 @@ import asyncio
 from ahplat import limits
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
+from ahplat.commands.database_backups import RemoveBackup
 from ahplat.commands.databases import DeleteDatabase, StartDatabase, StopDatabase
 from ahplat.commands.deployments import StartService
 from ahplat.commands.services import DeleteService, StopService
@@ -25,7 +26,7 @@ from events.tenants import (
     TenantSuspended,
     TenantWorkSuperseded,
 )
-from projections import builds, databases, paused, services, tenants, todo, volumes
+from projections import builds, database_backups, databases, paused, services, tenants, todo, volumes
 
 
 async def quiet(task: Task[TenantSuspended]) -> list[Event]:
@@ -79,10 +80,13 @@ async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
             now_us = task.platform.clock.now_us()
             gone = DeleteDatabase(tenant_id=task.subject, database_id=database.database_id, purge_us=now_us, purge=True)
             await _order(task, gone)
+        backups = database_backups.of_tenant(task.platform.views, task.subject)
+        for backup in backups:
+            await _order(task, RemoveBackup(tenant_id=task.subject, backup_id=backup.backup_id))
         written = volumes.list_of(task.platform.views, task.subject)
         for volume in written:
             await _order(task, PurgeVolume(tenant_id=task.subject, volume_id=volume.volume_id))
-        if not left and not kept and not written and not _work_elsewhere(task):
+        if not (left or kept or backups or written or _work_elsewhere(task)):
             break
         await task.pause(limits.ERASURE_LOOK_S)
     else:
@@ -91,6 +95,7 @@ async def erase(task: Task[TenantErasureRequested]) -> list[Event]:
     await task.step(task.platform.builder.forget_tenant, task.subject)
     await asyncio.to_thread(task.platform.keyring.erase, task.subject)
     task.platform.build_logs.remove(task.subject)
+    task.platform.database_files.remove_tenant(task.subject)
     return [TenantErased(task.work.intent)]
 
 
@@ -104,6 +109,8 @@ REFUSALS = (
     "service_not_found",
     "database_not_found",
     "volume_not_found",
+    "backup_not_found",
+    "backup_in_use",
     "volume_in_use",
     "circuit_open",
     "nothing_to_deploy",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ahplat import limits
+from ahplat.backups.database_files import DatabaseFiles
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import CancelDeployment, DeployImage, ResetService, StartService
@@ -136,6 +137,7 @@ class World:
             keep_suspended_s=self.keep_suspended_s,
             builder=self.builder,
             build_logs=BuildLogs(self.folder / "buildlogs", self.keyring),
+            database_files=DatabaseFiles(self.folder / "backups" / "databases", self.keyring, 101),
         )
         self.router.restarted()
         self.follower = Follower(self.platform, [])
