@@ -29,7 +29,7 @@ from events.databases import DatabaseCreateRequested
 from projections import databases, deployments
 from projections.databases import DatabaseRow
 
-STATUSES = ("provisioning", "running", "failed", "stopped", "unavailable", "deleted")
+STATUSES = ("provisioning", "running", "restoring", "failed", "stopped", "unavailable", "deleted")
 VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 PASSWORD_BYTES = 24
 
@@ -196,7 +196,7 @@ async def create(call: Call) -> Reply:
         address="",
     )
     command = CreateDatabase(tenant_id=call.tenant_id, database_id=database_id, created=created)
-    return await _order(call, command, database_id, 201, f"/v1/databases/{database_id}")
+    return await order(call, command, database_id, 201, f"/v1/databases/{database_id}")
 
 
 def sql_name(label: str) -> str:
@@ -208,7 +208,7 @@ def sql_name(label: str) -> str:
     return f"u_{label.replace('-', '_')}"[:63]
 
 
-async def _order(call: Call, command: Command, database_id: str, status: int = 200, location: str = "") -> Reply:
+async def order(call: Call, command: Command, database_id: str, status: int = 200, location: str = "") -> Reply:
     """Has a command decided and answers with the database; with `Prefer: wait=` once what it started has ended."""
 
     def rendered(views: Connection) -> Answer:
@@ -227,7 +227,7 @@ async def _order(call: Call, command: Command, database_id: str, status: int = 2
 
 async def start(call: Call) -> Reply:
     """Tries one that failed again."""
-    return await _order(call, StartDatabase(tenant_id=call.tenant_id, database_id=call.path_id()), call.path_id())
+    return await order(call, StartDatabase(tenant_id=call.tenant_id, database_id=call.path_id()), call.path_id())
 
 
 async def delete(call: Call) -> Reply:
@@ -242,7 +242,7 @@ async def delete(call: Call) -> Reply:
 
 async def undelete(call: Call) -> Reply:
     """A deleted database comes back with all its data, as long as that is kept."""
-    return await _order(call, UndeleteDatabase(tenant_id=call.tenant_id, database_id=call.path_id()), call.path_id())
+    return await order(call, UndeleteDatabase(tenant_id=call.tenant_id, database_id=call.path_id()), call.path_id())
 
 
 class Link(Struct):

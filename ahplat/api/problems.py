@@ -112,6 +112,9 @@ PROBLEMS: dict[str, Problem] = {
         404, "There is no such variable", "list the service's variables", "GET /v1/services/{service_id}/env"
     ),
     "database_not_found": _problem(404, "There is no such database", "list your databases", "GET /v1/databases"),
+    "backup_not_found": _problem(
+        404, "The database has no such backup", "list its backups", "GET /v1/databases/{database_id}/backups"
+    ),
     "volume_not_found": _problem(404, "There is no such volume", "list your volumes", "GET /v1/volumes"),
     "domain_not_found": _problem(
         404, "The service has no such name", "list its names", "GET /v1/services/{service_id}/domains"
@@ -132,6 +135,39 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "database_not_deleted": _problem(
         409, "The database is not deleted", "use it as it is", "GET /v1/databases/{database_id}"
+    ),
+    "database_not_running": _problem(
+        409,
+        "The database does not run",
+        "wait until its status is running, or start it",
+        "POST /v1/databases/{database_id}/start",
+    ),
+    "database_restoring": _problem(
+        409,
+        "The database is being restored",
+        "send it again when its status is running",
+        "GET /v1/databases/{database_id}",
+        retryable=True,
+    ),
+    "backup_under_way": _problem(
+        409,
+        "A backup of the database is under way",
+        "wait for that one, or remove it",
+        "GET /v1/databases/{database_id}/backups",
+        retryable=True,
+    ),
+    "backup_not_verified": _problem(
+        409,
+        "The backup was not proved to be whole",
+        "restore one whose status is verified",
+        "GET /v1/databases/{database_id}/backups",
+    ),
+    "backup_in_use": _problem(
+        409,
+        "The database is being restored",
+        "remove the backup when its status is running",
+        "GET /v1/databases/{database_id}",
+        retryable=True,
     ),
     "volume_in_use": _problem(
         409, "Another service has the volume", "name another volume, or free this one", "GET /v1/volumes"

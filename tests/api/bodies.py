@@ -28,6 +28,7 @@ EXAMPLES: dict[str, Any] = {
     "source_url": "https://github.com/acme/web",
     "type": "postgres",
     "service_id": "0" * 32,
+    "backup_id": "0" * 32,
     "domain": "www.shop.example",
 }
 

@@ -81,6 +81,7 @@ async def target(site: Site) -> Target:
             "build_id": "0" * 32,
             "database_id": (await acme.post("/v1/databases", {"name": "db", "type": "redis"})).json["id"],
             "volume_id": "0" * 32,
+            "backup_id": "0" * 32,
             "key_id": "0" * 32,
             "key": "A",
             "domain": "www.shop.example",

@@ -81,8 +81,18 @@ async def test_an_id_that_is_none_is_not_found_on_every_route(site: Site, curiou
     before = site.position
     for route in ROUTES:
         if route.auth == "key" and "{" in route.path:
-            names = ("service_id", "deployment_id", "build_id", "key_id", "key", "database_id", "volume_id", "domain")
-            bodies = {"env": {"A": "1"}, "domains": {"domain": "a.example"}}
+            names = (
+                "service_id",
+                "deployment_id",
+                "build_id",
+                "key_id",
+                "key",
+                "database_id",
+                "backup_id",
+                "volume_id",
+                "domain",
+            )
+            bodies = {"env": {"A": "1"}, "domains": {"domain": "a.example"}, "restore": {"backup_id": "0" * 32}}
             body = bodies.get(route.path.rpartition("/")[2], {})
             answer = await curious.ask(
                 route.method, route.path.format(**dict.fromkeys(names, junk)), None if route.method == "GET" else body

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ahplat.effects import database_health
-from ahplat.engines.engine import Instance
+from tests.api.answering import answering, with_databases
 from tests.api.site import Site, Tenant, a_site
 from tests.engines.simulated import Behaviour
 
@@ -31,20 +30,15 @@ MORE = ["memory_mb", "cpu_count", "image"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def answering() -> Iterator[None]:
+def ready() -> Iterator[None]:
     """Servers answer queries as soon as they run."""
-
-    async def unready(seen: Instance, plan: Any) -> str:
-        return "" if seen.state == "running" else "it does not run"
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database_health, "unready", unready)
+    with answering():
         yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def images(site: Site) -> None:
-    site.host.images |= {"postgres:16-alpine": Behaviour(version="pg"), "redis:7-alpine": Behaviour(version="redis")}
+    with_databases(site, "u_db")
 
 
 async def running(acme: Tenant, name: str = "orders", kind: str = "postgres") -> dict[str, Any]:

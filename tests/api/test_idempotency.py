@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from ahplat.api.routes import ROUTES
 from events.log import read_all
+from tests.api.answering import answering, with_databases
 from tests.api.site import TOKENS, Answer, Client, Site, Tenant, a_site
 from tests.folders import memory_folder
 
@@ -109,13 +110,30 @@ async def asked_of_stores(site: Site, acme: Tenant, service_id: str) -> dict[str
     await acme.delete(f"/v1/services/{owner['id']}")
     made = await acme.post("/v1/databases", {"name": "old", "type": "redis"})
     database = f"/v1/databases/{made.json['id']}"
-    return {
+    return await asked_of_backups(site, acme) | {
         "POST /v1/databases": (acme, "POST", "/v1/databases", {"name": "new", "type": "redis"}),
         "POST /v1/databases/{database_id}/start": (acme, "POST", f"{database}/start", None),
         "POST /v1/databases/{database_id}/link": (acme, "POST", f"{database}/link", {"service_id": service_id}),
         "DELETE /v1/databases/{database_id}": (acme, "DELETE", database, None),
         "POST /v1/databases/{database_id}/undelete": (acme, "POST", f"{database}/undelete", None),
         "DELETE /v1/volumes/{volume_id}": (acme, "DELETE", f"/v1/volumes/{volume['id']}", None),
+    }
+
+
+async def asked_of_backups(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, Any]]:
+    """The same of backups of databases."""
+    with_databases(site, "u_one")
+    await site.operator.patch(f"/v1/tenants/{acme.id}/quotas", {"max_databases": 9})
+    one, other = [
+        (await acme.post("/v1/databases", {"name": name, "type": "redis"}, Prefer="wait=5")).headers["Location"]
+        for name in ("one", "other")
+    ]
+    first, second = [(await acme.post(f"{one}/backups", Prefer="wait=5")).json["id"] for _ in range(2)]
+    its = "/v1/databases/{database_id}"
+    return {
+        f"POST {its}/backups": (acme, "POST", f"{other}/backups", None),
+        f"DELETE {its}/backups/{{backup_id}}": (acme, "DELETE", f"{one}/backups/{first}", None),
+        f"POST {its}/restore": (acme, "POST", f"{one}/restore", {"backup_id": second}),
     }
 
 
@@ -147,7 +165,7 @@ async def parked(site: Site) -> int:
 @pytest_asyncio.fixture(loop_scope="module")
 async def slow() -> AsyncIterator[Site]:
     """A server of one test, on which the images `slow:1` and `stuck:1` never come."""
-    with memory_folder() as folder:
+    with memory_folder() as folder, answering():
         async with a_site(folder / "slow", dev=True) as made:
             fetch = made.engine.fetch
 

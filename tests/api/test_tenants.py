@@ -3,6 +3,7 @@
 import pytest
 
 from ahplat.api.routes import ROUTES
+from tests.api.answering import answering, with_databases
 from tests.api.site import BOOTSTRAP, Answer, Client, Site, Tenant
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -128,9 +129,13 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
     [deployment] = (await theirs.get(f"/v1/services/{service['id']}/deployments")).json
     mine = await acme.service(image="")
     build = (await theirs.post(f"/v1/services/{service['id']}/builds", {"git_url": "https://github.com/a/b"})).json
-    database = (await theirs.post("/v1/databases", {"name": "db", "type": "redis"})).json
+    with_databases(site, "u_db")
+    with answering():
+        database = (await theirs.post("/v1/databases", {"name": "db", "type": "redis"}, Prefer="wait=5")).json
+    backup = (await theirs.post(f"/v1/databases/{database['id']}/backups")).json
     ids = {"service_id": service["id"], "deployment_id": deployment["id"], "key_id": theirs.key[:32], "key": "A"}
     ids |= {"build_id": build["id"], "database_id": database["id"], "volume_id": volume["id"]}
+    ids |= {"backup_id": backup["id"]}
     ids["domain"] = "www.shop.example"
     await theirs.post(f"/v1/services/{service['id']}/domains", {"domain": ids["domain"]})
     before = site.position
@@ -145,6 +150,7 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
             "rollback": {"deployment_id": deployment["id"]},
             "builds": {"git_url": "https://github.com/a/b"},
             "domains": {"domain": "b.example"},
+            "restore": {"backup_id": backup["id"]},
         }
         body = bodies.get(route.path.rpartition("/")[2], {} if route.method != "GET" else None)
         for fixed in ({}, {"service_id": mine["id"]} if "{service_id}/" in route.path else {}):
