@@ -1,10 +1,10 @@
-"""Postgres through the whole server on the embedded engine, by a user that is not root: linked, killed, deleted, undeleted."""
+"""Postgres on the embedded engine through the whole server, by a user that is not root: linked, killed, deleted, restored."""
 
 import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncpg
@@ -38,6 +38,25 @@ def query(connection_string: str, words: str) -> Any:
     return asyncio.run(ask())
 
 
+def calling(server: Server, api_key: str) -> Callable[..., Any]:
+    """Calls that are to succeed."""
+
+    def call(method: str, path: str, body: Any = None, **headers: str) -> Any:
+        answer = server.ask(method, path, body, key=api_key, **headers)
+        assert 200 <= answer.status < 300, answer
+        return answer.json if answer.body else None
+
+    return call
+
+
+def made(server: Server, api_key: str) -> str:
+    """The path of a database that runs."""
+    body = {"name": "orders", "type": "postgres"}
+    database = calling(server, api_key)("POST", "/v1/databases", body, Prefer="wait=60")
+    assert database["status"] == "running", database
+    return f"/v1/databases/{database['id']}"
+
+
 if all(
     shutil.which(program, path=program_image.searched(embedded.PATH)) for program in program_image.PROGRAMS["postgres"]
 ):
@@ -45,14 +64,7 @@ if all(
     def test_it_is_made_linked_killed_deleted_and_undeleted(unprivileged: Server, api_key: str) -> None:
         server = unprivileged
 
-        def call(method: str, path: str, body: Any = None, **headers: str) -> Any:
-            answer = server.ask(method, path, body, key=api_key, **headers)
-            assert 200 <= answer.status < 300, answer
-            return answer.json if answer.body else None
-
-        database = call("POST", "/v1/databases", {"name": "orders", "type": "postgres"}, Prefer="wait=60")
-        assert database["status"] == "running", database
-        path = f"/v1/databases/{database['id']}"
+        call, path = calling(server, api_key), made(server, api_key)
         where = call("GET", f"{path}/connection-string")["connection_string"]
         query(where, "CREATE TABLE kept AS SELECT 42 AS x")
 
@@ -75,3 +87,17 @@ if all(
 
         call("DELETE", f"{path}?purge=true")
         eventually(lambda: not list(server.folder.rglob("PG_VERSION")))
+
+    def test_what_was_destroyed_is_back_from_a_backup(unprivileged: Server, api_key: str) -> None:
+        server = unprivileged
+        call, path = calling(server, api_key), made(server, api_key)
+        where = call("GET", f"{path}/connection-string")["connection_string"]
+        query(where, "CREATE TABLE kept AS SELECT 42 AS x")
+        backup = call("POST", f"{path}/backups", Prefer="wait=60")
+        assert (backup["status"], backup["tables"], backup["rows"]) == ("verified", 1, 1), backup
+        query(where, "DROP TABLE kept")
+        restored = call("POST", f"{path}/restore", {"backup_id": backup["id"]}, Prefer="wait=60")
+        assert (restored["status"], restored.get("last_error")) == ("running", None), restored
+        assert query(where, "SELECT x FROM kept") == 42
+        assert not [name for name in server.instances if "scratch" in name]
+        assert not list((server.folder / "volumes").glob("*scratch*"))
