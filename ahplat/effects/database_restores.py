@@ -5,7 +5,8 @@ Postgres: the backup is restored into `ah_restore` beside the database. Then one
 an attempt that finds it on the database knows that the exchange was made. So there is one of the two, whole, at any time.
 
 Redis: a scratch server with the backup becomes the master of the database, which replaces what it holds once all of the
-new has arrived, and then is its own master again. It has the new for good when its file of appends was written anew.
+new has arrived. When its file of appends was written anew it has the new for good, and only then is it its own master
+again, and takes writes.
 """
 
 from typing import Any
@@ -88,10 +89,10 @@ async def _in_redis(task: Task[DatabaseRestoreRequested], plan: Plan, server: In
     if said.split() != ["OK", "OK"]:
         raise Failed("restore_failed", f"it does not take another master: {said[:200]}")
     await _until(task, server, "replication", {"master_link_status": "up", "master_sync_in_progress": "0"}, master)
-    for order in (_OWN_MASTER, _NO_SECRET):
-        await task.step(_obey, task.engine, server.id, order, backup_id)
     await _until(task, server, "persistence", {"aof_rewrite_in_progress": "0", "aof_rewrite_scheduled": "0"})
     await task.step(scratch.remove, task.engine, backup_id, task.work.tenant_id, task.platform.installation)
+    for order in (_NO_SECRET, _OWN_MASTER):
+        await task.step(_obey, task.engine, server.id, order, backup_id)
 
 
 async def _obey(engine: Engine, instance_id: str, words: tuple[str, ...], mark: str) -> None:

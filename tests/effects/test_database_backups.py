@@ -121,6 +121,22 @@ async def test_a_file_that_was_changed_before_it_was_proved_has_failed(running: 
     assert (running.backup.status, running.backup.error_code) == ("failed", "unreadable")
 
 
+async def test_a_dump_that_does_not_come_to_an_end_is_ended_at_its_deadline(running: Databases) -> None:
+    running.contents.hung = {"pg_dump", "redis-cli"}
+    began = running.world.loop.now
+    await backed_up(running)
+    assert limits.DATABASE_BACKUP_DEADLINE_S <= running.world.loop.now - began < limits.DATABASE_BACKUP_DEADLINE_S + 60
+    assert (running.backup.status, running.backup.error_code) == ("failed", "deadline")
+    assert (running.files, running.world.host.executing, running.row.status) == ([], {}, "running")
+
+
+async def test_what_an_earlier_attempt_left_running_is_ended_before_another_begins(running: Databases) -> None:
+    await backed_up(running)
+    methods = [method for method, _ in running.world.engine.calls]
+    assert ("end_execution", running.backup_id) in running.world.engine.calls
+    assert methods.index("end_execution") < methods.index("pipe")
+
+
 async def test_a_full_disk_fails_it_and_frees_what_it_took(running: Databases) -> None:
     running.world.platform.database_files._full_percent = 0
     await backed_up(running)

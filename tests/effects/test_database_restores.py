@@ -174,6 +174,40 @@ async def test_a_server_that_dies_at_any_call_of_the_engine_comes_to_the_restore
     changed.world.check()
 
 
+async def test_what_was_written_after_the_exchange_is_kept_though_the_server_dies_before_it_can_say_so(
+    db: Databases,
+) -> None:
+    await db.create()
+    await db.world.settled()
+    await db.back_up()
+    await db.world.settled()
+    db.held = NEW
+    db.world.engine.lag_s = dict.fromkeys(METHODS, 1.0)
+    await db.restore()
+    await db.world.until(lambda: db.held == b"", every_s=0.1)
+    db.held = b"written since"
+    await db.world.restart()
+    await db.world.settled()
+    assert (db.row.status, db.held) == ("running", b"written since")
+    nothing_is_left(db)
+
+
+async def test_a_redis_takes_no_writes_before_it_has_the_new_for_good(db: Databases) -> None:
+    await db.create(kind="redis")
+    await db.world.settled()
+    await db.back_up()
+    await db.world.settled()
+    db.world.engine.executed.clear()
+    await db.restore()
+    await db.world.settled()
+    said = [argv[4:] for argv in db.world.engine.executed if len(argv) > 4]
+    assert (
+        said.index(("INFO", "persistence"))
+        < len(said) - 1 - said[::-1].index(("REPLICAOF", "NO", "ONE"))
+        == len(said) - 1
+    )
+
+
 async def test_a_stop_or_a_deletion_at_any_call_of_the_engine_calls_it_off(changed: Databases) -> None:
     calls = 0
     while await is_at(changed, calls := calls + 1):
