@@ -277,11 +277,13 @@ async def test_they_go_with_a_database_that_is_purged_and_stay_with_one_that_may
     assert (running.backups, running.files) == ([], [])
 
 
-async def test_they_go_with_their_tenant(running: Databases) -> None:
+async def test_they_go_with_their_tenant_at_once(running: Databases) -> None:
     await backed_up(running)
     await running.world.submit(SuspendTenant(tenant_id=TENANT))
     await running.world.settled()
+    began = running.world.loop.now
     await running.world.submit(RequestErasure(tenant_id=TENANT))
     await running.world.settled()
+    assert running.world.loop.now - began < limits.RECONCILE_S / 2
     assert database_backups.of_tenant(running.world.views, TENANT) == []
     assert not (running.world.folder / "backups" / "databases" / TENANT).exists()
