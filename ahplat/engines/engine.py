@@ -29,7 +29,8 @@ class Identity(Struct, frozen=True):
     position: int  # of the intent that asked for it
     spec: str  # keyed hash of what was asked for
     attempt: int  # to be read only: labels cannot change, so an adopted instance keeps its first
-    database: str = ""  # of a database's server, which is no service's: then service and deployment are ""
+    database: str = ""  # of a database's server, which is no service's (of a scratch server the backup's id): then
+    # service and deployment are ""
 
     def labels(self) -> dict[str, str]:
         """The `ah.*` labels; all values are strings. A service's and a database's are told apart by which is there."""
@@ -284,7 +285,8 @@ class Engine(Protocol):
         """None when it does not exist (any more)."""
 
     async def list_databases(self, database: str | None = None) -> list[Instance]:
-        """Every database's server of this installation, in any state and of any epoch; of one where it is named."""
+        """Every database's server of this installation, and every scratch server, in any state and of any epoch; of one
+        database, or one backup, where it is named."""
 
     async def list(self, service: str | None = None) -> list[Instance]:
         """Every service's instance of this installation, in any state and of any epoch; of one where it is named."""
