@@ -1,8 +1,8 @@
 """Databases of the embedded engine: the machine's own `redis-server`, `initdb` and `postgres` stand for their images.
 
 What an image's tag asks for is not looked at: the version is the machine's. Postgres makes its cluster aside and renames
-it, so that one that was cut off in the middle is never taken for whole. Passwords come by environment, never in an argv. `AH_SCRATCH` makes
-a Redis wait for the file that it is to load.
+it, so that one that was cut off in the middle is never taken for whole. Passwords come by environment, never in an argv.
+`AH_SCRATCH` makes a Redis wait for the file that it is to load.
 """
 
 import hashlib
