@@ -3,6 +3,9 @@
 Docker has no call that ends an exec, and gVisor none that ends what its command forked. So each is marked (`exec_marks`),
 by a `sh` that says first that it could be started. The sweeper, a second exec, looks for the marks in the container's /proc
 and kills what it finds until there is nothing. It runs as the same user and needs `sh` and `grep` of the image.
+
+What has the limit is killed first, and the shell that is its parent has a moment to take its end in: orphaned, it would be
+the container's first process's to take in, and Postgres, told of a child that was killed, ends all its connections.
 """
 
 import asyncio
@@ -31,17 +34,23 @@ _SWEEP = r"""
 # $1: NAME=value, $2: a limit of the resident set, $3: how often to look
 command -v grep >/dev/null || exit 3
 round=0
+waits=yes
 while [ $round -lt "$3" ]; do
   round=$((round + 1))
   limited=
   for file in $(grep -lsE "^Max resident set +[0-9]+ +$2 " /proc/[0-9]*/limits); do
     limited="$limited ${file%/*}/stat"
   done
-  found=$(
-    grep -lsF "$1" /proc/[0-9]*/environ
-    test -z "$limited" || grep -lsE "^[0-9]+ .*\) [^ZX] [0-9]+ [0-9]+ " $limited # what ended keeps its limits
-  )
-  test -n "$found" || exit 0
+  found=$(test -z "$limited" || grep -lsE "^[0-9]+ .*\) [^ZX] [0-9]+ [0-9]+ " $limited) # what ended keeps its limits
+  if test -z "$found"; then
+    found=$(grep -lsF "$1" /proc/[0-9]*/environ)
+    test -n "$found" || exit 0
+    if test -n "$waits"; then
+      waits=
+      sleep 0.1 2>/dev/null
+      continue
+    fi
+  fi
   for file in $found; do
     process=${file#/proc/}
     kill -9 "${process%/*}" 2>/dev/null
