@@ -57,6 +57,7 @@ AIMS = {
     "a followed line, embedded, p95": Aim("over", "most", 50),
     "a followed line, docker, p95": Aim("over", "most", 50),
     "build, docker": Aim("over", "most", 150),
+    "build, docker, from a clone to a push": Aim("over", "most", 150),
     "POST service to first 200": Aim("over", "most", 150),
     "POST database to running, postgres": Aim("over", "most", 150),
     "POST database to running, redis": Aim("over", "most", 150),
