@@ -8,9 +8,11 @@ image comes back as an OCI layout, and we push it.
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ahplat import limits
 from ahplat.builders import git
@@ -20,7 +22,8 @@ from ahplat.builders.buildkitd import PLUGINS, Daemon, Programs
 from ahplat.builders.mirror import Mirror
 from ahplat.builders.network import entering
 from ahplat.builders.registry import Layout, Registry
-from ahplat.builders.sandbox import Confinement, room
+from ahplat.builders.rooms import Needs, Rooms, has_memory_for_spares
+from ahplat.builders.sandbox import Confinement, Room, room
 from ahplat.builders.workplace import Said, Workplace, left_in, size_of
 from ahplat.errors import Rejected, Unavailable
 from ahplat.sources import is_address
@@ -48,7 +51,8 @@ class BuildKitBuilder:
         self._daemons: dict[str, Daemon] = {}
         self._idle: dict[str, asyncio.TimerHandle] = {}
         self._begun: set[str] = set()  # builds that this process has begun: nothing of another's runs of them
-        self._ending: set[asyncio.Task[None]] = set()
+        self._rooms: dict[str, Rooms] = {}  # by build, while it fetches and plans
+        self._doing: set[asyncio.Task[None]] = set()
 
     async def status(self) -> BuilderStatus:
         missing = self._missing()
@@ -74,7 +78,7 @@ class BuildKitBuilder:
         place = await self._begin(job, log)
         async with self._awake(job.tenant_id) as daemon:
             with self._within_memory(daemon):
-                return await git.clone(place, job, log, self._confinement(daemon, job.url))
+                return await self._source(place, job, log, daemon)
 
     async def plan(self, job: Job, log: BuildLog) -> str:
         place = await self._begin(job, log)
@@ -98,10 +102,12 @@ class BuildKitBuilder:
         layout = await self._layout(place, job, log)
         digest = await self._registry.push(layout, _repository(job.tenant_id, job.service_id), job.build_id)
         log.say(f"pushed {job.image} {digest}")
+        asyncio.get_running_loop().call_later(limits.SPARE_ROOMS_AFTER_S, self._expect_another, job)
         return digest
 
     async def discard(self, build_id: str) -> None:
         self._begun.discard(build_id)
+        await self._leave(build_id)
         await Workplace(self._builds, build_id).discard()
 
     async def sweep(self, keep: Sequence[str]) -> None:
@@ -129,7 +135,9 @@ class BuildKitBuilder:
     async def close(self) -> None:
         for timer in self._idle.values():
             timer.cancel()
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        for build_id in list(self._rooms):
+            await self._leave(build_id)
+        await asyncio.gather(*self._doing, return_exceptions=True)
         for daemon in self._daemons.values():
             await daemon.stop()
         await self._mirror.close()
@@ -144,9 +152,36 @@ class BuildKitBuilder:
         log.hide(str(place.folder))
         return place
 
+    async def _source(self, place: Workplace, job: Job, log: BuildLog, daemon: Daemon) -> str:
+        """Has the source there, as it was left or fetched again; its commit. The room to plan in is on its way then."""
+        try:
+            return await git.clone(place, job, log, partial(self._fetching, job, daemon))
+        except BaseException:
+            await asyncio.shield(self._leave(job.build_id))
+            raise
+
+    @asynccontextmanager
+    async def _fetching(self, job: Job, daemon: Daemon, place: Workplace, folder: Path) -> AsyncIterator[Room]:
+        await self._leave(job.build_id)
+        needs = self._needs(job, daemon)
+        rooms = self._rooms[job.build_id] = await daemon.spare(needs) or Rooms(self._builds, needs)
+        async with rooms.fetching(place, folder) as inside:
+            yield inside
+
+    async def _leave(self, build_id: str) -> None:
+        """Ends the rooms of a build."""
+        if rooms := self._rooms.pop(build_id, None):
+            await rooms.close()
+
     async def _dockerfile(self, place: Workplace, job: Job, log: BuildLog, daemon: Daemon) -> Path:
-        """The Dockerfile to follow, the source being there, as it was left or fetched again."""
-        await git.clone(place, job, log, self._confinement(daemon, job.url))
+        """The Dockerfile to follow."""
+        try:
+            await self._source(place, job, log, daemon)
+            return await self._planned(place, job, log, daemon)
+        finally:
+            await asyncio.shield(self._leave(job.build_id))
+
+    async def _planned(self, place: Workplace, job: Job, log: BuildLog, daemon: Daemon) -> Path:
         if job.builder == "dockerfile":
             own = place.source / "Dockerfile"
             if not own.is_file():
@@ -155,18 +190,20 @@ class BuildKitBuilder:
         planned = place.source / ".nixpacks" / "Dockerfile"
         done = place.folder / "planned"
         if not done.exists():
-            await self._plan_with_nixpacks(place, job, log, self._confinement(daemon))
+            await self._plan_with_nixpacks(place, job, log, daemon)
             done.touch()
         return planned
 
-    async def _plan_with_nixpacks(self, place: Workplace, job: Job, log: BuildLog, how: Confinement) -> None:
+    async def _plan_with_nixpacks(self, place: Workplace, job: Job, log: BuildLog, daemon: Daemon) -> None:
         """Has it write `.nixpacks` into the source, which is what its Dockerfile copies from; one that came is no use."""
         plan = place.source / ".nixpacks"
         if plan.is_symlink() or plan.is_file():
             plan.unlink()
         await asyncio.to_thread(shutil.rmtree, plan, ignore_errors=True)
         said = Said(_SAID_BYTES, log)
-        async with room(place, place.source, limits.PLAN_FILE_BYTES, how) as inside:
+        rooms = self._rooms.get(job.build_id)
+        made = partial(room, file_bytes=limits.PLAN_FILE_BYTES, how=self._confinement(daemon))
+        async with (rooms.planning if rooms else made)(place, place.source) as inside:
             argv = ["nixpacks", "build", str(inside.root), "--name", "app", "--out", str(inside.root)]
             code = await inside.run(argv, said.hear, min(limits.PLAN_S, job.left_s))
         if code != 0 or not _is_plain(plan / "Dockerfile"):
@@ -258,6 +295,23 @@ class BuildKitBuilder:
                 raise Rejected("out_of_memory", text) from rejected
             raise
 
+    def _needs(self, job: Job, daemon: Daemon) -> Needs:
+        planning = self._confinement(daemon) if job.builder == "nixpacks" else None
+        return self._confinement(daemon, job.url), planning
+
+    def _expect_another(self, job: Job) -> None:
+        """Has rooms wait for the tenant's next build, if that has not begun; it will probably be like this one."""
+        daemon = self._daemons.get(job.tenant_id)
+        spares = sum(one.has_spare for one in self._daemons.values())
+        is_wanted = self._isolated and job.tenant_id in self._idle and spares < limits.SPARE_ROOMS
+        if daemon and is_wanted and has_memory_for_spares():
+            self._later(daemon.expect(partial(Rooms, self._builds, self._needs(job, daemon))))
+
+    def _later(self, what: Coroutine[Any, Any, None]) -> None:
+        doing = asyncio.ensure_future(what)
+        self._doing.add(doing)
+        doing.add_done_callback(self._doing.discard)
+
     def _confinement(self, daemon: Daemon, url: str = "") -> Confinement:
         """What holds in a program of the tenant's build: one that fetches `url`, or one without a network."""
         if not url:
@@ -275,9 +329,7 @@ class BuildKitBuilder:
         """It ends if nobody needs it for a while."""
 
         def end() -> None:
-            ending = asyncio.ensure_future(self._daemon(tenant_id).stop())
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            self._later(self._daemon(tenant_id).stop())
 
         if timer := self._idle.pop(tenant_id, None):
             timer.cancel()

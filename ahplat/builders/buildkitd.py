@@ -26,6 +26,7 @@ from ahplat.builders.builder import Bounds
 from ahplat.builders.cgroup import Cgroup
 from ahplat.builders.mirror import Mirror
 from ahplat.builders.network import BRIDGE, HOST_SIDE, STEPS, Network, entering
+from ahplat.builders.rooms import Needs, Rooms
 from ahplat.errors import Unavailable
 
 SOCKETS = Path("/run/ah-build")  # a socket's path is short
@@ -134,6 +135,7 @@ class Daemon:
         self._site: web.SockSite | None = None
         self._pid = 0
         self._turn = asyncio.Lock()
+        self._spare: Rooms | None = None
 
     @property
     def address(self) -> str:
@@ -181,6 +183,25 @@ class Daemon:
             await self._prepare()
             if not self._pid:
                 await self._attempt(self._run)
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether rooms wait in it."""
+        return self._spare is not None
+
+    async def expect(self, rooms_of: Callable[[], Rooms]) -> None:
+        """Has rooms wait for the next build, where none do; nothing happens where cgroup and network are not there."""
+        async with self._turn:
+            if self._site is not None and self._spare is None:
+                self._spare = rooms_of()
+
+    async def spare(self, needs: Needs) -> Rooms | None:
+        """What waits, where it is of this kind; it is the caller's from now on."""
+        rooms, self._spare = self._spare, None
+        if rooms and not (rooms.needs == needs and rooms.are_fit):
+            await rooms.close()
+            return None
+        return rooms
 
     async def stop(self) -> None:
         """Ends it with everything that it runs; its cache stays."""
@@ -257,6 +278,9 @@ class Daemon:
 
     async def _end(self) -> None:
         """What an earlier server left is ended too: it has the same cgroup, namespace and mark."""
+        if self._spare:
+            await self._spare.close()
+            self._spare = None
         if self._pid:
             processes.kill_group(self._pid, signal.SIGKILL)
         await asyncio.to_thread(self._cgroup.kill)

@@ -12,13 +12,13 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 from ahplat import limits
 from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import Job
-from ahplat.builders.sandbox import Confinement, Plain, Room, room
+from ahplat.builders.sandbox import Plain, Room, RoomOf, room
 from ahplat.builders.workplace import Said, Workplace, size_of
 from ahplat.errors import Rejected
 from ahplat.sources import is_commit
@@ -73,7 +73,12 @@ def fetch_argv(url: str, ref: str) -> list[str]:
     return argv("fetch", *options, "--", url, ref or "HEAD", plain=plain)
 
 
-async def clone(place: Workplace, job: Job, log: BuildLog, how: Confinement | None = None) -> str:
+def in_no_room(place: Workplace, folder: Path) -> AbstractAsyncContextManager[Room]:
+    """Where nothing holds git in."""
+    return room(place, folder, limits.CLONE_BYTES)
+
+
+async def clone(place: Workplace, job: Job, log: BuildLog, room_of: RoomOf = in_no_room) -> str:
     """Puts the source at `place.source` and returns its commit; a source that is there at `job.commit` is left.
 
     Raises Rejected `clone_failed`, `ref_not_found`, `source_redirected`, `source_unauthorized`, `source_unreachable`,
@@ -86,7 +91,7 @@ async def clone(place: Workplace, job: Job, log: BuildLog, how: Confinement | No
     place.fetching.mkdir()
     log.say(f"cloning {job.url} at {job.commit or job.ref or 'its default branch'}")
     watching = asyncio.ensure_future(_too_large(place.fetching))
-    fetching = asyncio.ensure_future(_fetch(place, job, log, how))
+    fetching = asyncio.ensure_future(_fetch(place, job, log, room_of))
     try:
         async with asyncio.timeout(min(limits.CLONE_S, job.left_s)):
             await asyncio.wait({watching, fetching}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,9 +118,9 @@ async def _too_large(folder: Path) -> None:
             raise Rejected("repository_too_large", f"more than {limits.CLONE_BYTES} bytes, or too many files")
 
 
-async def _fetch(place: Workplace, job: Job, log: BuildLog, how: Confinement | None) -> str:
-    await _git(Plain(place, place.fetching, limits.CLONE_BYTES), argv("init", "--quiet", "."), log)  # reads nothing
-    async with room(place, place.fetching, limits.CLONE_BYTES, how) as inside:
+async def _fetch(place: Workplace, job: Job, log: BuildLog, room_of: RoomOf) -> str:
+    async with room_of(place, place.fetching) as inside:
+        await _git(Plain(place, place.fetching, limits.CLONE_BYTES), argv("init", "--quiet", "."), log)  # reads nothing
         await _git(inside, fetch_argv(job.url, job.commit or job.ref), log)
         _check_tree(
             await _git(inside, argv("ls-tree", "-r", "-l", "-z", "--full-tree", "FETCH_HEAD"), limit=_TREE_BYTES)

@@ -15,11 +15,12 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ahplat import limits
 from ahplat.builders.workplace import Said, Workplace
@@ -40,6 +41,13 @@ class Room(Protocol):
     @property
     def root(self) -> Path:
         """The folder to work in, as they see it."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether programs can be run in it, as far as is known."""
+
+    def given_to(self, place: Workplace, folder: Path) -> "Room":
+        """The same, for the programs of this build, which has its folder there."""
 
     async def run(
         self, argv: Sequence[str], hear: Callable[[bytes], None], timeout_s: float, env: Mapping[str, str] | None = None
@@ -69,6 +77,13 @@ class Plain(Struct, frozen=True):
     file_bytes: int
     enter: tuple[str, ...] = ()
 
+    @property
+    def is_up(self) -> bool:
+        return True
+
+    def given_to(self, place: Workplace, folder: Path) -> Room:
+        return replace(self, place=place, root=folder)
+
     async def run(
         self, argv: Sequence[str], hear: Callable[[bytes], None], timeout_s: float, env: Mapping[str, str] | None = None
     ) -> int:
@@ -82,7 +97,15 @@ class Sandbox(Struct, frozen=True):
 
     place: Workplace
     command: tuple[str, ...]
+    running: asyncio.Future[int]
     root: Path = INSIDE
+
+    @property
+    def is_up(self) -> bool:
+        return not self.running.done()
+
+    def given_to(self, place: Workplace, folder: Path) -> Room:
+        return replace(self, place=place)
 
     async def run(
         self, argv: Sequence[str], hear: Callable[[bytes], None], timeout_s: float, env: Mapping[str, str] | None = None
@@ -91,8 +114,11 @@ class Sandbox(Struct, frozen=True):
         return await self.place.run([*self.command, "exec", f"--cwd={INSIDE}", *given, _ID, *argv], hear, timeout_s)
 
 
+RoomOf = Callable[[Workplace, Path], AbstractAsyncContextManager[Room]]  # over a folder of a build
+
+
 @asynccontextmanager
-async def room(place: Workplace, folder: Path, file_bytes: int, how: Confinement | None) -> AsyncIterator[Room]:
+async def room(place: Workplace, folder: Path, file_bytes: int, how: Confinement | None = None) -> AsyncIterator[Room]:
     """A room to work in `folder`, in which no file gets larger than `file_bytes`, until the end of the block.
 
     At the end nothing that ran in it is left. Raises Unavailable `builder_unavailable` where it does not come up.
@@ -118,7 +144,7 @@ async def room(place: Workplace, folder: Path, file_bytes: int, how: Confinement
         await asyncio.wait({running, rising}, timeout=limits.SANDBOX_START_S, return_when=asyncio.FIRST_COMPLETED)
         if running.done() or not rising.done():
             raise Unavailable("builder_unavailable", f"a sandbox could not be started: {said.text.strip()[-400:]}")
-        yield Sandbox(place, command)
+        yield Sandbox(place, command, running)
     finally:
         for one in (rising, running):
             one.cancel()

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ahplat import limits
 from ahplat.builders import git
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Job
-from ahplat.builders.sandbox import Confinement
+from ahplat.builders.sandbox import Confinement, Room, room
 from ahplat.builders.workplace import Workplace
 from ahplat.errors import Rejected
 from ahplat.sealing import Keyring
@@ -49,7 +50,11 @@ class Cloner:
         job = Job("7" * 32, TENANT, "1" * 32, url, ref, commit, "nixpacks", "i", left_s)
         await self.place.begin()
         with self.logs.open(TENANT, "7" * 32, []) as log:
-            return await git.clone(self.place, job, log, self.how)
+
+            def made(place: Workplace, folder: Path) -> AbstractAsyncContextManager[Room]:
+                return room(place, folder, limits.CLONE_BYTES, self.how)
+
+            return await git.clone(self.place, job, log, made)
 
     async def refused(self, url: str, ref: str = "") -> Rejected:
         """Why it is not cloned; nothing is left running by then."""

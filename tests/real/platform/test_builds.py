@@ -152,6 +152,19 @@ def test_a_server_that_is_killed_while_it_clones_leaves_no_sandbox(server: Serve
     assert not (server.folder / "builds" / build_id).exists()
 
 
+def test_a_server_that_is_killed_leaves_no_sandbox_that_waited_for_a_build(
+    server: Server, git_server: GitServer
+) -> None:
+    service = server.register("waiting").create("web", "pending")
+    assert ended(service, build(service, git_server, "web"))["status"] == "succeeded"
+    folder = server.folder / "builds"
+    waited = eventually(lambda: [path.name for path in folder.iterdir() if of_build(path.name)])
+    server.end(signal.SIGKILL)
+    server.start()
+    assert list(folder.iterdir()) == []
+    assert [of_build(name) for name in waited] == [[]] * len(waited)
+
+
 def test_health_says_that_builds_are_isolated(tenant: Tenant) -> None:
     found = tenant.call("GET", "/v1/system/health/detailed")["builds"]
     assert found == {"name": "buildkit", "available": True, "isolated": True}
