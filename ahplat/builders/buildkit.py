@@ -217,6 +217,7 @@ class BuildKitBuilder:
             await asyncio.to_thread(shutil.rmtree, half, ignore_errors=True)
             async with self._at_work(job.tenant_id) as daemon:
                 dockerfile = await self._dockerfile(place, job, log, daemon)
+                await asyncio.to_thread(daemon.lend, half)
                 await self._solve(place, job, log, daemon, dockerfile, half)
             half.rename(made)
         return Layout(made)

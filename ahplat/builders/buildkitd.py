@@ -15,6 +15,7 @@ import shlex
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -33,6 +34,7 @@ SOCKETS = Path("/run/ah-build")  # a socket's path is short
 MARK = "AH_BUILDER"
 PLUGINS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 MIRRORED = ("docker.io", "ghcr.io")
+BLOBS = "runc-*/content/blobs/sha256/*"  # below its root; the folder has its snapshotter's name
 _HOME = "/nonexistent"
 _POLICY = {"rules": [{"action": "DENY", "selector": {"identifier": "git://*"}}]}
 """What a Dockerfile may name: anything but repositories (BuildKit's source policy)."""
@@ -171,6 +173,18 @@ class Daemon:
     def namespace(self) -> str:
         """The name of its network namespace."""
         return self._network.name
+
+    def lend(self, layout: Path) -> None:
+        """Puts all blobs that it has into a layout that it is to write, as further names of the same files. Blocks.
+
+        It sends none that are there, and most of an image is its base. A blob never changes; it goes with its last name.
+        """
+        lent = layout / "blobs" / "sha256"
+        lent.mkdir(parents=True)
+        for blob in self.cache.glob(BLOBS):
+            if blob.is_file() and not blob.is_symlink():
+                with suppress(OSError):  # what cannot be lent is sent
+                    (lent / blob.name).hardlink_to(blob)
 
     async def prepare(self) -> None:
         """Has cgroup and network there, for what runs before a build does. Raises Unavailable."""
