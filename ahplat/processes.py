@@ -15,6 +15,8 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.errors import Unavailable
 
+NOTHING = subprocess.DEVNULL  # a program's input that is at its end
+
 
 class Completed(Struct, frozen=True):
     """How a program ended: its exit code, and what it said."""
@@ -93,6 +95,7 @@ async def follow(
     hear: Callable[[bytes], None],
     timeout_s: float,
     file_bytes: int = 0,
+    stdin: int = NOTHING,
 ) -> int:
     """Runs a program in a session of its own to its end, hands on what it says as it comes, and returns its exit code.
 
@@ -108,7 +111,7 @@ async def follow(
             *argv,
             cwd=cwd,
             env={**env, name: value},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,

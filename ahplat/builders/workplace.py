@@ -46,6 +46,7 @@ class Workplace:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         file_bytes: int = 0,
+        stdin: int = processes.NOTHING,
     ) -> int:
         """Runs a program of the build; see `processes.follow`. Raises Rejected `build_timeout` when it takes too long."""
         ours = {"PATH": self._path, "HOME": str(self.home), "TMPDIR": str(self.home), "LANG": "C.UTF-8"}
@@ -58,6 +59,7 @@ class Workplace:
                 hear=hear,
                 timeout_s=timeout_s,
                 file_bytes=file_bytes,
+                stdin=stdin,
             )
         except TimeoutError as error:
             raise Rejected("build_timeout", f"a program of the build did not end within {timeout_s:.0f} s") from error

@@ -18,3 +18,8 @@ def marked(variable: str) -> list[int]:
 def of_build(build_id: str) -> list[int]:
     """What runs of a build."""
     return marked(f"AH_BUILD={build_id}")
+
+
+def of_builds(folder: Path) -> list[int]:
+    """What runs of any build that has a folder there, sandboxes among it."""
+    return [pid for path in folder.iterdir() for pid in of_build(path.name)]

@@ -18,7 +18,7 @@ from events.event import Event
 from events.log import read_all
 from events.services import ServiceDeployRequested
 from tests.builds.git_server import GitServer, serving
-from tests.builds.marked import of_build
+from tests.builds.marked import of_build, of_builds
 from tests.parts.parts import Parts
 from tests.real.platform.conftest import MakeServer
 from tests.real.platform.server import OPEN, Server, Service, Tenant, eventually
@@ -140,15 +140,18 @@ def test_a_server_that_is_killed_while_it_clones_leaves_no_sandbox(server: Serve
     service = server.register("cloning").create("web", "pending")
     held = threading.Event()
     git_server.delay.append(("web.git/git-upload-pack", held))
+    fetched = len(git_server.asked)
     build_id = build(service, git_server, "web")
-    orphans = eventually(lambda: of_build(build_id) if git_server.asked[-1:] == ["/web.git/git-upload-pack"] else [])
+    eventually(lambda: "/web.git/git-upload-pack" in git_server.asked[fetched:])
+    orphans = of_builds(server.folder / "builds")
+    assert orphans
     server.end(signal.SIGKILL)
     git_server.delay.clear()
     server.start()
     assert ended(service, build_id)["status"] == "succeeded"
     held.set()
     assert "attempt 2 at clone" in log_of(service, build_id)
-    assert not set(of_build(build_id)) & set(orphans)
+    assert not set(of_builds(server.folder / "builds")) & set(orphans)
     assert not (server.folder / "builds" / build_id).exists()
 
 
