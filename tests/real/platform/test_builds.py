@@ -18,7 +18,7 @@ from events.event import Event
 from events.log import read_all
 from events.services import ServiceDeployRequested
 from tests.builds.git_server import GitServer, serving
-from tests.builds.marked import of_build, of_builds
+from tests.builds.marked import of_builds
 from tests.parts.parts import Parts
 from tests.real.platform.conftest import MakeServer
 from tests.real.platform.server import OPEN, Server, Service, Tenant, eventually
@@ -161,11 +161,11 @@ def test_a_server_that_is_killed_leaves_no_sandbox_that_waited_for_a_build(
     service = server.register("waiting").create("web", "pending")
     assert ended(service, build(service, git_server, "web"))["status"] == "succeeded"
     folder = server.folder / "builds"
-    waited = eventually(lambda: [path.name for path in folder.iterdir() if of_build(path.name)])
+    eventually(lambda: of_builds(folder))
     server.end(signal.SIGKILL)
+    eventually(lambda: not of_builds(folder))
     server.start()
     assert list(folder.iterdir()) == []
-    assert [of_build(name) for name in waited] == [[]] * len(waited)
 
 
 def test_health_says_that_builds_are_isolated(tenant: Tenant) -> None:
