@@ -354,9 +354,12 @@ def build_argv(buildctl: str, address: str, policy: Path, context: Path, dockerf
 async def _too_large(cache: Path) -> None:
     """Raises Rejected once the build has taken more of the disk than it may; else does not return.
 
-    The disk's free space is cheap to ask; only where that fell is the cache measured.
+    The disk's free space is cheap to ask; only where that fell is the cache measured. What it has before is measured
+    once the build is not over at the first look: that costs 80 ms of this process, which a short build would wait for.
     """
-    free, before = shutil.disk_usage(cache).free, (await asyncio.to_thread(size_of, cache))[0]
+    free = shutil.disk_usage(cache).free
+    await asyncio.sleep(limits.BUILD_DISK_POLL_S)
+    before = (await asyncio.to_thread(size_of, cache))[0]
     while True:
         await asyncio.sleep(limits.BUILD_DISK_POLL_S)
         if free - shutil.disk_usage(cache).free < limits.BUILD_DISK_BYTES:
