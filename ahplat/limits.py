@@ -234,6 +234,7 @@ MIRROR_SILENCE_S = 60.0
 MIRROR_CHUNK_BYTES = 256 * 1024
 SOURCE_URL_CHARS = 512
 SOURCE_REF_CHARS = 255
+BUILD_STEP_SAID_BYTES = 32 * 1024**2  # of one step; the rest is dropped, which the log says
 BUILD_LOG_BYTES = 5 * 1024**2  # of lines; after that only the last BUILD_LOG_TAIL_LINES are kept
 BUILD_LOG_TAIL_LINES = 500
 BUILD_LOG_TAIL_BYTES = 1024**2

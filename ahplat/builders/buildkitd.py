@@ -35,7 +35,12 @@ MARK = "AH_BUILDER"
 PLUGINS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 MIRRORED = ("docker.io", "ghcr.io")
 BLOBS = "runc-*/content/blobs/sha256/*"  # below its root; the folder has its snapshotter's name
-_HOME = "/nonexistent"
+_ENVIRON = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/nonexistent",
+    "BUILDKIT_STEP_LOG_MAX_SIZE": str(limits.BUILD_STEP_SAID_BYTES),
+    "BUILDKIT_STEP_LOG_MAX_SPEED": "-1",  # however fast it says it
+}
 _POLICY = {"rules": [{"action": "DENY", "selector": {"identifier": "git://*"}}]}
 """What a Dockerfile may name: anything but repositories (BuildKit's source policy)."""
 
@@ -254,7 +259,7 @@ class Daemon:
     async def _run(self) -> None:
         argv = [self.enter, *entering(self._network.name), self._programs.buildkitd]
         name, _, value = self._mark.partition("=")
-        env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": _HOME, name: value}
+        env = {**_ENVIRON, name: value}
         self._pid = processes.start_logged(
             [*argv, "--config", str(self._folder / "buildkitd.toml")], env, self._folder, self._folder / "buildkitd.log"
         )

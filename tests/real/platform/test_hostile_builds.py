@@ -106,7 +106,7 @@ def test_hostile_builds_fail_by_themselves(server: Server, git_server: GitServer
             assert "\n" not in found[name]["error"]
             assert services[name].now["status"] == "failed"
             assert not (server.folder / "builds" / ids[name]).exists()
-    assert wrong == []
+    assert wrong == [], wrong
     assert len([event for event in events(server) if isinstance(event, BuildFailed)]) == len(HOSTILE)
     for name in ("forks", "endless", "memory"):  # a tenant whose build took all it could is not shut out
         again = build(services[name], git_server, "innocent", builder="dockerfile")
