@@ -26,8 +26,8 @@ def check_reference(reference: str, tenant_id: str, allowed: frozenset[str]) -> 
     `allowed` are registry hosts that the operator lets in besides Docker Hub and a tenant's own repositories
     (`ah/<tenant>-…`) on the local registry.
 
-    >>> check_reference("nginx", "t", frozenset())
-    'nginx:latest'
+    >>> check_reference("nginx", "t", frozenset()), check_reference("localhost:5000/ah/t-a:1", "t", frozenset())
+    ('nginx:latest', '127.0.0.1:5000/ah/t-a:1')
     """
     found = _REFERENCE.fullmatch(reference)
     if found is None or len(reference) > 512:
@@ -42,4 +42,6 @@ def check_reference(reference: str, tenant_id: str, allowed: frozenset[str]) -> 
             "image_forbidden",
             f"the registry {host} is not allowed: its operator starts ah with --allow-registry {host}",
         )
+    if host in LOCAL_REGISTRIES:  # one name for it
+        reference = f"{LOCAL_REGISTRIES[0]}/{reference.partition('/')[2]}"
     return reference if found["tag"] or found["digest"] else f"{reference}:latest"

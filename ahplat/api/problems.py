@@ -124,7 +124,7 @@ PROBLEMS: dict[str, Problem] = {
         404, "There is no such open work", "see what is open and parked", "GET /v1/system/health/detailed"
     ),
     # what stands in its way
-    "name_taken": _problem(409, "The name is taken", "choose another name, or use what has it"),
+    "name_taken": _problem(409, "The name is taken", "choose another name, or delete what has it"),
     "domain_taken": _problem(
         409,
         "The name is another service's",

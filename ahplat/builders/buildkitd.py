@@ -3,10 +3,10 @@
 Theory of operation. BuildKit runs each RUN step as a container of an OCI runtime, and fetches base images, `ADD http://…`
 and frontends itself. So the steps get runsc for a runtime, by a wrapper that speaks BuildKit's words to it, and the
 daemon itself is locked in: a network namespace from which only the internet and our mirror of base images are to be
-seen (`network.py`, `mirror.py`), a cgroup that bounds it with all that it starts (`cgroup.py`), and no repositories, for
-which it would start a git outside gVisor. It serves one tenant, whose builds run one at a time; a foreign cache can
-therefore not even be named. It goes on after a build, for the next one, and ends after BUILDER_IDLE_S, or when a build is
-called off: ending the cgroup ends whatever ran.
+seen (`network.py`, `mirror.py`), a cgroup that bounds it with all that it starts (`cgroup.py`), and none of the host's
+programs, which it would start outside gVisor on what a tenant sent. It serves one tenant, whose builds run one at a time;
+a foreign cache can therefore not even be named. It goes on after a build, for the next one, and ends after BUILDER_IDLE_S,
+or when a build is called off: ending the cgroup ends whatever ran.
 """
 
 import asyncio
@@ -33,6 +33,9 @@ from ahplat.errors import Unavailable
 SOCKETS = Path("/run/ah-build")  # a socket's path is short
 MARK = "AH_BUILDER"
 PLUGINS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
+FOUND = ("iptables", "ip6tables")
+"""All that the daemon and its plugins find of the host's programs: it would start git, xz, unpigz on what a tenant sent."""
+
 MIRRORED = ("docker.io", "ghcr.io")
 BLOBS = "runc-*/content/blobs/sha256/*"  # below its root; the folder has its snapshotter's name
 _ENVIRON = {
@@ -257,7 +260,8 @@ class Daemon:
         self._site = await self._mirror.serve(await asyncio.to_thread(mirror.listen_in, self._network.name))
 
     async def _run(self) -> None:
-        argv = [self.enter, *entering(self._network.name), self._programs.buildkitd]
+        way = [self.enter, *entering(self._network.name), "env", f"PATH={self._folder / 'programs'}"]
+        argv = [*way, self._programs.buildkitd]
         name, _, value = self._mark.partition("=")
         env = {**_ENVIRON, name: value}
         self._pid = processes.start_logged(
@@ -281,6 +285,12 @@ class Daemon:
             (self._folder / name).write_text(text)
         for program in ("worker", "enter"):
             (self._folder / program).chmod(0o700)
+        programs = self._folder / "programs"
+        programs.mkdir(exist_ok=True)
+        for name in FOUND:
+            (programs / name).unlink(missing_ok=True)
+            if there := shutil.which(name, path=_ENVIRON["PATH"]):
+                (programs / name).symlink_to(there)
 
     async def _until_it_answers(self) -> None:
         argv = [self._programs.buildctl, "--addr", self.address, "debug", "workers"]

@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,9 @@ class Yard:
         """As with `--build-isolation none`."""
         self.builder._isolated = False
 
-    def job(self, tenant_id: str, files: dict[str, str], builder: str = "dockerfile", left_s: float = 120) -> Job:
+    def job(
+        self, tenant_id: str, files: Mapping[str, str | bytes], builder: str = "dockerfile", left_s: float = 120
+    ) -> Job:
         """A build of a new repository with these files."""
         name = f"r{secrets.token_hex(6)}"
         commit = self.git.repository(name, files)

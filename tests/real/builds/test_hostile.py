@@ -1,9 +1,11 @@
 """A build that tries everything: what it reaches of the host, of other tenants and of the platform. The table is printed."""
 
 import asyncio
+import io
 import json
 import socket
 import subprocess
+import tarfile
 from collections.abc import Iterator
 
 import docker
@@ -185,6 +187,15 @@ async def test_no_git_of_the_host_is_started_for_what_a_dockerfile_names(yard: Y
         job = yard.job(tenant, {"Dockerfile": f"FROM scratch\nADD {source} /x\n"})
         assert await ends(yard, job) == "no"
         assert "denied by policy" in yard.said(job)
+
+
+async def test_no_program_of_the_host_unpacks_what_a_tenant_sent(yard: Yard) -> None:
+    tenant, packed = yard.tenant(), io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:xz") as archive:
+        archive.addfile(tarfile.TarInfo("a"))
+    job = yard.job(tenant, {"Dockerfile": "FROM scratch\nADD t.tar.xz /x/\n", "t.tar.xz": packed.getvalue()})
+    assert await ends(yard, job) == "no"
+    assert "xz" in yard.said(job).rpartition("executable file not found")[0]
 
 
 async def test_a_step_sees_nothing_of_the_host(yard: Yard) -> None:

@@ -40,7 +40,9 @@ async def test_nixpacks_plans_and_a_step_runs_in_gvisor(yard: Yard) -> None:
 
 
 async def test_all_that_a_step_says_is_told_up_to_the_logs_own_bound(yard: Yard) -> None:
-    job = yard.job(yard.tenant(), {"Dockerfile": BASE + 'RUN seq -f "line %06.0f of many that are said at once" 40000\n'})
+    job = yard.job(
+        yard.tenant(), {"Dockerfile": BASE + 'RUN seq -f "line %06.0f of many that are said at once" 40000\n'}
+    )
     await yard.run(job)
     said = yard.said(job)
     assert all(f"line {n:06} of many" in said for n in range(1, 40_001))
