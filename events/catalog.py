@@ -22,6 +22,7 @@ from events import (
     platform,
     services,
     tenants,
+    usage,
     volumes,
 )
 from events.event import Event, wire_name
@@ -43,6 +44,7 @@ CATALOG: dict[str, type[Event]] = {
         disks,
         networks,
         garbage,
+        usage,
     )
     for event in noun.EVENTS
 }

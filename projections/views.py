@@ -1,4 +1,7 @@
-"""The read models: one disposable file, `views.db`, that follows the log and can be made from it at any time.
+"""The read models: disposable files that follow the log and can be made from it at any time.
+
+`views.db` is folded by the writer with each batch, for commands are decided by it. `metering.db` (see `metering.py`) follows
+at its own pace.
 
 The checkpoint (position, chain link, installation, fingerprint) is written in the transaction of the rows. At start it
 says what to do: in step, go on; behind (a crash between the two commits), catch up; ahead, foreign, damaged or of
@@ -8,7 +11,7 @@ checkpoint and of nothing else.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +22,7 @@ from msgspec import Struct
 
 from events.catalog import decode
 from events.database import open_database, open_reader, read_sql, run_script
-from events.event import Event, Recorded
+from events.event import Event, Recorded, wire_name
 from events.log import head, read_all
 from projections import (
     activity,
@@ -38,6 +41,7 @@ from projections import (
     paused,
     routes,
     services,
+    storage,
     tenants,
     todo,
     volumes,
@@ -47,8 +51,9 @@ from projections.tables import HeldTables, Tables
 Fact = tuple[Recorded, Event]
 Apply = Callable[[Any, Recorded, Any], None]  # of tables, or of what else runs SQL
 Progress = Callable[[int, int], None]  # (events folded, events in all)
+Projections = Mapping[str, ModuleType]
 
-PROJECTIONS: dict[str, ModuleType] = {
+PROJECTIONS: Projections = {
     "tenants": tenants,
     "keys": keys,
     "instances": instances,
@@ -64,6 +69,7 @@ PROJECTIONS: dict[str, ModuleType] = {
     "databases": databases,
     "database_backups": database_backups,
     "volumes": volumes,
+    "storage": storage,
     "todo": todo,
     "activity": activity,
     "execs": execs,
@@ -109,13 +115,15 @@ class Checkpoint(Struct, frozen=True):
 
 
 class Views:
-    """The write side of `views.db`; it belongs to the writer's thread."""
+    """The write side of a file of read models; `views.db` belongs to the writer's thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, projections: Projections = PROJECTIONS) -> None:
         self.path = path
+        self.projections = projections
         self.db = open_database(path, "NORMAL")
         self._tables = Tables(self.db)
-        self._functions = _flattened(PROJECTIONS.values())
+        self._functions = _flattened(projections.values())
+        self._followed = frozenset(wire_name(event) for event in self._functions)
 
     def begin(self) -> None:
         """Opens the transaction of a batch."""
@@ -126,12 +134,14 @@ class Views:
         for function in self._functions.get(type(event), ()):
             function(self._tables, at, event)
 
-    def apply_all(self, facts: list[Fact]) -> None:
-        """Folds many events to the same rows, faster."""
+    def apply_all(self, recorded: list[Recorded]) -> None:
+        """Folds many events to the same rows, faster. Those that nothing follows are not even read."""
         held = HeldTables(self.db)
-        for at, event in facts:
-            for function in self._functions.get(type(event), ()):
-                function(held, at, event)
+        for at in recorded:
+            if at.type in self._followed:
+                event = decode(at.type, at.data)
+                for function in self._functions[type(event)]:
+                    function(held, at, event)
         held.flush()
 
     def commit(self, position: int, link: bytes) -> None:
@@ -187,11 +197,17 @@ def why_rebuild(path: Path, log: apsw.Connection, installation: str) -> str:
     return ""
 
 
-def open_views(path: Path, log: apsw.Connection, installation: str, progress: Progress) -> Views:
+def open_views(
+    path: Path,
+    log: apsw.Connection,
+    installation: str,
+    progress: Progress,
+    projections: Projections = PROJECTIONS,
+) -> Views:
     """Opens the views in step with the log: goes on, catches up or builds anew, whatever it takes."""
     if why_rebuild(path, log, installation):
-        rebuild(path, log, installation, progress)
-    views = Views(path)
+        rebuild(path, log, installation, progress, projections)
+    views = Views(path, projections)
     catch_up(views, log, progress)
     return views
 
@@ -205,17 +221,23 @@ def catch_up(views: Views, log: apsw.Connection, progress: Progress) -> None:
         views.commit(*_fold(views, log, checkpoint.position, progress))
 
 
-def rebuild(path: Path, log: apsw.Connection, installation: str, progress: Progress) -> None:
+def rebuild(
+    path: Path,
+    log: apsw.Connection,
+    installation: str,
+    progress: Progress,
+    projections: Projections = PROJECTIONS,
+) -> None:
     """Makes the views from the whole log beside what is at `path`, then puts them in its place."""
     fresh = path.with_name(path.name + ".new")
     _remove(fresh)
-    views = Views(fresh)
+    views = Views(fresh, projections)
     views.db.pragma("journal_mode", "off")
     views.db.pragma("synchronous", "off")
     views.db.pragma("cache_size", -64 * 1024)
     views.begin()
     run_script(views.db, _CHECKPOINT)
-    for projection in PROJECTIONS.values():
+    for projection in projections.values():
         run_script(views.db, projection.TABLES)
     views.db.execute("INSERT INTO checkpoint VALUES (0, x'', ?, ?)", (installation, fingerprint()))
     views.commit(*_fold(views, log, 0, progress))
@@ -260,7 +282,7 @@ def _fold(views: Views, log: apsw.Connection, position: int, progress: Progress)
     """Folds all that comes after `position`; returns where it ended."""
     link, last = b"", head(log)
     for chunk in _chunks(log, position):
-        views.apply_all([(at, decode(at.type, at.data)) for at in chunk])
+        views.apply_all(chunk)
         position, link = chunk[-1].position, chunk[-1].link
         progress(position, last)
     return position, link

@@ -48,7 +48,7 @@ def of(event: Event, service: str = SERVICE, tenant: str = TENANT, build: str = 
     """Says which service, tenant or build an event is about."""
     noun = wire_name(type(event)).partition(".")[0]
     subjects = {"service": service, "tenant": tenant, "key": tenant, "build": build, "log": "1", "exec": service}
-    subjects |= {"database": DATABASE, "volume": VOLUME, "disk": "log", "backup": BACKUP}
+    subjects |= {"database": DATABASE, "volume": VOLUME, "disk": "log", "backup": BACKUP, "usage": tenant}
     noun = {"database_backup": "backup"}.get(noun, noun)
     stream = f"effect-{event.intent}" if noun == "effect" else f"{noun.replace('key', 'tenant')}-{subjects[noun]}"
     return Fact(stream, "" if noun == "log" else tenant, event)

@@ -23,6 +23,7 @@ from events import (
     platform,
     services,
     tenants,
+    usage,
     volumes,
 )
 from events.catalog import CATALOG, UPCASTS, UnknownEvent, decode
@@ -45,6 +46,7 @@ NOUNS = (
     disks,
     networks,
     garbage,
+    usage,
 )
 EACH = pytest.mark.parametrize("kind", CATALOG.values(), ids=CATALOG)
 

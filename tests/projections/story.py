@@ -60,6 +60,7 @@ from events.tenants import (
     TenantResumed,
     TenantSuspended,
 )
+from events.usage import Reading, UsageMeasured
 from tests.commands.facts import (
     a_build,
     a_database,
@@ -142,6 +143,7 @@ def tell() -> None:
     given(TenantResumed(world().log.position, []), TenantSuspended())
     given(ServiceStopRequested())
     given(DiskLevelChanged("low", 81))
+    given(UsageMeasured(0, [Reading("d7-0", "service", SERVICE, 5, 6, 7, 8)], {"volumes": 1, "images": 2}))
     given(of(TenantErasureRequested(), tenant=OTHER_TENANT))
     given(of(TenantErased(world().log.position), tenant=OTHER_TENANT))
 

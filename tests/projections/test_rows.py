@@ -5,6 +5,7 @@ import re
 from types import ModuleType
 
 import pytest
+from apsw import Connection
 from msgspec import Struct
 
 from ahplat.effects.catalog import EFFECTS
@@ -28,17 +29,21 @@ from projections.databases import DatabaseRow
 from projections.deployments import DeploymentRow, UpRow
 from projections.execs import ExecRow
 from projections.instances import InstanceRow
+from projections.intervals import IntervalRow
 from projections.keys import KeyRow
+from projections.metering import METERING, open_metering
 from projections.routes import StoredRoute
 from projections.services import ServiceRow
 from projections.tenants import TenantRow
 from projections.todo import TodoRow
+from projections.usage import StoredRow, UsedRow
 from projections.views import PROJECTIONS
 from projections.volumes import VolumeRow
 from tests.commands.facts import a_database, a_running_service, a_service, a_tenant, database_started
-from tests.commands.given import DATABASE, SERVICE, TENANT, World, given, later, of
+from tests.commands.given import DATABASE, INSTALLATION, SERVICE, TENANT, World, given, later, of
 from tests.events.samples import sample
 
+ALL = {**PROJECTIONS, **METERING}
 NOT_PROJECTED = {LogCreated, LogRestored, NetworkRouterRejoined, GarbageCollected}
 """Events of which no view says anything, on purpose: the log itself answers what they say."""
 
@@ -58,27 +63,35 @@ ROWS: dict[str, type[Struct]] = {
     "activity": ActivityRow,
     "exec": ExecRow,
 }
+METERED: dict[str, type[Struct]] = {"interval": IntervalRow, "used": UsedRow, "stored": StoredRow}
 JOINED = {"activity": ("name",)}  # fields that a query adds to the table's columns
 
 
 TYPES = {"TEXT": str, "INTEGER": int, "BLOB": bytes}
 
 
-def columns(world: World, table: str) -> dict[str, object]:
+def columns(db: Connection, table: str) -> dict[str, object]:
     """Column → its type in Python."""
-    info = world.views.db.execute('SELECT name, type, "notnull" = 0 AND pk = 0 FROM pragma_table_info(?)', (table,))
+    info = db.execute('SELECT name, type, "notnull" = 0 AND pk = 0 FROM pragma_table_info(?)', (table,))
     return {name: TYPES[kind] | None if nullable else TYPES[kind] for name, kind, nullable in info}
 
 
 @pytest.mark.parametrize("table", ROWS)
 def test_a_rows_fields_are_its_tables_columns_in_order(world: World, table: str) -> None:
-    assert ROWS[table].__struct_fields__ == (*columns(world, table), *JOINED.get(table, ()))
+    assert ROWS[table].__struct_fields__ == (*columns(world.views.db, table), *JOINED.get(table, ()))
 
 
 @pytest.mark.parametrize("table", ROWS)
 def test_a_rows_field_has_the_type_of_its_column(world: World, table: str) -> None:
     hints = {name: hint for name, hint in ROWS[table].__annotations__.items() if name not in JOINED.get(table, ())}
-    assert hints == columns(world, table)
+    assert hints == columns(world.views.db, table)
+
+
+def test_so_it_is_with_the_rows_of_metering(world: World) -> None:
+    metering = open_metering(world.folder / "metering.db", world.log.db, INSTALLATION, lambda done, of: None)
+    for table, row in METERED.items():
+        assert list(row.__annotations__.items()) == list(columns(metering.db, table).items())
+    metering.close()
 
 
 # every event has its place
@@ -86,23 +99,23 @@ def test_a_rows_field_has_the_type_of_its_column(world: World, table: str) -> No
 
 @pytest.mark.parametrize("kind", CATALOG.values(), ids=CATALOG)
 def test_every_event_is_folded_or_on_purpose_not(kind: type[Event]) -> None:
-    followers = [name for name, projection in PROJECTIONS.items() if kind in projection.APPLY]
+    followers = [name for name, projection in ALL.items() if kind in projection.APPLY]
     assert bool(followers) != (kind in NOT_PROJECTED), followers
 
 
-@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("name", ALL)
 def test_no_projection_follows_what_is_no_event(name: str) -> None:
-    assert set(PROJECTIONS[name].APPLY) <= set(CATALOG.values())
+    assert set(ALL[name].APPLY) <= set(CATALOG.values())
 
 
-@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_projection_writes_its_own_tables_only(name: str) -> None:
-    own = tables_of(PROJECTIONS[name])
-    others = {table for other in PROJECTIONS if other != name for table in tables_of(PROJECTIONS[other])}
+    own = tables_of(ALL[name])
+    others = {table for other in ALL if other != name for table in tables_of(ALL[other])}
     assert own
     assert not own & others
-    code = inspect.getsource(PROJECTIONS[name])
-    written = set(re.findall(r"(?:INSERT (?:OR \w+ )?INTO|REPLACE INTO|UPDATE|DELETE FROM) (\w+)", code))
+    code = inspect.getsource(ALL[name])
+    written = set(re.findall(r"(?:INSERT (?:OR \w+ )?INTO|REPLACE INTO|(?<!DO )UPDATE|DELETE FROM) (\w+)", code))
     assert written <= own, written - own
 
 
