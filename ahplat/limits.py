@@ -95,6 +95,12 @@ IMAGES_KEPT = 5  # of a service: the last that ran
 GC_EVERY_S = 300.0
 GC_AGE_S = 600  # from when an image was first found to be garbage until it is removed
 
+# metering
+METER_LOOK_S = 60.0  # between two looks at what runs uses; it is told once an hour
+METER_AT_ONCE = 20  # instances looked at, until whoever is about to remove one has a turn
+METERING_FOLLOW_S = 60.0  # between two times that metering.db catches up by itself
+USAGE_WINDOWS = 1_000  # of one answer
+
 # services
 REPLICAS = 10
 VOLUMES_PER_SERVICE = 5

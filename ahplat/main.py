@@ -41,6 +41,7 @@ from ahplat.crashpoints import CrashPoints
 from ahplat.effects.disks import DiskWatch
 from ahplat.effects.follow import Follower
 from ahplat.effects.garbage import Collector
+from ahplat.effects.metering import Meter
 from ahplat.effects.networks import sites
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
@@ -48,6 +49,7 @@ from ahplat.effects.task import Platform
 from ahplat.engines.choice import choose_engine
 from ahplat.engines.engine import Engine
 from ahplat.errors import CannotStart
+from ahplat.metering import Metering
 from ahplat.metrics import exposition
 from ahplat.names import zone
 from ahplat.names.responders import Responders
@@ -311,6 +313,7 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     upstreams = Upstreams(config.dns_upstreams)
     app.names = _answering_names(app, upstreams)
     stack.push_async_callback(app.names.close)
+    app.meter = Meter(app.engine, app.writer, app.views, app.clock, app.installation)
     platform_ = Platform(
         writer=app.writer,
         views=app.views,
@@ -325,6 +328,7 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
         domain=config.domain,
         drain_s=config.drain_s,
         deploy_timeout_s=config.deploy_timeout_s,
+        meter=app.meter,
         builder=app.builder,
         build_timeout_s=config.build_timeout_s,
         build_logs=app.build_logs,
@@ -339,11 +343,16 @@ def _begin(app: Application, running: Running, log: EventLog, views: Views, stac
     app.disks.begin()
     app.collector = Collector(platform_)
     app.collector.begin()
+    app.meter.begin()
+    app.metering = Metering(config.data_dir, app.installation)
+    app.metering.begin()
+    stack.push_async_callback(app.metering.close)
     app.follower.begin()
     app.runner.begin()
     app.reconciler.begin()
     stack.push_async_callback(app.disks.close)
     stack.push_async_callback(app.collector.close)
+    stack.push_async_callback(app.meter.close)
     stack.push_async_callback(app.runner.close)
     stack.push_async_callback(app.reconciler.close)
     stack.push_async_callback(app.follower.close)

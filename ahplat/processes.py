@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -246,11 +246,8 @@ def kill_child(pid: int) -> None:
 
 def started_at(pid: int) -> int | None:
     """When it started, in clock ticks since boot: with the pid this names one process for good. None: it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])  # field 22; the second may hold spaces and brackets
+    stat = _stat_of(Path(f"/proc/{pid}"))
+    return int(stat[19]) if stat else None
 
 
 def open_exactly(pid: int, ticks: int) -> int | None:
@@ -280,6 +277,20 @@ def signal_exactly(descriptor: int, number: int) -> None:
     """Sends a signal through a pidfd; nothing happens where the process has ended."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(descriptor, number)
+
+
+def used_by(leaders: Collection[int]) -> dict[int, tuple[int, int]]:
+    """Session's leader → (microseconds of CPU, bytes of memory) of all its processes: of those that ended, too, once
+    they were waited for. Nothing of a session that is not there."""
+    tick_us, page_bytes = 1_000_000 // os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    found: dict[int, tuple[int, int]] = {}
+    for entry in Path("/proc").iterdir():
+        session = _session_of(entry) if entry.name.isdigit() else None
+        if session is not None and session in leaders and (stat := _stat_of(entry)):
+            cpu_us, memory_bytes = found.get(session, (0, 0))
+            ticks = sum(int(field) for field in stat[11:15])  # its own, and those of the children that it waited for
+            found[session] = cpu_us + ticks * tick_us, memory_bytes + int(stat[21]) * page_bytes
+    return found
 
 
 def kill_marked(variable: str) -> int:
@@ -321,10 +332,22 @@ def _resident_limit_of(process: Path) -> int | None:
 
 def _lives(process: Path) -> bool:
     """What ended and was not reaped does not."""
+    stat = _stat_of(process)
+    return bool(stat) and stat[0] not in "ZX"
+
+
+def _session_of(process: Path) -> int | None:
+    """None of what ended, reaped or not."""
+    stat = _stat_of(process)
+    return None if not stat or stat[0] in "ZX" else int(stat[3])
+
+
+def _stat_of(process: Path) -> list[str]:
+    """proc(5)'s `stat` from the state on, which is its third field; nothing where the process is gone."""
     try:
-        return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
-    except (OSError, IndexError):
-        return False
+        return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def alive(pid: int) -> bool:

@@ -106,6 +106,12 @@ def kept_of(db: Connection, tenant_id: str) -> list[DatabaseRow]:
     return [DatabaseRow(*row) for row in rows]
 
 
+def owners(db: Connection) -> list[tuple[str, str]]:
+    """(database's id, tenant's id) of all that have a volume."""
+    rows = db.execute("SELECT database_id, tenant_id FROM database WHERE desired <> 'purged'")
+    return [(database, tenant) for database, tenant in rows]
+
+
 def list_all(db: Connection) -> list[DatabaseRow]:
     """All databases of all tenants that are there."""
     return [DatabaseRow(*row) for row in db.execute("SELECT * FROM database WHERE desired IN ('running', 'stopped')")]

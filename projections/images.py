@@ -17,6 +17,11 @@ SELECT pinned, image FROM deployment WHERE pinned IS NOT NULL
 UNION SELECT pinned, image FROM database WHERE pinned IS NOT NULL
 """
 
+_FETCHED_BY = """
+SELECT tenant_id, pinned FROM deployment WHERE pinned IS NOT NULL
+UNION SELECT tenant_id, pinned FROM database WHERE pinned IS NOT NULL
+"""
+
 
 def wanted(db: Connection, kept: int) -> frozenset[str]:
     """Of each service the last `kept` that ran, and what serves; of each database what it runs. Pinned."""
@@ -29,6 +34,14 @@ def fetched(db: Connection) -> dict[str, frozenset[str]]:
     for pinned, image in db.execute(_FETCHED):
         found.setdefault(pinned, set()).add(image)
     return {pinned: frozenset(images) for pinned, images in found.items()}
+
+
+def fetched_by(db: Connection) -> dict[str, frozenset[str]]:
+    """Tenant → all that ever ran of it, pinned."""
+    found: dict[str, set[str]] = {}
+    for tenant_id, pinned in db.execute(_FETCHED_BY):
+        found.setdefault(tenant_id, set()).add(pinned)
+    return {tenant_id: frozenset(images) for tenant_id, images in found.items()}
 
 
 def coming(db: Connection) -> frozenset[str]:

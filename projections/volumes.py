@@ -53,6 +53,11 @@ def list_of(db: Connection, tenant_id: str) -> list[VolumeRow]:
     ]
 
 
+def owners(db: Connection) -> list[tuple[str, str]]:
+    """(volume's id, tenant's id) of all that there are."""
+    return [(volume, tenant) for volume, tenant in db.execute("SELECT volume_id, tenant_id FROM volume")]
+
+
 def mounted_by(db: Connection, tenant_id: str) -> dict[str, str]:
     """Volume's name → the service that has it: by its settings, or as it serves."""
     rows = db.execute(

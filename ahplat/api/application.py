@@ -19,9 +19,11 @@ from ahplat.config import Config
 from ahplat.effects.disks import DiskWatch
 from ahplat.effects.follow import Follower
 from ahplat.effects.garbage import Collector
+from ahplat.effects.metering import Meter
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
 from ahplat.engines.engine import Engine
+from ahplat.metering import Metering
 from ahplat.names.responders import Responders
 from ahplat.routers.router import Router
 from ahplat.sealing import Keyring
@@ -69,6 +71,8 @@ class Application:
         self.follower: Follower
         self.disks: DiskWatch
         self.collector: Collector
+        self.meter: Meter
+        self.metering: Metering
         self.hub: Hub
         self.read_damage: Callable[[Exception], None]  # told of a damaged page that a read met
         self.gate: Gate

@@ -17,6 +17,7 @@ from ahplat.api import (
     services,
     system,
     tenants,
+    usage,
     volumes,
 )
 from ahplat.api.route import Route
@@ -25,6 +26,7 @@ ROUTES: list[Route] = [
     *system.ROUTES,
     *tenants.ROUTES,
     *quotas.ROUTES,
+    *usage.ROUTES,
     *keys.ROUTES,
     *services.ROUTES,
     *env.ROUTES,

@@ -18,6 +18,7 @@ from ahplat.commands import (
     routes,
     services,
     tenants,
+    usage,
     volumes,
 )
 from ahplat.commands.command import Command, Decision
@@ -41,4 +42,5 @@ COMMANDS: dict[type[Command], Decision] = {
     **execs.COMMANDS,
     **disks.COMMANDS,
     **garbage.COMMANDS,
+    **usage.COMMANDS,
 }

@@ -156,6 +156,8 @@ def targets(instances: list[Instance]) -> list[Target]:
 
 async def end(task: Task[Intent], instances: list[Instance]) -> list[str]:
     """Stops and removes instances, each by its id; returns the ids. Who calls it off does not wait for the grace."""
+    if instances:
+        await task.step(task.platform.meter.last_look, instances)
     for instance in instances:
         task.check()
         await task.unless_called_off(task.engine.stop(instance.id, limits.STOP_GRACE_S))

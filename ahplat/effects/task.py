@@ -7,7 +7,7 @@ steps are also where a process may die; whatever was done by then is found by th
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from apsw import Connection
 from msgspec import Struct
@@ -28,6 +28,9 @@ from ahplat.sealing import Keyring
 from ahplat.writer import Writer
 from events.event import Event, Intent
 from projections.todo import TodoRow
+
+if TYPE_CHECKING:
+    from ahplat.effects.metering import Meter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,6 +69,7 @@ class Platform(Struct, frozen=True):
     domain: str
     drain_s: float
     deploy_timeout_s: float
+    meter: "Meter"
     builder: Builder
     build_logs: BuildLogs
     database_files: DatabaseFiles

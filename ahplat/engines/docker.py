@@ -19,6 +19,7 @@ from ahplat.engines import (
     bridges,
     container,
     container_logs,
+    container_stats,
     images,
     lifecycle,
     pulls,
@@ -34,7 +35,18 @@ from ahplat.engines.container_exec import ContainerExec
 from ahplat.engines.container_logs import Beginning
 from ahplat.engines.container_pipe import ContainerPipe
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
-from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, RouterSeen, Spec, Volume
+from ahplat.engines.engine import (
+    Bunch,
+    Counters,
+    EngineStatus,
+    Execution,
+    Image,
+    Instance,
+    Network,
+    RouterSeen,
+    Spec,
+    Volume,
+)
 from ahplat.engines.firewall import Firewall
 from ahplat.engines.handover import Handover
 from ahplat.engines.images import InspectedImage
@@ -163,6 +175,10 @@ class DockerEngine:
     async def list(self, service: str | None = None) -> list[Instance]:
         """See `Engine`."""
         return await self._listed(service, "ah.service")
+
+    async def counters(self, instance_ids: Sequence[str]) -> dict[str, Counters]:
+        """See `Engine`."""
+        return await self._dockerd.call(lambda client: container_stats.read(client, instance_ids))
 
     async def ensure_volume(self, volume: Volume) -> None:
         """See `Engine`."""

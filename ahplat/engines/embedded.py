@@ -36,7 +36,18 @@ from ahplat.engines import (
     volume_folders,
 )
 from ahplat.engines.changes import Changes
-from ahplat.engines.engine import Bunch, EngineStatus, Execution, Image, Instance, Network, RouterSeen, Spec, Volume
+from ahplat.engines.engine import (
+    Bunch,
+    Counters,
+    EngineStatus,
+    Execution,
+    Image,
+    Instance,
+    Network,
+    RouterSeen,
+    Spec,
+    Volume,
+)
 from ahplat.engines.run_folder import Record, RunFolder, Started
 from ahplat.errors import EngineAway, Rejected
 
@@ -122,6 +133,11 @@ class EmbeddedEngine:
     async def inspect(self, instance_id: str) -> Instance | None:
         folder = self._find(instance_id)
         return None if folder is None else self._look(folder)
+
+    async def counters(self, instance_ids: Sequence[str]) -> dict[str, Counters]:
+        shims = {one: folder.started() for one in instance_ids if (folder := self._find(one)) and folder.runs()}
+        used = await asyncio.to_thread(processes.used_by, [started.pid for started in shims.values() if started])
+        return {one: Counters(*used[started.pid]) for one, started in shims.items() if started and started.pid in used}
 
     async def stop(self, instance_id: str, grace_s: int) -> None:
         folder = self._find(instance_id)

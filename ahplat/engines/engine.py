@@ -210,6 +210,15 @@ class Execution(Struct, frozen=True):
     timed_out: bool  # it was killed after its time
 
 
+class Counters(Struct, frozen=True):
+    """How far an instance's counters have come since it was started, and how much memory it holds now."""
+
+    cpu_us: int
+    memory_bytes: int
+    rx_bytes: int = 0  # 0 where there are no networks
+    tx_bytes: int = 0
+
+
 class EngineStatus(Struct, frozen=True):
     """Whether the engine answers, and in which versions. `isolated` is False where services share the host's kernel."""
 
@@ -283,6 +292,9 @@ class Engine(Protocol):
 
     async def inspect(self, instance_id: str) -> Instance | None:
         """None when it does not exist (any more)."""
+
+    async def counters(self, instance_ids: Sequence[str]) -> dict[str, Counters]:
+        """Of those of them that run and whose counters can be read. Raises EngineAway."""
 
     async def list_databases(self, database: str | None = None) -> list[Instance]:
         """Every database's server of this installation, and every scratch server, in any state and of any epoch; of one

@@ -25,6 +25,7 @@ from ahplat.commands.tenants import RegisterTenant
 from ahplat.crashpoints import CrashPoints
 from ahplat.effects import health
 from ahplat.effects.follow import Follower
+from ahplat.effects.metering import Meter
 from ahplat.effects.reconcile import Reconciler
 from ahplat.effects.runner import Runner
 from ahplat.effects.task import Platform
@@ -127,6 +128,7 @@ class World:
             keyring=self.keyring,
             clock=self.clock,
             upstreams=self.upstreams,
+            meter=Meter(self.engine, self.writer, self.views, self.clock, self.log.installation),
             names=Responders(lambda tenant_id: [], lambda tenant_id, labels: None, Upstreams(), self.clock),
             installation=self.log.installation,
             epoch=self.log.epoch,

@@ -18,6 +18,7 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.engines.engine import (
     Bunch,
+    Counters,
     EngineStatus,
     Execution,
     Image,
@@ -74,6 +75,7 @@ class SimulatedHost:
         self.router: str | None = None  # the id of its container, "" while it is away; None: nobody told of one
         self.router_in: dict[str, str] = {}  # network's name → its address there
         self.volumes: dict[str, Volume] = {}
+        self.counters: dict[str, Counters] = {}  # by instance, where a test has it use something
         self.specs: dict[str, Spec] = {}  # by instance, as it was last started
         self.engines: list[SimulatedEngine] = []
         self.commands: dict[tuple[str, ...], Ran] = {}  # what there is to be executed in any instance
@@ -412,6 +414,12 @@ class SimulatedEngine:
         self.closed = True
         self.host.engines = [one for one in self.host.engines if one is not self]
         self.cut_watches()
+
+    async def counters(self, instance_ids: Sequence[str]) -> dict[str, Counters]:
+        await self._arrive("counters", "")
+        self._leave("counters")
+        running = [one for one in self._all_ours() if one.state == "running" and one.id in instance_ids]
+        return {one.id: self.host.counters.get(one.id, Counters(1, 1)) for one in running}
 
     async def list_databases(self, database: str | None = None) -> list[Instance]:
         await self._arrive("list_databases", database or "")

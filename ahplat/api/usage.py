@@ -1,0 +1,93 @@
+"""What a tenant used, over time: hour by hour or day by day, of each service and database, and of what is stored."""
+
+from msgspec import UNSET, Struct, UnsetType
+
+from ahplat import limits
+from ahplat.api.activity import moment
+from ahplat.api.call import Call, Reply, invalid_parameter, json_reply
+from ahplat.api.route import Route
+from ahplat.errors import Rejected
+from projections import services
+from projections.metering import HOUR_S, Figures, figures_of
+
+PERIODS = {"hourly": HOUR_S, "daily": 24 * HOUR_S}
+DEFAULT_WINDOWS = {"hourly": 24, "daily": 30}
+
+
+class UsageRow(Struct, frozen=True, kw_only=True):
+    """What one service or database used, and what was kept for it, from `timestamp` on for one period.
+
+    `memory_mb_avg` is over the seconds in which it ran. A row with neither id is the tenant's storage, in bytes times
+    seconds.
+    """
+
+    timestamp: int
+    service_id: str | UnsetType = UNSET
+    database_id: str | UnsetType = UNSET
+    running_seconds: int | UnsetType = UNSET
+    cpu_seconds: float | UnsetType = UNSET
+    memory_mb_seconds: int | UnsetType = UNSET
+    memory_mb_avg: float | UnsetType = UNSET
+    network_rx_bytes: int | UnsetType = UNSET
+    network_tx_bytes: int | UnsetType = UNSET
+    reserved_mb_seconds: int | UnsetType = UNSET
+    reserved_cpu_seconds: float | UnsetType = UNSET
+    build_seconds: int | UnsetType = UNSET
+    stored_byte_seconds: dict[str, int] | UnsetType = UNSET
+
+
+def row_of(figures: Figures) -> UsageRow:
+    """Figures as the API gives them."""
+    if figures.kind == "storage":
+        return UsageRow(timestamp=figures.at, stored_byte_seconds=figures.stored_byte_s)
+    is_service = figures.kind == "service"
+    return UsageRow(
+        timestamp=figures.at,
+        service_id=figures.resource_id if is_service else UNSET,
+        database_id=UNSET if is_service else figures.resource_id,
+        running_seconds=figures.running_s,
+        cpu_seconds=figures.cpu_us / 1_000_000,
+        memory_mb_seconds=figures.memory_mb_s,
+        memory_mb_avg=round(figures.memory_mb_s / figures.running_s, 1) if figures.running_s else 0.0,
+        network_rx_bytes=figures.rx_bytes,
+        network_tx_bytes=figures.tx_bytes,
+        reserved_mb_seconds=figures.reserved_mb_s,
+        reserved_cpu_seconds=figures.reserved_milli_s / 1_000,
+        build_seconds=figures.build_s if is_service else UNSET,
+    )
+
+
+async def _listed(call: Call, resource_id: str) -> Reply:
+    period = call.query.get("period", "hourly")
+    if period not in PERIODS:
+        raise invalid_parameter("period", f"expected one of {', '.join(PERIODS)}")
+    window_s, now = PERIODS[period], call.app.clock.now_us() // 1_000_000
+    until = min(moment(call.query.get("until", ""), "until") or now, now)
+    since = moment(call.query.get("since", ""), "since") or until - DEFAULT_WINDOWS[period] * window_s
+    since -= since % window_s
+    if since >= until:
+        raise invalid_parameter("since", "expected a time before `until`, and before now")
+    if until - since > limits.USAGE_WINDOWS * window_s:
+        raise invalid_parameter("since", f"expected at most {limits.USAGE_WINDOWS} periods from it to `until`")
+    tenant_id = call.tenant_id
+    found = await call.app.metering.read(lambda db: figures_of(db, tenant_id, since, until, window_s, resource_id))
+    return json_reply([row_of(figures) for figures in reversed(found)])
+
+
+async def of_tenant(call: Call) -> Reply:
+    """Newest first; of one service where `service_id` names it. What this hour used is told at its end."""
+    return await _listed(call, call.query.get("service_id", ""))
+
+
+async def of_service(call: Call) -> Reply:
+    """The same of one service, deleted or not."""
+    row = services.find(call.app.views, call.path_id())
+    if row is None or row.tenant_id != call.tenant_id:
+        raise Rejected("service_not_found", f"there is no service {call.path_id()[:64]}")
+    return await _listed(call, row.service_id)
+
+
+ROUTES = [
+    Route("GET", "/v1/tenant/usage/metrics", of_tenant),
+    Route("GET", "/v1/services/{service_id}/metrics", of_service),
+]
