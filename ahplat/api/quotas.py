@@ -11,7 +11,7 @@ from ahplat.api.fields import Quota, cpu_count
 from ahplat.api.route import Route
 from ahplat.api.tenants import find
 from ahplat.commands.tenants import SetQuotas
-from projections import databases, keys, services, tenants
+from projections import databases, keys, services, storage, tenants
 
 
 class Usage(Struct, frozen=True):
@@ -32,7 +32,7 @@ class TenantUsage(Struct, frozen=True):
     cpu_cores: int
     used_cpu_cores: float
     disk_gb: int
-    used_disk_gb: int
+    used_disk_gb: float
     rate_limit: int
 
 
@@ -51,7 +51,7 @@ def usage_of(views: Connection, tenant_id: str) -> TenantUsage:
         cpu_cores=quotas["max_cpu_cores"],
         used_cpu_cores=cpu_count(cpu_milli + sum(row.cpu_milli for row in running)),
         disk_gb=quotas["max_disk_gb"],
-        used_disk_gb=0,  # what volumes hold is not counted yet
+        used_disk_gb=round(sum(storage.held_by(views, tenant_id).values()) / 10**9, 3),  # as it was measured last
         rate_limit=quotas["api_rate_limit"],
     )
 
@@ -64,7 +64,7 @@ class QuotasLeft(Struct, frozen=True):
     api_keys: float
     memory_mb: int
     cpu_cores: float
-    disk_gb: int
+    disk_gb: float
 
 
 def quotas_left(usage: TenantUsage) -> QuotasLeft:

@@ -19,6 +19,7 @@ from ahplat.commands.services import (
     ServiceState,
     check_active,
     check_quota,
+    check_storage,
     load_holdings,
     load_row,
     load_service,
@@ -62,6 +63,7 @@ def request(state: Queue, command: RequestBuild) -> list[Event]:
     check_active(state.holdings)
     if state.same:
         return []
+    check_storage(state.holdings)
     check_quota("max_builds_concurrent", state.open + 1, state.holdings.quotas, "builds that wait or are under way")
     return [command.requested]
 

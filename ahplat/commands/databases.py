@@ -19,6 +19,7 @@ from ahplat.commands.services import (
     check_active,
     check_quota,
     check_resources,
+    check_storage,
     load_holdings,
     load_service,
     load_variables,
@@ -96,6 +97,7 @@ def check_room(name: str, label: str, memory_mb: int, cpu_milli: int, beside: Be
         raise Rejected("name_taken", f"another database has the host name {label!r} already")
     check_quota("max_databases", beside.databases + 1, beside.holdings.quotas, "databases")
     check_resources(memory_mb, cpu_milli, 1, beside.holdings)
+    check_storage(beside.holdings)
 
 
 def free_address(subnet: str, taken: frozenset[str]) -> str:

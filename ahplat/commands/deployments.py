@@ -12,6 +12,7 @@ from ahplat.commands.services import (
     ServiceState,
     check_active,
     check_resources,
+    check_storage,
     check_volumes,
     load_service,
     superseded,
@@ -115,6 +116,7 @@ class DeployImage(DeploymentCommand, frozen=True, kw_only=True):
 
 def deploy(state: ServiceState, command: DeployImage) -> list[Event]:
     """An image that is still being tried stays on trial when it is pulled again: its failure leaves what served before."""
+    check_storage(state.holdings)
     changed, image = close_circuit(state), command.image or state.service.image
     if image != state.service.image:
         changed.append(ServiceConfigured(image=image))

@@ -23,7 +23,7 @@ from events.services import (
     ServiceStopRequested,
     ServiceWorkSuperseded,
 )
-from projections import databases, deployments, domains, env, services, tenants, todo, volumes
+from projections import databases, deployments, domains, env, services, storage, tenants, todo, volumes
 from projections.deployments import DeploymentRow
 from projections.domains import DomainRow
 from projections.services import ServiceRow
@@ -50,6 +50,7 @@ class Holdings(Struct, frozen=True):
     names: frozenset[str]
     labels: frozenset[str]
     volumes: frozenset[str]  # that others have, or that are being removed
+    stored_bytes: int  # as it was measured last: volumes, images, backups
     suspended: bool  # nothing of the tenant is to begin
 
 
@@ -85,6 +86,7 @@ def load_holdings(views: Connection, tenant_id: str, without: str) -> Holdings:
         names=frozenset(row.name for row in rows),
         labels=frozenset(row.label for row in rows),
         volumes=load_volumes_taken(views, tenant_id, without),
+        stored_bytes=sum(storage.held_by(views, tenant_id).values()),
         suspended=tenants.status_of(views, tenant_id) in ("suspended", "erased"),
     )
 
@@ -139,6 +141,14 @@ def check_resources(memory_mb: int, cpu_milli: int, replicas: int, holdings: Hol
     """What is wanted to run, this service with the others, has to fit the tenant's quotas."""
     check_quota("max_memory_mb", holdings.memory_mb + memory_mb * replicas, holdings.quotas, "MB of memory")
     check_quota("max_cpu_cores", (holdings.cpu_milli + cpu_milli * replicas) / 1000, holdings.quotas, "cores")
+
+
+def check_storage(holdings: Holdings) -> None:
+    """Who stores more than it may begins nothing that stores more."""
+    stored_gb, allowed = holdings.stored_bytes / 10**9, holdings.quotas["max_disk_gb"]
+    if stored_gb > allowed:
+        detail = f"{stored_gb:.1f} GB are stored, {allowed} allowed (max_disk_gb): remove volumes, databases or services"
+        raise Rejected("quota_exceeded", detail)
 
 
 def check_name(name: str, label: str, holdings: Holdings) -> None:
@@ -196,6 +206,7 @@ def create(state: Holdings, command: CreateService) -> list[Event]:
     check_quota("max_services", state.services + 1, state.quotas, "services")
     check_quota("max_env_vars_per_service", len(command.env), state.quotas, "variables")
     check_resources(wanted.memory_mb, wanted.cpu_milli, wanted.replicas, state)
+    check_storage(state)
     check_volumes(wanted.volumes, wanted.replicas, state)
     events: list[Event] = [wanted]
     if command.env:

@@ -76,7 +76,7 @@ async def test_nobody_sees_what_others_used(site: Site, acme: Tenant) -> None:
         ("since=tomorrow", "/query/since"),
         ("since=2026-01-31T12:00:00", "/query/since"),
         ("since=99999999999", "/query/since"),
-        ("since=5&until=5", "/query/since"),
+        ("since=7200&until=7200", "/query/since"),
         ("since=1", "/query/since"),
         ("until=x", "/query/until"),
     ],
