@@ -11,7 +11,7 @@ from events.database import read_sql
 from events.databases import DatabaseDeleted, DatabaseStopped
 from events.event import Event, Recorded
 from events.services import ServiceDeleted, ServiceDrained, ServiceRepaired, ServiceStopped
-from events.tenants import TenantErased
+from events.tenants import TenantErased, TenantRegistered
 from events.usage import Reading, UsageMeasured
 from projections.intervals import FOREVER
 
@@ -41,6 +41,12 @@ class StoredRow(Struct, frozen=True):
     bytes: int
 
 
+def payers(db: Connection) -> dict[str, str]:
+    """Tenant → its part of host names; of all that ever were, in the order of these."""
+    rows = db.execute("SELECT tenant_id, label FROM payer ORDER BY label, tenant_id")
+    return {str(tenant): str(label) for tenant, label in rows}
+
+
 def used_of(db: Connection, tenant_id: str, since: int, until: int) -> list[UsedRow]:
     """What a tenant used in the hours that began in [since, until)."""
     rows = db.execute("SELECT * FROM used WHERE tenant_id = ? AND hour >= ? AND hour < ?", (tenant_id, since, until))
@@ -53,6 +59,10 @@ def stored_of(db: Connection, tenant_id: str, since: int, until: int) -> list[St
         "SELECT * FROM stored WHERE tenant_id = ? AND ended_at > ? AND begun_at < ?", (tenant_id, since, until)
     )
     return [StoredRow(*row) for row in rows]
+
+
+def registered(db: Connection, at: Recorded, event: TenantRegistered) -> None:
+    db.execute("INSERT INTO payer VALUES (?, ?)", (at.tenant, event.label))
 
 
 def measured(db: Connection, at: Recorded, event: UsageMeasured) -> None:
@@ -100,6 +110,7 @@ def erased(db: Connection, at: Recorded, _: Event) -> None:
 
 
 APPLY = {
+    TenantRegistered: registered,
     UsageMeasured: measured,
     ServiceDrained: removed,
     ServiceStopped: removed,

@@ -1,3 +1,8 @@
+CREATE TABLE payer (                    -- all tenants that ever were, by their part of host names
+    tenant_id TEXT PRIMARY KEY,
+    label     TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE counter (                  -- a container's counters as they were read last
     instance TEXT PRIMARY KEY,
     cpu_us   INTEGER NOT NULL,

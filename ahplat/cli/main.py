@@ -7,6 +7,7 @@ from ahplat.cli.demo import demo
 from ahplat.cli.operate import gc, unpark
 from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
+from ahplat.cli.usage import usage
 from ahplat.cli.verify import verify
 
 
@@ -38,4 +39,5 @@ main.add_command(restore)
 main.add_command(rotate_key)
 main.add_command(gc)
 main.add_command(unpark)
+main.add_command(usage)
 main.add_command(verify)

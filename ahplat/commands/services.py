@@ -147,7 +147,9 @@ def check_storage(holdings: Holdings) -> None:
     """Who stores more than it may begins nothing that stores more."""
     stored_gb, allowed = holdings.stored_bytes / 10**9, holdings.quotas["max_disk_gb"]
     if stored_gb > allowed:
-        detail = f"{stored_gb:.1f} GB are stored, {allowed} allowed (max_disk_gb): remove volumes, databases or services"
+        detail = (
+            f"{stored_gb:.1f} GB are stored, {allowed} allowed (max_disk_gb): remove volumes, databases or services"
+        )
         raise Rejected("quota_exceeded", detail)
 
 
