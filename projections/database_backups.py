@@ -66,6 +66,14 @@ def of_tenant(db: Connection, tenant_id: str) -> list[BackupRow]:
     return [BackupRow(*row) for row in db.execute("SELECT * FROM database_backup WHERE tenant_id = ?", (tenant_id,))]
 
 
+def held(db: Connection) -> dict[str, int]:
+    """Tenant → bytes of all its backups' files."""
+    rows = db.execute(
+        "SELECT tenant_id, sum(size) FROM database_backup WHERE status IN ('verifying', 'verified') GROUP BY tenant_id"
+    )
+    return {str(tenant): int(size) for tenant, size in rows}
+
+
 def surplus(db: Connection, kept: int) -> list[BackupRow]:
     """What is to go: of each database all that is older than the `kept` newest verified, and the `kept` newest failed
     ones; of one that is purged all."""

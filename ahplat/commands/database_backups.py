@@ -10,7 +10,7 @@ from msgspec import Struct
 from ahplat.commands.command import Command, Decision
 from ahplat.commands.databases import RESTORE, DatabaseCommand, DatabaseState, load_there
 from ahplat.commands.databases import STREAM as DATABASE_STREAM
-from ahplat.commands.services import check_active
+from ahplat.commands.services import check_active, check_storage
 from ahplat.errors import Rejected
 from events.database_backups import DatabaseBackupFailed, DatabaseBackupRemoveRequested, DatabaseBackupRequested
 from events.databases import DatabaseRestoreRequested
@@ -52,6 +52,7 @@ def request(state: BackupState, command: RequestBackup) -> list[Event]:
     check_runs(state.state)
     if under_way := [row for row in state.backups if row.is_open]:
         raise Rejected("backup_under_way", f"backup {under_way[0].backup_id} is {under_way[0].status}")
+    check_storage(state.state.beside.holdings)
     return [DatabaseBackupRequested(command.database_id)]
 
 

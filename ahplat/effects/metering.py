@@ -23,7 +23,7 @@ from ahplat.engines.engine import Counters, Engine, Instance
 from ahplat.errors import AhError, Unavailable
 from ahplat.writer import Writer
 from events.usage import Reading
-from projections import databases, images, storage, volumes
+from projections import database_backups, databases, images, storage, volumes
 from projections.metering import HOUR_S
 
 MEGABYTE = 2**20
@@ -143,7 +143,7 @@ class Meter:
     async def _stored(self) -> dict[str, dict[str, int]]:
         """Tenant → what is kept for it, in bytes by kind. Layers that images share count for each of them."""
         sizes = await self._engine.volume_bytes()
-        nothing = {"volumes": 0, "images": 0}
+        nothing = {"volumes": 0, "images": 0, "backups": 0}
         stored = defaultdict(nothing.copy, {tenant_id: nothing.copy() for tenant_id in storage.tenants(self._views)})
         for name, tenant_id in self._volumes().items():
             stored[tenant_id]["volumes"] += sizes.get(name, 0)
@@ -151,6 +151,8 @@ class Meter:
         there = await self._engine.image_sizes(sorted({image for all_of in owners.values() for image in all_of}))
         for tenant_id, all_of in owners.items():
             stored[tenant_id]["images"] = sum(there.get(image, 0) for image in all_of)
+        for tenant_id, size in database_backups.held(self._views).items():
+            stored[tenant_id]["backups"] = size
         return stored
 
     def _volumes(self) -> dict[str, str]:

@@ -313,7 +313,7 @@ class EmbeddedEngine:
         ready, tell_ready = os.pipe()
         launch = {
             "argv": program[0],
-            "env": self._environment(folder, spec, record.id, port),
+            "env": folder.environment(record.id, port, spec.env, PATH),
             "cwd": str(program[1]),
             "lock_fd": lock,
             "ready_fd": tell_ready,
@@ -331,18 +331,6 @@ class EmbeddedEngine:
         finally:
             os.close(tell_ready)
         return pid, ready
-
-    def _environment(self, folder: RunFolder, spec: Spec, instance_id: str, port: int) -> dict[str, str]:
-        """The tenant's variables over a few defaults, under what is ours. Nothing of the server's own environment."""
-        defaults = {
-            "PATH": program_image.searched(PATH) if spec.identity.database else PATH,
-            "HOME": str(folder.path / "home"),
-            "LANG": "C.UTF-8",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",  # images stay as they are
-        }
-        ours = {"AH_INSTANCE_ID": instance_id} | ({"PORT": str(port)} if port else {})
-        return defaults | spec.env | ours
 
     async def _lock(self, folder: RunFolder) -> int | None:
         """The lock, once whoever starts or ends has let go of it; None when it runs by then, or time is up."""

@@ -90,6 +90,18 @@ class RunFolder:
         led = self._read("started.json", Led) if self.runs() else None
         return None if led is None else led.child
 
+    def environment(self, instance_id: str, port: int, given: dict[str, str], path: str) -> dict[str, str]:
+        """What its program gets: the tenant's over a few defaults, under what is ours. Nothing of the server's own."""
+        defaults = {
+            "PATH": path,
+            "HOME": str(self.path / "home"),
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",  # images stay as they are
+        }
+        ours = {"AH_INSTANCE_ID": instance_id} | ({"PORT": str(port)} if port else {})
+        return defaults | given | ours
+
     def ended(self) -> Ended | None:
         return self._read("exit.json", Ended)
 

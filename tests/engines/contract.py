@@ -214,22 +214,6 @@ class EngineContract(EngineFixtures):
         await asyncio.gather(*(ask(one) for one in found))
         assert {one.id for one in await engine.list()} == {one.id for one in found}
 
-    async def test_what_runs_tells_what_it_uses(
-        self, engine: Engine, image: Image, spec_for: SpecFor, ask: Ask
-    ) -> None:
-        started = await engine.find_or_start(spec_for(), image)
-        await ask(started)
-        found = await engine.counters([started.id, "nobody"])
-        assert found.keys() == {started.id}
-        assert found[started.id].cpu_us > 0
-        assert found[started.id].memory_bytes > 0
-        await ask(started)
-        later = (await engine.counters([started.id]))[started.id]
-        assert later.cpu_us >= found[started.id].cpu_us
-        assert (later.rx_bytes, later.tx_bytes) >= (found[started.id].rx_bytes, found[started.id].tx_bytes)
-        await engine.stop(started.id, 10)
-        assert await engine.counters([started.id]) == {}
-
     # ── ending ──
 
     async def test_stop_ends_it_and_may_be_repeated(

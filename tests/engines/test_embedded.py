@@ -18,6 +18,7 @@ from ahplat.engines.engine import Engine, Image
 from ahplat.engines.run_folder import Started
 from ahplat.errors import Rejected
 from tests.engines.contract import EngineContract, SpecFor, ask_over_http, close
+from tests.engines.counters_contract import CountersContract
 from tests.engines.on_processes import DEAF, Processes, code, path, text
 
 pytestmark = pytest.mark.embedded
@@ -39,7 +40,7 @@ uvloop.run(main())
 """
 
 
-class TestEmbeddedEngine(Processes, EngineContract):
+class TestEmbeddedEngine(Processes, EngineContract, CountersContract):
     # ── the server comes and goes ──
 
     async def test_a_killed_server_leaves_its_instances_to_the_next(

@@ -8,6 +8,7 @@ import pytest
 from ahplat.engines.engine import Engine, Image, Instance, Network
 from ahplat.errors import EngineAway, Rejected
 from tests.engines.contract import Ask, EngineContract, SpecFor, close, never
+from tests.engines.counters_contract import CountersContract
 from tests.engines.pipe_contract import ECHOING, FAILING, SLEEPING, PipeContract
 from tests.engines.simulated import Behaviour, Ran, SimulatedEngine, SimulatedHost
 
@@ -20,7 +21,7 @@ IMAGES = {
 TALKING = ("sh", "-c", "echo out; echo err >&2; exit 7")
 
 
-class TestSimulatedEngine(EngineContract, PipeContract):
+class TestSimulatedEngine(EngineContract, PipeContract, CountersContract):
     @pytest.fixture
     def host(self) -> SimulatedHost:
         host = SimulatedHost()

@@ -10,6 +10,7 @@ import pytest
 from ahplat.engines.docker import DockerEngine
 from ahplat.engines.engine import Engine, Image, Network
 from tests.engines.contract import EngineContract
+from tests.engines.counters_contract import CountersContract
 from tests.parts.parts import Parts
 from tests.real.beside import REGISTRY, wipe
 from tests.real.engine.instances import never
@@ -17,7 +18,7 @@ from tests.real.engine.instances import never
 pytestmark = pytest.mark.real
 
 
-class TestDockerEngine(EngineContract):
+class TestDockerEngine(EngineContract, CountersContract):
     """It keeps the contract; the rest of this module is what it promises besides."""
 
     @pytest.fixture
