@@ -128,4 +128,13 @@ def cpu_count(milli: int) -> float | int:
     >>> cpu_count(1000), cpu_count(250)
     (1, 0.25)
     """
-    return milli // 1000 if milli % 1000 == 0 else milli / 1000
+    return whole(milli / 1000)
+
+
+def whole(value: float) -> float | int:
+    """An integer where it is one.
+
+    >>> whole(2.0), whole(0.5)
+    (2, 0.5)
+    """
+    return int(value) if value.is_integer() else value

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from ahplat import limits
 from ahplat.api.call import Call, Reply, json_reply
-from ahplat.api.fields import Quota, cpu_count
+from ahplat.api.fields import Quota, cpu_count, whole
 from ahplat.api.route import Route
 from ahplat.api.tenants import find
 from ahplat.commands.tenants import SetQuotas
@@ -51,7 +51,9 @@ def usage_of(views: Connection, tenant_id: str) -> TenantUsage:
         cpu_cores=quotas["max_cpu_cores"],
         used_cpu_cores=cpu_count(cpu_milli + sum(row.cpu_milli for row in running)),
         disk_gb=quotas["max_disk_gb"],
-        used_disk_gb=round(sum(storage.held_by(views, tenant_id).values()) / 10**9, 3),  # as it was measured last
+        used_disk_gb=whole(
+            round(sum(storage.held_by(views, tenant_id).values()) / 10**9, 3)
+        ),  # as it was measured last
         rate_limit=quotas["api_rate_limit"],
     )
 

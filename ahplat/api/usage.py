@@ -5,6 +5,7 @@ from msgspec import UNSET, Struct, UnsetType
 from ahplat import limits
 from ahplat.api.activity import moment
 from ahplat.api.call import Call, Reply, invalid_parameter, json_reply
+from ahplat.api.fields import whole
 from ahplat.api.route import Route
 from ahplat.errors import Rejected
 from projections import services
@@ -46,13 +47,13 @@ def row_of(figures: Figures) -> UsageRow:
         service_id=figures.resource_id if is_service else UNSET,
         database_id=UNSET if is_service else figures.resource_id,
         running_seconds=figures.running_s,
-        cpu_seconds=figures.cpu_us / 1_000_000,
+        cpu_seconds=whole(figures.cpu_us / 1_000_000),
         memory_mb_seconds=figures.memory_mb_s,
-        memory_mb_avg=round(figures.memory_mb_s / figures.running_s, 1) if figures.running_s else 0.0,
+        memory_mb_avg=whole(round(figures.memory_mb_s / figures.running_s, 1)) if figures.running_s else 0,
         network_rx_bytes=figures.rx_bytes,
         network_tx_bytes=figures.tx_bytes,
         reserved_mb_seconds=figures.reserved_mb_s,
-        reserved_cpu_seconds=figures.reserved_milli_s / 1_000,
+        reserved_cpu_seconds=whole(figures.reserved_milli_s / 1_000),
         build_seconds=figures.build_s if is_service else UNSET,
     )
 
