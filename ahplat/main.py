@@ -58,6 +58,7 @@ from ahplat.rotation import finish_rotation
 from ahplat.routers.choice import choose_router
 from ahplat.routers.router import Route
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
+from ahplat.version import VERSION
 from ahplat.writer import Writer
 from events.catalog import UnknownEvent
 from events.database import open_reader
@@ -67,7 +68,7 @@ from projections.views import DAMAGE, Views, condemn, is_whole, open_views, why_
 
 logger = logging.getLogger("ahplat")
 
-BUILD = f"ahplat 0.1.0, python {platform.python_version()}"
+BUILD = f"ahplat {VERSION}, python {platform.python_version()}"
 BuilderOf = Callable[[Config, str, str], Awaitable[Builder]]  # (settings, engine, installation) → what makes images
 EngineOf = Callable[[Config, str], Awaitable[Engine]]  # (settings, installation) → where services run
 SOCKET_PATH_BYTES = 107  # of a Unix socket, on Linux

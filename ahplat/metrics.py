@@ -1,20 +1,34 @@
 """What Prometheus scrapes: read from the parts' own statistics at the moment of asking, and from nothing else.
 
-One prefix, base units, counters end in `_total`, no label that a tenant could grow without bound.
+One prefix (`process_` is the library's), base units, counters end in `_total`. Labels are words of the platform's own,
+an event's type the longest list of them: no tenant and no service is one. `deploy/` has alerts and a dashboard.
 """
 
+import platform
+from collections import Counter
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from ahplat.backups.schedule import last_made_at
+from ahplat.effects.catalog import EFFECTS
 from ahplat.effects.disks import LEVELS
-from ahplat.statistics import COMMIT_BOUNDS_S
-from events.log import head
-from projections import todo
+from ahplat.effects.runner import OUTCOMES
+from ahplat.statistics import Durations
+from ahplat.version import VERSION
+from events.event import wire_name
+from events.log import head, read_all
+from projections import builds, todo
 from projections.views import read_checkpoint
 
 if TYPE_CHECKING:
@@ -25,6 +39,7 @@ def exposition(app: "Application") -> bytes:
     """All series in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(_Parts(app))
+    ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
@@ -33,9 +48,16 @@ class _Parts(Collector):
         self._app = app
 
     def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "ahplat_build",
+            "What runs here.",
+            {"version": VERSION, "python": platform.python_version(), "engine": self._app.engine.name},
+        )
         yield from self._writer()
         yield from self._views()
+        yield from self._work()
         yield from self._effects()
+        yield from self._builds()
         yield from self._http()
         yield from self._clock()
         yield from self._disks()
@@ -49,32 +71,55 @@ class _Parts(Collector):
         yield CounterMetricFamily("ahplat_events", "Events appended.", statistics.events)
         yield GaugeMetricFamily("ahplat_commands_waiting", "Commands in the writer's queue.", self._app.writer.waiting)
         yield GaugeMetricFamily("ahplat_batch_commands_max", "Largest batch so far.", statistics.largest_batch)
-        yield _histogram("ahplat_log_commit_seconds", statistics.commits_within, statistics.commit_s)
+        commits = HistogramMetricFamily(
+            "ahplat_log_commit_seconds", "How long a batch of events took to be on the disk: COMMIT of the log."
+        )
+        commits.add_metric([], *_counted(statistics.commits))
+        yield commits
 
     def _views(self) -> Iterator[Metric]:
         last = head(self._app.log)
         checkpoint = read_checkpoint(self._app.views)
         position = checkpoint.position if checkpoint else 0
         yield GaugeMetricFamily("ahplat_log_position", "Last position of the log.", last)
+        lacking = read_all(self._app.log, position, 1)
+        lag_us = self._app.clock.now_us() - lacking[0].at_us if lacking else 0
         yield GaugeMetricFamily("ahplat_projection_lag_events", "Events that the views lack.", last - position)
+        yield GaugeMetricFamily(
+            "ahplat_projection_lag_seconds", "Age of the oldest event that the views lack.", max(0, lag_us) / 1e6
+        )
         yield GaugeMetricFamily("ahplat_event_streams", "Open event streams.", self._app.hub.streams)
+
+    def _work(self) -> Iterator[Metric]:
+        """The to-do list, by what is to be done; the age leaves out what waits for an operator, `parked` tells of that."""
+        now_us = self._app.clock.now_us()
+        count, begun, oldest_us = Counter[str](), Counter[str](), Counter[str]()
+        parked = 0
+        for work in todo.open_of_all(self._app.views):
+            count[work.type] += 1
+            parked += work.parked
+            age_us = 0 if work.parked else now_us - work.since_us
+            oldest_us[work.type] = max(oldest_us[work.type], age_us)
+        begun.update(work.type for work in self._app.runner.under_way)
+        opened = GaugeMetricFamily("ahplat_effects_open", "Intents without an outcome.", labels=["intent"])
+        busy = GaugeMetricFamily("ahplat_effects_busy", "Attempts under way.", labels=["intent"])
+        oldest = GaugeMetricFamily(
+            "ahplat_effect_oldest_seconds", "Age of the oldest open intent that is not parked.", labels=["intent"]
+        )
+        for name in sorted(wire_name(intent) for intent in EFFECTS):
+            opened.add_metric([name], count[name])
+            busy.add_metric([name], begun[name])
+            oldest.add_metric([name], oldest_us[name] / 1e6)
+        yield from (opened, busy, oldest)
+        yield GaugeMetricFamily("ahplat_effects_parked", "Work that waits for an operator.", parked)
 
     def _effects(self) -> Iterator[Metric]:
         runner = self._app.runner
-        open_work = todo.open_of_all(self._app.views)
-        now_us = self._app.clock.now_us()
         yield CounterMetricFamily("ahplat_effect_attempts", "Attempts begun.", runner.attempts)
         outcomes = CounterMetricFamily("ahplat_effect_outcomes", "How attempts ended.", labels=["outcome"])
-        for outcome, count in sorted(runner.outcomes.items()):
-            outcomes.add_metric([outcome], count)
+        for outcome in OUTCOMES:
+            outcomes.add_metric([outcome], runner.outcomes[outcome])
         yield outcomes
-        yield GaugeMetricFamily("ahplat_effects_busy", "Attempts under way.", runner.busy)
-        yield GaugeMetricFamily("ahplat_effects_open", "Intents without an outcome.", len(open_work))
-        yield GaugeMetricFamily(
-            "ahplat_effects_parked", "Work that waits for an operator.", sum(w.parked for w in open_work)
-        )
-        age_s = max([0, *(now_us - work.since_us for work in open_work)]) / 1e6
-        yield GaugeMetricFamily("ahplat_effect_oldest_seconds", "Age of the oldest open intent.", age_s)
         yield CounterMetricFamily(
             "ahplat_drifts", "Services found other than they should be.", self._app.reconciler.drifts
         )
@@ -82,6 +127,18 @@ class _Parts(Collector):
             "ahplat_route_repairs", "Routes that somebody else had changed.", self._app.follower.repairs
         )
         yield GaugeMetricFamily("ahplat_engine_up", "Whether the engine answers.", not runner.engine_away)
+        yield GaugeMetricFamily(
+            "ahplat_name_servers_failing",
+            "Tenant networks in which nobody answers names.",
+            len(self._app.names.failures),
+        )
+
+    def _builds(self) -> Iterator[Metric]:
+        count = Counter(row.status for row in builds.list_open(self._app.views))
+        found = GaugeMetricFamily("ahplat_builds", "Builds that wait, and that are under way.", labels=["status"])
+        for status in ("pending", "running"):
+            found.add_metric([status], count[status])
+        yield found
 
     def _clock(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
@@ -106,18 +163,31 @@ class _Parts(Collector):
             "When the newest backup of log and keys was made; 0 where there is none.",
             last_made_at(self._app.config.backup_folder),
         )
+        yield GaugeMetricFamily(
+            "ahplat_backup_interval_seconds",
+            "How often the server makes one; 0 is never.",
+            self._app.config.backup_every_s,
+        )
 
     def _http(self) -> Iterator[Metric]:
+        answered = self._app.edge.answered
         statuses = CounterMetricFamily("ahplat_http_responses", "Answers by status.", labels=["status"])
-        for status, count in sorted(self._app.edge.statuses.items()):
+        for status, count in sorted(answered.statuses.items()):
             statuses.add_metric([str(status)], count)
         yield statuses
+        took = HistogramMetricFamily(
+            "ahplat_http_request_duration_seconds",
+            "How long answers took, with the waiting that the caller asked for.",
+            labels=["kind"],
+        )
+        for kind, durations in answered.durations.items():
+            took.add_metric([kind], *_counted(durations))
+        yield took
         yield GaugeMetricFamily("ahplat_http_in_flight", "Requests being answered.", self._app.edge.in_flight)
 
 
-def _histogram(name: str, within: list[int], total_s: float) -> HistogramMetricFamily:
-    buckets, below = [], 0
-    for bound, count in zip((*map(str, COMMIT_BOUNDS_S), "+Inf"), within, strict=True):
-        below += count
-        buckets.append((bound, float(below)))
-    return HistogramMetricFamily(name, "COMMIT of the log.", buckets=buckets, sum_value=total_s)
+def _counted(durations: Durations) -> tuple[list[tuple[str, float]], float]:
+    """(buckets, sum), as the library wants them: each bucket holds all that are below it."""
+    below = accumulate(durations.within)
+    bounds = (*map(str, durations.bounds_s), "+Inf")
+    return [(bound, float(count)) for bound, count in zip(bounds, below, strict=True)], durations.sum_s

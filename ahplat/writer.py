@@ -358,8 +358,7 @@ class Writer:
             raise Unavailable("disk_full", "the disk is full: nothing was changed", 30) from error
         except apsw.Error as error:
             raise Unknown("outcome_unknown", f"COMMIT of the log failed: {error}") from error
-        took_s = self._clock.monotonic() - started
-        self.statistics.committed(took_s)
+        self.statistics.commits.add(self._clock.monotonic() - started)
 
     def _commit_views(self) -> None:
         try:

@@ -73,8 +73,11 @@ class Call:
         "_query",
         "address",
         "app",
+        "began_s",
+        "code",
         "limited",
         "path",
+        "position",
         "principal",
         "query_text",
         "raw",
@@ -101,6 +104,9 @@ class Call:
         self.principal = ANONYMOUS
         self.address = ""  # of who calls, as far as it is known
         self.raw = b""
+        self.position = 0  # where the events of its command end in the log, once they are there
+        self.began_s = app.clock.monotonic()
+        self.code = ""  # of the problem that it is answered with
         self.limited: Mapping[str, str] | None = None  # the header fields that say how often more may be asked
         self._query: Mapping[str, str] | None = None
 
@@ -110,6 +116,11 @@ class Call:
     def tenant_id(self) -> str:
         """Of who calls; "" for the operator and the anonymous."""
         return self.principal.tenant_id
+
+    @property
+    def traceparent(self) -> str:
+        """The trace that the request is part of, "" where it is in none."""
+        return headers.traceparent(self.request.headers.get("traceparent"))
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -190,15 +201,17 @@ class Call:
         keeps_secret: bool = True,
     ) -> Done:
         """Has a command decided; returns when its events are durable."""
-        return await self.app.writer.submit(
+        done = await self.app.writer.submit(
             command,
             actor=self.principal.actor,
             correlation=self.request_id,
-            traceparent=headers.traceparent(self.request.headers.get("traceparent")),
+            traceparent=self.traceparent,
             expected=self._expected(),
             answer=answer,
             key=self._key(keeps_secret),
         )
+        self.position = done.last_position
+        return done
 
     def recalled(self) -> "Reply | None":
         """The first answer to this command, where it came before. Raises Rejected where that had another body.

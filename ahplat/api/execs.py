@@ -221,6 +221,7 @@ class _Run:
                 actor=self._call.principal.actor,
                 cause=self._begun.first_position,
                 correlation=self._call.request_id,
+                traceparent=self._call.traceparent,
             )
 
 

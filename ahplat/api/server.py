@@ -19,6 +19,7 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.api import body as bodies
 from ahplat.api import headers, problems
+from ahplat.api.answered import READS, Answered
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
 from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply, invalid_parameter
@@ -30,12 +31,12 @@ from ahplat.api.service_hosts import other_host, target_host
 from ahplat.api.system import NotReady
 from ahplat.clock import RequestIds
 from ahplat.errors import AhError, PreconditionFailed, Rejected, Unavailable, Unknown, Unreadable
+from ahplat.log_lines import about
 from projections import routes as routing
 from projections.views import DAMAGE, read_checkpoint
 
 logger = logging.getLogger("ahplat.api")
 
-_READS = ("GET", "HEAD")
 _ALLOWED_BY: dict[str, frozenset[str]] = {  # the scope that a route wants → scopes that grant it
     "read": frozenset({"read", "deploy", "admin"}),
     "deploy": frozenset({"deploy", "admin"}),
@@ -58,7 +59,7 @@ class Edge:
         self._forwarder = forwarder
         self._turn = 0
         self._ids = RequestIds()
-        self.statuses: dict[int, int] = {}
+        self.answered = Answered()
         self.in_flight = 0  # requests being answered; open streams are not counted
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -72,6 +73,7 @@ class Edge:
         request_id = headers.request_id(incoming.get("X-Request-Id"), self._fresh_id)
         path, _, query = raw_path.partition("?")
         call = Call(self._app, request, request_id, path, query, ())
+        about.set(call)
         route: Route | None = None
         counted = 0
         try:
@@ -94,7 +96,7 @@ class Edge:
         except Exception as error:
             if isinstance(error, DAMAGE):
                 self._app.read_damage(error)
-            logger.exception("request %s: %s %s broke", request_id, request.method, path)
+            logger.exception("%s %s broke", request.method, path)
             if request.writer.output_size:
                 abort(request)
                 raise ConnectionError("an answer had begun") from error
@@ -188,7 +190,7 @@ class Edge:
         call.raw = await self._read(call.request, limits.BODY_BYTES if is_known else limits.OPEN_BODY_BYTES)
         if call.principal.tenant_id and not was_whole:
             call.principal = await self._gate.tenant(call)
-        if route.body is None and call.request.method not in _READS:
+        if route.body is None and call.request.method not in READS:
             call.body(Nothing)
 
     async def _read(self, request: web.BaseRequest, most: int) -> bytes:
@@ -220,7 +222,7 @@ class Edge:
 
     async def _come_to(self, call: Call) -> None:
         """Waits until the views are at the position that a read wants. Raises Rejected, and Unavailable when it is late."""
-        if call.request.method not in _READS or not self._app.ready.is_set():
+        if call.request.method not in READS or not self._app.ready.is_set():
             return
         wanted = call.number("min_position", 0, 0, 2**63 - 1)
         given = call.request.headers.get("If-Position", "0")
@@ -236,7 +238,7 @@ class Edge:
 
     async def _answer(self, call: Call, route: Route) -> Reply:
         """The handler's answer; the first one, where a command came before and could not be accepted again."""
-        if call.request.method not in _READS and call.flag("dry_run"):
+        if call.request.method not in READS and call.flag("dry_run"):
             raise invalid_parameter("dry_run", "expected false: there is no dry run yet, and nothing was done")
         try:
             if route.grows:
@@ -251,12 +253,13 @@ class Edge:
 
     def _problem(self, call: Call, route: Route | None, error: AhError) -> Reply:
         if isinstance(error, Unreadable):
-            logger.warning("request %s: %s", call.request_id, error)
+            logger.warning("%s", error)
             error = Rejected("tenant_not_found", "the tenant was erased")
         outgoing, extra = self._told(call, error)
         code = error.code if error.code in problems.PROBLEMS else "internal"
         if code == "internal" and not isinstance(error, Rejected | Unknown):
-            logger.error("request %s: %s", call.request_id, error)
+            logger.error("%s", error)
+        call.code = code
         status, body = problems.problem(
             code,
             error.detail,
@@ -298,12 +301,12 @@ class Edge:
         }
         if call.limited:
             outgoing.update(call.limited)
-        tag = outgoing.get("ETag") if reply.status == HTTPStatus.OK and call.request.method in _READS else None
+        tag = outgoing.get("ETag") if reply.status == HTTPStatus.OK and call.request.method in READS else None
         if tag and headers.if_none_match(call.request.headers.get("If-None-Match"), tag):
             reply = Reply(HTTPStatus.NOT_MODIFIED)
         if reply.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             del outgoing["Content-Type"]
-        self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
+        self.answered.note(call, reply.status)
         return web.Response(body=reply.body, status=reply.status, headers=outgoing)
 
     def refuse(self, status: int, error: BaseException | None) -> web.Response:

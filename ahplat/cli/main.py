@@ -9,6 +9,7 @@ from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
 from ahplat.cli.usage import usage
 from ahplat.cli.verify import verify
+from ahplat.version import VERSION
 
 
 @click.group(
@@ -16,7 +17,7 @@ from ahplat.cli.verify import verify
     params=[*SETTINGS],
     context_settings={"auto_envvar_prefix": "AH", "help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(package_name=None, version="0.1.0", prog_name="ah")
+@click.version_option(package_name=None, version=VERSION, prog_name="ah")
 @click.pass_context
 def main(context: click.Context, /, **settings: object) -> None:
     """A self-hosted platform that AI agents operate over REST. Without a command, ah serves.

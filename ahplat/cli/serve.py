@@ -14,13 +14,15 @@ from typing import Any
 import click
 import uvloop
 
-from ahplat import limits
+from ahplat import limits, log_lines
 from ahplat.builders.network import is_open
 from ahplat.cli.folders import personal_dir
 from ahplat.config import DATA_DIR, MIN_TOKEN_CHARACTERS, TRAEFIK_API, Config
 from ahplat.errors import CannotStart
 from ahplat.main import start
 from ahplat.names.upstream import address_of
+
+logger = logging.getLogger("ahplat")
 
 EXIT_CANNOT_START = 2
 EXIT_BROKEN = 3
@@ -195,23 +197,25 @@ SETTINGS: list[click.Parameter] = [
     _option(
         "--log-level", "How much is said.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
     ),
+    _option(
+        "--log-format",
+        "How: lines for people, or one JSON object each.",
+        type=click.Choice(["human", "json"]),
+        default="human",
+    ),
     click.Option(["--rate-limits/--no-rate-limits"], default=True, hidden=True),
 ]
 
 
 def serve(settings: dict[str, Any]) -> None:
     """Serves until SIGTERM or Ctrl-C. Exits 2 with one line when something is missing."""
-    logging.basicConfig(
-        level=settings["log_level"].upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    log_lines.set_up(settings["log_level"], settings["log_format"])
     _raise_open_files()
     try:
         config = configured(settings)
-        uvloop.run(_serve(config))
+        uvloop.run(_serve(config, settings["log_format"]))
     except CannotStart as error:
-        click.echo(f"ah: {error}", err=True)
+        _say(f"{error}", settings["log_format"], logging.CRITICAL)
         sys.exit(EXIT_CANNOT_START)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -329,7 +333,15 @@ def _upstream(text: str) -> tuple[str, int]:
         raise CannotStart(f"--dns-upstream is {text!r}: expected ADDRESS or ADDRESS:PORT ({error})") from error
 
 
-async def _serve(config: Config) -> None:
+def _say(text: str, log_format: str, level: int = logging.INFO) -> None:
+    """A word to whoever started the server; who collects JSON gets nothing else."""
+    if log_format == "json":
+        logger.log(level, "%s", text)
+    else:
+        click.echo(f"ah: {text}", err=True)
+
+
+async def _serve(config: Config, log_format: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -343,12 +355,10 @@ async def _serve(config: Config) -> None:
         return
     running = await starting
     engine = running.app.engine.name
-    click.echo(
-        f"ah: serving on http://{config.host}:{running.app.port}, engine {engine}, data in {config.data_dir}", err=True
-    )
+    _say(f"serving on http://{config.host}:{running.app.port}, engine {engine}, data in {config.data_dir}", log_format)
     ended = asyncio.ensure_future(running.ended.wait())
     await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
     await running.close()
     if running.failure:
-        click.echo(f"ah: stopped: {running.failure}", err=True)
+        _say(f"stopped: {running.failure}", log_format, logging.CRITICAL)
         sys.exit(EXIT_BROKEN)

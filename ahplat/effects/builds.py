@@ -90,7 +90,7 @@ async def deliver(task: Task[BuildPushed]) -> list[Event]:
     )
     try:
         task.check()
-        await task.platform.writer.submit(order, actor="system", cause=task.work.intent, correlation=task.correlation)
+        await task.submit(order)
     except Rejected as rejected:
         if rejected.code not in NOT_DEPLOYED:
             raise
@@ -197,9 +197,7 @@ async def call_off(task: Task[Any], rows: list[BuildRow]) -> None:
             continue
         order = CancelBuild(tenant_id=row.tenant_id, build_id=row.build_id)
         try:
-            await task.platform.writer.submit(
-                order, actor="system", cause=task.work.intent, correlation=task.correlation
-            )
+            await task.submit(order)
         except Rejected as rejected:
             if rejected.code != "build_ended":
                 raise

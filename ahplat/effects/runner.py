@@ -33,6 +33,7 @@ from ahplat.crashpoints import CrashPoints
 from ahplat.effects.catalog import EFFECTS
 from ahplat.effects.task import CalledOff, Effect, Failed, Platform, Task
 from ahplat.errors import AhError, EngineAway, Rejected, Unavailable
+from ahplat.log_lines import about
 from events.catalog import decode
 from events.effects import EffectPostponed, EffectUnparked
 from events.event import Event, Intent, Outcome, Recorded, wire_name
@@ -43,6 +44,8 @@ from projections.views import DAMAGE
 
 logger = logging.getLogger("ahplat.effects")
 
+OUTCOMES = ("done", "failed", "called_off", "postponed", "parked")  # how attempts end
+
 _BY_NAME = {wire_name(intent): effect for intent, effect in EFFECTS.items()}
 
 
@@ -52,7 +55,7 @@ class Runner:
     def __init__(self, platform: Platform, log: Connection, crash: CrashPoints) -> None:
         self.platform = platform
         self.attempts = 0
-        self.outcomes: dict[str, int] = {}
+        self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self.on_free: Callable[[str], None] = lambda subject: None  # no attempt at its work is under way any longer
         self.on_broken: Callable[[Exception], None] = lambda error: None
         self._log = log
@@ -83,6 +86,11 @@ class Runner:
     def busy(self) -> int:
         """Attempts under way."""
         return len(self._tasks)
+
+    @property
+    def under_way(self) -> list[TodoRow]:
+        """The work that is being attempted."""
+        return [task.work for task in self._tasks.values()]
 
     def is_at(self, subject: str) -> bool:
         """Whether an attempt at work on the subject is under way; it may be cleaning up after it was called off."""
@@ -185,7 +193,7 @@ class Runner:
         assert isinstance(intent, Intent), at
         effect = EFFECTS[type(intent)]
         deadline_us = _deadline_us(work, effect, self.platform.clock.now_us())
-        task = Task(self.platform, work, intent, work.attempt + 1, deadline_us, at.decoded_meta().correlation)
+        task = Task(self.platform, work, intent, work.attempt + 1, deadline_us, at.decoded_meta())
         self._tasks[work.subject] = task
         running = asyncio.create_task(self._carry(task, effect), name=f"{at.type} {work.subject}")
         self._running.add(running)
@@ -193,6 +201,7 @@ class Runner:
 
     async def _carry(self, task: Task[Any], effect: Effect) -> None:
         """One attempt, from its beginning to whatever ends it."""
+        about.set(task)
         try:
             await self._attempt(task, effect)
         except Rejected as refused:  # the fence: its outcome came from elsewhere
@@ -213,7 +222,7 @@ class Runner:
         self._crash.reached("after-intent")
         if self._is_tired(work, effect):
             return await self._give_up(task, effect)
-        await self._submit(task, BeginAttempt(tenant_id=work.tenant_id, intent=work.intent))
+        await task.submit(BeginAttempt(tenant_id=work.tenant_id, intent=work.intent))
         self.attempts += 1
         self._crash.reached("after-attempt")
         try:
@@ -247,7 +256,7 @@ class Runner:
             return await self._fail(
                 task, effect, Failed("too_many_attempts", f"it was tried {work.attempt} times{last}")
             )
-        await self._submit(task, Park(tenant_id=work.tenant_id, intent=work.intent, code="too_many_attempts"))
+        await task.submit(Park(tenant_id=work.tenant_id, intent=work.intent, code="too_many_attempts"))
         return self._count("parked")
 
     async def _called_off(self, task: Task[Any], effect: Effect) -> None:
@@ -273,7 +282,7 @@ class Runner:
                 return await self._again(task, unavailable)
             logger.warning("%s: failed, and not all is cleaned up: %s", task.work.subject, unavailable)
         failed = error if isinstance(error, Failed) else Failed(error.code, error.detail)
-        await self._submit(task, effect.fail(task, failed))
+        await task.submit(effect.fail(task, failed))
         return self._count("failed")
 
     async def _clean_up(self, task: Task[Any], effect: Effect) -> None:
@@ -286,11 +295,10 @@ class Runner:
             logger.exception("%s: attempt %d could not be cleaned up", task.work.subject, task.attempt)
 
     async def _conclude(self, task: Task[Any], facts: list[Event] | Command) -> None:
-        await self._submit(task, facts if isinstance(facts, Command) else task.conclusion(facts))
+        await task.submit(facts if isinstance(facts, Command) else task.conclusion(facts))
 
     async def _postpone(self, task: Task[Any], error: AhError, wait_s: float, away: bool = False) -> None:
-        await self._submit(
-            task,
+        await task.submit(
             Postpone(
                 tenant_id=task.work.tenant_id,
                 intent=task.work.intent,
@@ -303,11 +311,8 @@ class Runner:
         )
         self._count("postponed")
 
-    async def _submit(self, task: Task[Any], command: Command) -> None:
-        await self.platform.writer.submit(command, actor="system", cause=task.work.intent, correlation=task.correlation)
-
     def _count(self, outcome: str) -> None:
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        self.outcomes[outcome] += 1
 
 
 def _deadline_us(work: TodoRow, effect: Effect, now_us: int) -> int:

@@ -26,7 +26,7 @@ from ahplat.names.upstream import Upstreams
 from ahplat.routers.router import Router
 from ahplat.sealing import Keyring
 from ahplat.writer import Writer
-from events.event import Event, Intent
+from events.event import Event, Intent, Meta
 from projections.todo import TodoRow
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Task(Generic[I]):
     """See the module."""
 
     def __init__(
-        self, platform: Platform, work: TodoRow, intent: I, attempt: int, deadline_us: int, correlation: str
+        self, platform: Platform, work: TodoRow, intent: I, attempt: int, deadline_us: int, origin: Meta
     ) -> None:
         self.platform = platform
         self.engine = platform.engine
@@ -89,10 +89,30 @@ class Task(Generic[I]):
         self.intent = intent
         self.attempt = attempt
         self.deadline_us = deadline_us
-        self.correlation = correlation
+        self._origin = origin
         self.outcome_stream = work.subject  # where its facts go
         self.called_off = asyncio.Event()
         self.interrupted = False  # the engine was away since it began, however briefly
+
+    @property
+    def request_id(self) -> str:
+        """Of the request that set it in motion, however long ago; "" where none did."""
+        return self._origin.correlation
+
+    @property
+    def traceparent(self) -> str:
+        """The trace of that request."""
+        return self._origin.traceparent
+
+    @property
+    def tenant_id(self) -> str:
+        """Whose work it is."""
+        return self.work.tenant_id
+
+    @property
+    def position(self) -> int:
+        """The intent's."""
+        return self.work.intent
 
     @property
     def subject(self) -> str:
@@ -142,6 +162,16 @@ class Task(Generic[I]):
             waiting.cancel()
             off.cancel()
             await asyncio.gather(waiting, off, return_exceptions=True)
+
+    async def submit(self, command: Command) -> None:
+        """Has a command decided on behalf of the intent: what it appends names that as its cause, and keeps its trace."""
+        await self.platform.writer.submit(
+            command,
+            actor="system",
+            cause=self.work.intent,
+            correlation=self.request_id,
+            traceparent=self.traceparent,
+        )
 
     def conclusion(self, outcome: list[Event]) -> Conclude:
         """The command that records how this attempt ended, in the stream that its outcome goes to."""

@@ -123,7 +123,7 @@ async def _order(task: Task[Intent], command: Command) -> bool:
     """A command on behalf of the intent. False where it is refused: what is done, gone or forbidden by now stays so."""
     task.check()
     try:
-        await task.platform.writer.submit(command, actor="system", cause=task.work.intent, correlation=task.correlation)
+        await task.submit(command)
     except Rejected as rejected:
         if rejected.code not in REFUSALS:
             raise

@@ -259,4 +259,4 @@ async def test_statistics_count_what_happened(bench: Bench) -> None:
     await outcomes(futures)
     found = bench.writer.statistics
     assert (found.commands - before, found.rejected, found.replayed) == (4, 2, 0)
-    assert sum(found.commits_within) == found.batches
+    assert sum(found.commits.within) == found.batches
