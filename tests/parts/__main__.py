@@ -10,8 +10,8 @@ from tests.parts.programs import PartFailed
 
 TEACHES = """\
 Puts the real parts on this machine that tests marked `real` need, and starts them:
-Docker Engine and gVisor's runsc as its runtime, an image registry on 127.0.0.1:5000, Traefik, Litestream, BuildKit,
-Nixpacks, and the images of the tests.
+Docker Engine and gVisor's runsc as its runtime, an image registry on 127.0.0.1:5000, Traefik, Litestream, Prometheus,
+BuildKit, Nixpacks, and the images of the tests.
 
   bin/parts           install what is missing, start what does not run (about 20 minutes once, then a second)
   bin/parts up        start only

@@ -20,20 +20,20 @@ def put() -> str | None:
     names = _absent()
     if not names:
         return None
-    install = [name for name in names if name != versions.REGISTRY]
+    install = [name for name in names if name not in versions.UNPACKED]
     if install:
         _apt("install", "-y", "--no-install-recommends", *install)
-    if versions.REGISTRY in names:
-        _unpack(versions.REGISTRY)
+    for name in versions.UNPACKED.keys() & names:
+        _unpack(name)
     if _absent():
         raise PartFailed(f"{', '.join(_absent())} still missing after {', '.join(names)} were installed")
     return f"{' '.join(names)} installed"
 
 
-def registry() -> str | None:
-    """Where the program of the registry is, None when it is not here."""
-    unpacked = _unpacked() / "usr/bin" / versions.REGISTRY
-    return str(unpacked) if unpacked.exists() else find(versions.REGISTRY)
+def unpacked(program: str) -> str | None:
+    """Where a program is whose package is only unpacked, None when it is not here."""
+    own = _unpacked() / "usr/bin" / program
+    return str(own) if own.exists() else find(program)
 
 
 def _absent() -> list[str]:
@@ -43,8 +43,7 @@ def _absent() -> list[str]:
     package, brings = versions.PLUGINS
     if not Path(brings).exists():
         names.add(package)
-    if registry() is None:
-        names.add(versions.REGISTRY)
+    names.update(package for package, program in versions.UNPACKED.items() if unpacked(program) is None)
     return sorted(names)
 
 

@@ -38,6 +38,8 @@ class Parts:
     docker_client: Path  # the one that can build on this engine
     runsc: Path
     traefik: Path
+    promtool: Path
+    prometheus: Path
     builders: tuple[Path, ...]  # folders of buildkitd, buildctl, nixpacks and runsc, for a server's PATH
     registry: str  # host:port
     images: tuple[str, ...]  # name:tag, as they are pulled
@@ -66,6 +68,8 @@ def up() -> Parts:
         docker_client=Path(docker.client_path()),
         runsc=gvisor.path(),
         traefik=traefik.path(),
+        promtool=Path(packages.unpacked("promtool") or "promtool"),
+        prometheus=Path(packages.unpacked("prometheus") or "prometheus"),
         builders=(buildkit.path(), nixpacks.path().parent, gvisor.path().parent),
         registry=registry.ADDRESS,
         images=tuple(versions.IMAGES),

@@ -24,7 +24,11 @@ PROGRAMS = {
 }
 PLUGINS = ("containernetworking-plugins", "/usr/lib/cni/bridge")  # package, and a file that it brings
 KEYRING = "debian-archive-keyring"  # what debootstrap checks the suite's signature with
-REGISTRY = "docker-registry"  # package and program; only unpacked, for installing it would start one of its own
+REGISTRY = "docker-registry"
+UNPACKED = {  # package -> its program; only unpacked, for installing it would start one of its own
+    REGISTRY: "docker-registry",
+    "prometheus": "promtool",  # with prometheus beside it; 2.42 in Debian 12
+}
 
 # tag of an image -> (stage of image/Dockerfile, build arguments)
 IMAGES: dict[str, tuple[str, dict[str, str]]] = {
