@@ -61,6 +61,9 @@ BACKUP_LOOK_S = 60.0  # between two looks whether one is due
 BACKUP_TIMEOUT_S = 4 * 3600  # of one
 
 # writer
+TRIAL_IMAGES = 3  # that `ah doctor` tries to start a container of, the smallest first
+TRIAL_S = 20
+STATUS_WORK = 50  # pieces of open work that a status names
 QUEUE = 8_192  # commands waiting to be decided; more are answered 503
 BATCH = 1_024  # commands decided under one commit
 CATCH_UP_S = 1.0  # between two tries to bring views in step that could not be committed

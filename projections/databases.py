@@ -117,6 +117,12 @@ def list_all(db: Connection) -> list[DatabaseRow]:
     return [DatabaseRow(*row) for row in db.execute("SELECT * FROM database WHERE desired IN ('running', 'stopped')")]
 
 
+def count_by_status(db: Connection) -> dict[str, int]:
+    """How many databases there are of each status, of all tenants; deleted ones are not counted."""
+    there = "WHERE desired IN ('running', 'stopped')"
+    return dict(db.execute(f"SELECT status, count(*) FROM database {there} GROUP BY status"))
+
+
 def held_by(db: Connection, tenant_id: str, without: str = "") -> tuple[int, int]:
     """(MB of memory, thousandths of a core) of a tenant's databases that are wanted to run, but one."""
     found = db.execute(

@@ -138,6 +138,11 @@ def list_all(db: Connection) -> list[ServiceRow]:
     return [ServiceRow(*row) for row in db.execute("SELECT * FROM service WHERE desired <> 'deleted'")]
 
 
+def count_by_status(db: Connection) -> dict[str, int]:
+    """How many services there are of each status, of all tenants; deleted ones are not counted."""
+    return dict(db.execute("SELECT status, count(*) FROM service WHERE desired <> 'deleted' GROUP BY status"))
+
+
 def _error(code: str | None, detail: bytes | None, of: str | None) -> dict[str, Value]:
     """What last went wrong, as columns; `of` is what it happened to: a deployment or an instance."""
     return {"last_error_code": code, "last_error": detail, "last_error_of": of}

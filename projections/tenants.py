@@ -74,6 +74,11 @@ def list_all(db: Connection, limit: int, offset: int, before: str) -> list[Tenan
     return [TenantRow(*row) for row in rows]
 
 
+def count_by_status(db: Connection) -> dict[str, int]:
+    """How many tenants there are of each status; erased ones are not counted."""
+    return dict(db.execute("SELECT status, count(*) FROM tenant WHERE status <> 'erased' GROUP BY status"))
+
+
 def list_not_erased(db: Connection) -> list[TenantRow]:
     """Every tenant that may have networks."""
     return [TenantRow(*row) for row in db.execute("SELECT * FROM tenant WHERE status <> 'erased' ORDER BY tenant_id")]

@@ -15,6 +15,7 @@ from ahplat.api import (
     logs,
     quotas,
     services,
+    status,
     system,
     tenants,
     usage,
@@ -24,6 +25,7 @@ from ahplat.api.route import Route
 
 ROUTES: list[Route] = [
     *system.ROUTES,
+    *status.ROUTES,
     *tenants.ROUTES,
     *quotas.ROUTES,
     *usage.ROUTES,

@@ -143,7 +143,11 @@ class Detailed(Struct, frozen=True):
 
 async def detailed(call: Call) -> Reply:
     """The parts, one by one."""
-    app = call.app
+    return json_reply(await look(call.app))
+
+
+async def look(app: Application) -> Detailed:
+    """Asks every part how it is."""
     engine, router = await app.engine.status(), await app.router.status()
     unjoined = app.reconciler.memberships.problem
     is_routed = router.available and not unjoined
@@ -153,27 +157,23 @@ async def detailed(call: Call) -> Reply:
     open_work = todo.open_of_all(app.views)
     now_us = app.clock.now_us()
     is_docker = engine.name == "docker"
-    return json_reply(
-        Detailed(
-            status="ok" if engine.available and is_routed else "degraded",
-            docker=Part(
-                is_docker and engine.available, (is_docker and engine.version) or UNSET, engine.detail or UNSET
-            ),
-            gvisor=Part(bool(engine.runtime), engine.runtime or UNSET),
-            disk=seen["log"],
-            docker_disk=seen.get("engine", UNSET),
-            engine=EnginePart(engine.name, engine.available, engine.isolated),
-            router=RouterPart(is_routed, router.version or UNSET, unjoined or router.detail or UNSET, router.name),
-            names=_names(app),
-            builds=BuildsPart(builder.name, builder.available, builder.isolated, builder.detail or UNSET),
-            clock=ClockPart(not app.clock.off_s, int(app.clock.off_s) or UNSET),
-            log=LogPart(head(app.log), app.epoch),
-            effects=EffectsPart(
-                open=len(open_work),
-                oldest_s=max([0, *(now_us - work.since_us for work in open_work)]) // 1_000_000,
-                parked=sum(work.parked for work in open_work),
-            ),
-        )
+    return Detailed(
+        status="ok" if engine.available and is_routed else "degraded",
+        docker=Part(is_docker and engine.available, (is_docker and engine.version) or UNSET, engine.detail or UNSET),
+        gvisor=Part(bool(engine.runtime), engine.runtime or UNSET),
+        disk=seen["log"],
+        docker_disk=seen.get("engine", UNSET),
+        engine=EnginePart(engine.name, engine.available, engine.isolated),
+        router=RouterPart(is_routed, router.version or UNSET, unjoined or router.detail or UNSET, router.name),
+        names=_names(app),
+        builds=BuildsPart(builder.name, builder.available, builder.isolated, builder.detail or UNSET),
+        clock=ClockPart(not app.clock.off_s, int(app.clock.off_s) or UNSET),
+        log=LogPart(head(app.log), app.epoch),
+        effects=EffectsPart(
+            open=len(open_work),
+            oldest_s=max([0, *(now_us - work.since_us for work in open_work)]) // 1_000_000,
+            parked=sum(work.parked for work in open_work),
+        ),
     )
 
 

@@ -4,9 +4,11 @@ import click
 
 from ahplat.cli.backup import backup, restore
 from ahplat.cli.demo import demo
+from ahplat.cli.doctor import doctor
 from ahplat.cli.operate import gc, unpark
 from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
+from ahplat.cli.status import status
 from ahplat.cli.usage import usage
 from ahplat.cli.verify import verify
 from ahplat.version import VERSION
@@ -36,9 +38,11 @@ def main(context: click.Context, /, **settings: object) -> None:
 
 main.add_command(backup)
 main.add_command(demo)
+main.add_command(doctor)
 main.add_command(restore)
 main.add_command(rotate_key)
 main.add_command(gc)
+main.add_command(status)
 main.add_command(unpark)
 main.add_command(usage)
 main.add_command(verify)

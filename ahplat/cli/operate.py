@@ -17,7 +17,7 @@ from ahplat.cli.folders import data_dir_option
 @data_dir_option("operator.sock")
 def unpark(position: int, data_dir: Path) -> None:
     """Have parked work tried again. POSITION is that of the event that asked for it."""
-    status, body = asyncio.run(_ask("POST", data_dir / "operator.sock", f"/v1/system/effects/{position}/unpark"))
+    status, body = asyncio.run(ask("POST", data_dir / "operator.sock", f"/v1/system/effects/{position}/unpark"))
     click.echo(body)
     sys.exit(0 if status < 300 else 1)
 
@@ -32,7 +32,7 @@ def gc(dry_run: bool, data_dir: Path) -> None:
     Layers that images share count for each of them.
     """
     method, url = ("GET", "/v1/system/garbage") if dry_run else ("POST", "/v1/system/garbage/collect")
-    status, body = asyncio.run(_ask(method, data_dir / "operator.sock", url))
+    status, body = asyncio.run(ask(method, data_dir / "operator.sock", url))
     if status >= 300:
         click.echo(f"ah: {body}", err=True)
         sys.exit(1)
@@ -43,7 +43,8 @@ def gc(dry_run: bool, data_dir: Path) -> None:
     click.echo(f"{len(found)} images, {sum(one['bytes'] for one in found) / 1e6:.1f} MB{'' if dry_run else ' removed'}")
 
 
-async def _ask(method: str, path: Path, url: str) -> tuple[int, str]:
+async def ask(method: str, path: Path, url: str) -> tuple[int, str]:
+    """One request to the server; (status, body). 599 where none answers, with a line that says so."""
     connector = aiohttp.UnixConnector(str(path))
     try:
         async with (

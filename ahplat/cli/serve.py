@@ -229,7 +229,18 @@ def _raise_open_files() -> None:
 
 def configured(settings: dict[str, Any]) -> Config:
     """The settings as a Config. Raises CannotStart for those that do not go together."""
-    tokens = tuple(token for token in os.environ.get("AH_BOOTSTRAP_TOKEN", "").split(",") if token)
+    check(settings)
+    return config_of(settings)
+
+
+def bootstrap_tokens() -> tuple[str, ...]:
+    """The operator's, from the environment."""
+    return tuple(token for token in os.environ.get("AH_BOOTSTRAP_TOKEN", "").split(",") if token)
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Raises CannotStart for settings that do not go together, or lack a token."""
+    tokens = bootstrap_tokens()
     if any(len(token) < MIN_TOKEN_CHARACTERS for token in tokens):
         raise CannotStart(f"AH_BOOTSTRAP_TOKEN is shorter than {MIN_TOKEN_CHARACTERS} characters: {_REMEDY}")
     if not tokens and not settings["dev"]:
@@ -238,6 +249,10 @@ def configured(settings: dict[str, Any]) -> Config:
         raise CannotStart("--open-registration goes with --dev only: anybody could register")
     if settings["acme_email"] and settings["domain"].lower().strip(".").rpartition(".")[2] == "localhost":
         raise CannotStart("--acme-email wants --domain: nobody issues certificates for localhost")
+
+
+def config_of(settings: dict[str, Any]) -> Config:
+    """The settings as a Config, each looked at by itself. Raises CannotStart."""
     metrics_host, metrics_port = _address(settings["metrics_listen"])
     return Config(
         data_dir=(settings["data_dir"] or (personal_dir() if settings["dev"] else DATA_DIR)).absolute(),
@@ -248,7 +263,7 @@ def configured(settings: dict[str, Any]) -> Config:
         dev=settings["dev"],
         open_registration=settings["open_registration"],
         domain=_domain(settings["domain"]),
-        bootstrap_tokens=tokens,
+        bootstrap_tokens=bootstrap_tokens(),
         allow_registries=frozenset(settings["allow_registry"]),
         allow_git_hosts=frozenset(host.lower() for host in settings["allow_git_host"]),
         build_isolation=settings["build_isolation"],

@@ -201,6 +201,7 @@ async def test_the_operators_routes_take_its_token_or_its_socket_and_nothing_els
         ("PATCH", f"/v1/tenants/{acme.id}/quotas"),
         ("DELETE", f"/v1/tenants/{acme.id}/data"),
         ("POST", "/v1/system/effects/1/unpark"),
+        ("GET", "/v1/system/status"),
         ("GET", "/v1/system/garbage"),
         ("POST", "/v1/system/garbage/collect"),
     ):

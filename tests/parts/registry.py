@@ -59,7 +59,9 @@ def _daemon() -> Daemon:
         "http": {"addr": ADDRESS},
     }
     write(config, json.dumps(settings, indent=2) + "\n")  # JSON is YAML
-    return Daemon("registry", (packages.unpacked(versions.REGISTRY) or versions.REGISTRY, "serve", str(config)), answers)
+    return Daemon(
+        "registry", (packages.unpacked(versions.REGISTRY) or versions.REGISTRY, "serve", str(config)), answers
+    )
 
 
 def _port_taken() -> bool:
