@@ -124,14 +124,14 @@ class ClockPart(Struct, frozen=True):
     off_s: int | UnsetType = UNSET
 
 
-class Detailed(Struct, frozen=True):
+class Detailed(Struct, frozen=True, kw_only=True):
     """Everything that a status tool shows."""
 
     status: str
     docker: Part
     gvisor: Part
     disk: Disk  # which the log is on
-    docker_disk: Disk | UnsetType  # which the engine has for its own
+    docker_disk: Disk | UnsetType = UNSET  # which the engine has for its own
     engine: EnginePart
     router: RouterPart
     names: Part
