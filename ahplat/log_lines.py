@@ -7,7 +7,8 @@ begin a line of its own: control characters are shown, not written.
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TextIO
@@ -52,6 +53,16 @@ class Line(Struct, frozen=True, omit_defaults=True):
 
 
 about: ContextVar[About | None] = ContextVar("about", default=None)
+
+
+@contextmanager
+def nobodys() -> Iterator[None]:
+    """What begins in here, and goes on, is not about whoever happened to begin it."""
+    before = about.set(None)
+    try:
+        yield
+    finally:
+        about.reset(before)
 
 
 def set_up(level: str, kind: Kind, stream: TextIO = sys.stderr) -> None:

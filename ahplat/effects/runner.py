@@ -33,7 +33,7 @@ from ahplat.crashpoints import CrashPoints
 from ahplat.effects.catalog import EFFECTS
 from ahplat.effects.task import CalledOff, Effect, Failed, Platform, Task
 from ahplat.errors import AhError, EngineAway, Rejected, Unavailable
-from ahplat.log_lines import about
+from ahplat.log_lines import about, nobodys
 from events.catalog import decode
 from events.effects import EffectPostponed, EffectUnparked
 from events.event import Event, Intent, Outcome, Recorded, wire_name
@@ -111,7 +111,8 @@ class Runner:
     async def is_engine_away(self) -> bool:
         """Asks the engine, after a call of it failed. While it is away, nothing begins."""
         if not self.engine_away and not (await self.platform.engine.status()).available:
-            self._probing = self._probing or asyncio.create_task(self._probe(), name="engine away")
+            with nobodys():
+                self._probing = self._probing or asyncio.create_task(self._probe(), name="engine away")
         return self.engine_away
 
     async def engine_back(self) -> None:

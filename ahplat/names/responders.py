@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from ahplat import limits
 from ahplat.api.throttle import Buckets
 from ahplat.clock import Clock
+from ahplat.log_lines import nobodys
 from ahplat.names.responder import Desk, Responder, Site
 from ahplat.names.upstream import Upstreams
 from ahplat.names.zone import Find
@@ -75,7 +76,8 @@ class Responders:
     async def _begin(self, site: Site, number: int) -> None:
         responder = Responder(site, self._desk)
         try:
-            await responder.open(self._port)
+            with nobodys():
+                await responder.open(self._port)
         except OSError as error:
             why = f"names are not answered on {site.address}:{self._port} ({site.device}): {error.strerror}"
             if self.failures.get(site) != why:

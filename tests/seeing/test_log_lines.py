@@ -1,5 +1,6 @@
 """The form of the server's log."""
 
+import asyncio
 import io
 import json
 import logging
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from msgspec import Struct
 
-from ahplat.log_lines import Kind, Lines, about
+from ahplat.log_lines import Kind, Lines, about, nobodys
 
 
 class Whose(Struct, frozen=True):
@@ -86,3 +87,14 @@ def test_a_record_of_several_is_a_line_for_each(say: Say) -> None:
     logger.info("%d commands", 2, extra={"each": [("one", Whose("r1")), ("two", Whose("r2"))]})
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(line["message"], line["request_id"]) for line in lines] == [("one", "r1"), ("two", "r2")]
+
+
+async def test_what_goes_on_for_all_is_not_about_who_began_it(say: Say) -> None:
+    logger, stream = say("json")
+    about.set(Whose())
+    with nobodys():
+        begun = asyncio.get_running_loop().create_task(asyncio.to_thread(logger.info, "for all"))
+    logger.info("for one")
+    await begun
+    owned = {line["message"]: "request_id" in line for line in map(json.loads, stream.getvalue().splitlines())}
+    assert owned == {"for all": False, "for one": True}
