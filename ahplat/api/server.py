@@ -103,6 +103,7 @@ class Edge:
             reply = self._problem(call, route, AhError("internal", "something broke on our side"))
         finally:
             self.in_flight -= counted
+            about.set(None)  # else task, context, call and request would hold each other
         return self._respond(call, reply)
 
     def _fresh_id(self) -> str:

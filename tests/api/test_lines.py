@@ -18,14 +18,19 @@ Said = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def said() -> Iterator[Said]:
+def said(site: Site) -> Iterator[Said]:
     """What was said since the test began, of level info and above."""
     stream = io.StringIO()
     lines, root = Lines("json", stream), logging.getLogger()
     before = root.level
     root.addHandler(lines)
     root.setLevel(logging.INFO)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+    def found() -> list[dict[str, Any]]:
+        site.app.edge.answered.tell()
+        return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+    yield found
     root.setLevel(before)
     root.removeHandler(lines)
 
@@ -51,6 +56,7 @@ async def test_reads_and_who_asks_too_often_have_no_line(acme: Tenant, guarded: 
     for _ in range(30):
         refused = await guarded.anybody.post("/v1/system/bootstrap-token/validate", {"token": "x" * 40})
     assert refused.status == 429
+    guarded.app.edge.answered.tell()
     lines = [line["message"] for line in said() if line["logger"] == "ahplat.requests"]
     assert not [line for line in lines if line.startswith("GET") or " 429 " in line]
 
