@@ -63,7 +63,6 @@ BACKUP_TIMEOUT_S = 4 * 3600  # of one
 # writer
 TRIAL_IMAGES = 3  # that `ah doctor` tries to start a container of, the smallest first
 TRIAL_S = 20
-TELL_S = 0.02  # for which lines about commands are gathered
 STATUS_WORK = 50  # pieces of open work that a status names
 QUEUE = 8_192  # commands waiting to be decided; more are answered 503
 BATCH = 1_024  # commands decided under one commit

@@ -7,7 +7,7 @@ begin a line of its own: control characters are shown, not written.
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -66,32 +66,27 @@ def nobodys() -> Iterator[None]:
 
 
 def set_up(level: str, kind: Kind, stream: TextIO = sys.stderr) -> None:
-    """Has everything that is logged come out in one form. What a record says that no line shows is not gathered."""
-    logging._srcfile = None  # as the library's documentation has it, Optimization
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(level=level.upper(), handlers=[Lines(kind, stream)])
+    """Has everything that is logged come out in one form; `level` "debug" is of our own parts only."""
+    logging.basicConfig(level="INFO" if level == "debug" else level.upper(), handlers=[Lines(kind, stream)])
+    logging.getLogger("ahplat").setLevel(level.upper())
 
 
 class Lines(logging.StreamHandler[TextIO]):
-    """Writes records as lines. A record with `each`, pairs of a message and what it is about, is a line for each."""
+    """Writes records as lines, about what they say themselves (`extra={"about": …}`), or who says them."""
 
     def __init__(self, kind: Kind, stream: TextIO) -> None:
         super().__init__(stream)
         self._write = as_json if kind == "json" else for_people
 
     def format(self, record: logging.LogRecord) -> str:
-        each: Sequence[tuple[str, About | None]] = getattr(record, "each", None) or [(record.getMessage(), about.get())]
+        whose: About | None = getattr(record, "about", None) or about.get()
         error = _FORMATTER.formatException(record.exc_info) if record.exc_info else ""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:23] + "Z"
-        head = (time, record.levelname.lower(), record.name)
-        return "\n".join(self._write(line_of(head, message, whose, error)) for message, whose in each)
-
-
-def line_of(head: tuple[str, str, str], message: str, whose: About | None, error: str = "") -> Line:
-    """`head` is (time, level, logger)."""
-    if whose is None:
-        return Line(*head, message, error=error)
-    return Line(*head, message, whose.request_id, whose.position, whose.tenant_id, whose.traceparent, error)
+        said = (time, record.levelname.lower(), record.name, record.getMessage())
+        if whose is None:
+            return self._write(Line(*said, error=error))
+        owner = (whose.request_id, whose.position, whose.tenant_id, whose.traceparent)
+        return self._write(Line(*said, *owner, error))
 
 
 def as_json(line: Line) -> str:

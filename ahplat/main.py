@@ -244,7 +244,6 @@ async def _hang_up(app: Application, runner: web.ServerRunner) -> None:
         await site.stop()
     await app.edge.idle(limits.SHUTDOWN_S)
     await runner.cleanup()
-    app.edge.answered.tell()
 
 
 def _bind_operator(path: Path) -> socket.socket:

@@ -1,16 +1,15 @@
-"""What was answered: counted, timed, and said of each command.
+"""What was answered: counted, timed, and said of commands.
 
-A read says nothing: there are many, and they change nothing. Neither does who is slowed down, who would fill the log.
-Lines are gathered for TELL_S and written at once: a record for each would cost a command more than all that is counted.
+A command that was refused is said at level info, one that we could not carry out at warning. One that was accepted is in
+the log of events for good, with request id and trace, so it is said at level debug only: a line would cost it more than
+all that is counted here. A read says nothing: there are many, and they change nothing. Neither does who is slowed down,
+who would fill the log.
 """
 
-import asyncio
 import logging
 from http import HTTPStatus
 
-from ahplat import limits
 from ahplat.api.call import Call
-from ahplat.log_lines import About
 from ahplat.statistics import REQUEST_BOUNDS_S, Durations
 
 logger = logging.getLogger("ahplat.requests")
@@ -24,30 +23,25 @@ class Answered:
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
         self.durations = {"read": Durations(REQUEST_BOUNDS_S), "command": Durations(REQUEST_BOUNDS_S)}
-        self._lines: list[tuple[str, About]] = []  # that are not written yet
 
     def note(self, call: Call, status: int) -> None:
         """One answer is on its way."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
         method = call.request.method
         took_s = call.app.clock.monotonic() - call.began_s
-        if method in READS:
-            return self.durations["read"].add(took_s)
-        self.durations["command"].add(took_s)
-        is_broken = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        if status == HTTPStatus.TOO_MANY_REQUESTS or not logger.isEnabledFor(
-            logging.WARNING if is_broken else logging.INFO
-        ):
-            return None
-        line = f"{method} {call.path[:200]} {status}{call.code and f' {call.code}'} in {took_s * 1e3:.1f} ms"
-        if is_broken:
-            return logger.warning("%s", line, extra={"each": [(line, call)]})
-        if not self._lines:
-            asyncio.get_running_loop().call_later(limits.TELL_S, self.tell)
-        return self._lines.append((line, call))
+        is_read = method in READS
+        self.durations["read" if is_read else "command"].add(took_s)
+        level = level_of(status)
+        if is_read or status == HTTPStatus.TOO_MANY_REQUESTS or not logger.isEnabledFor(level):
+            return
+        came_to = f"{status} {call.code}".rstrip()
+        logger.log(
+            level, "%s %s %s in %.1f ms", method, call.path[:200], came_to, took_s * 1_000, extra={"about": call}
+        )
 
-    def tell(self) -> None:
-        """Writes what was gathered."""
-        lines, self._lines = self._lines, []
-        if lines:
-            logger.info("%d commands", len(lines), extra={"each": lines})
+
+def level_of(status: int) -> int:
+    """At which level a command with that answer is said."""
+    if status < HTTPStatus.BAD_REQUEST:
+        return logging.DEBUG
+    return logging.INFO if status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING

@@ -82,11 +82,11 @@ def test_a_traceback_is_one_field_as_json_and_follows_for_people(say: Say) -> No
             assert first.endswith("it broke") and rest[-1] == "ValueError: inside"
 
 
-def test_a_record_of_several_is_a_line_for_each(say: Say) -> None:
+def test_a_record_that_says_what_it_is_about_is_believed(say: Say) -> None:
     logger, stream = say("json")
-    logger.info("%d commands", 2, extra={"each": [("one", Whose("r1")), ("two", Whose("r2"))]})
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [(line["message"], line["request_id"]) for line in lines] == [("one", "r1"), ("two", "r2")]
+    about.set(Whose("r1"))
+    logger.info("here", extra={"about": Whose("r2")})
+    assert json.loads(stream.getvalue())["request_id"] == "r2"
 
 
 async def test_what_goes_on_for_all_is_not_about_who_began_it(say: Say) -> None:

@@ -12,7 +12,7 @@ from tests.seeing.deployed import ALERTS, names_in, queries, series_of
 
 pytestmark = pytest.mark.embedded
 
-AS_JSON = ("--log-format", "json", "--log-level", "info")
+AS_JSON = ("--log-format", "json", "--log-level", "debug")
 
 
 def deployed(server: Server, key: str, **headers: str) -> str:
