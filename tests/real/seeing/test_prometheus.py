@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -62,7 +63,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)["data"]
         except OSError as error:
-            assert self._process.poll() is None and not isinstance(error, urllib.error.HTTPError), self.said.read_text()
+            is_starting = not isinstance(error, urllib.error.HTTPError) or error.code == 503
+            assert is_starting and self._process.poll() is None, self.said.read_text()
             return None
 
     def scrapes(self) -> float:
