@@ -16,6 +16,7 @@ import uvloop
 
 from ahplat import limits
 from ahplat.builders.network import is_open
+from ahplat.cli import notify
 from ahplat.cli.folders import personal_dir
 from ahplat.config import DATA_DIR, MIN_TOKEN_CHARACTERS, TRAEFIK_API, Config
 from ahplat.errors import CannotStart
@@ -209,7 +210,7 @@ def serve(settings: dict[str, Any]) -> None:
     _raise_open_files()
     try:
         config = configured(settings)
-        uvloop.run(_serve(config))
+        uvloop.run(_serve(config, notify.taken()))
     except CannotStart as error:
         click.echo(f"ah: {error}", err=True)
         sys.exit(EXIT_CANNOT_START)
@@ -329,7 +330,7 @@ def _upstream(text: str) -> tuple[str, int]:
         raise CannotStart(f"--dns-upstream is {text!r}: expected ADDRESS or ADDRESS:PORT ({error})") from error
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, manager: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -346,8 +347,10 @@ async def _serve(config: Config) -> None:
     click.echo(
         f"ah: serving on http://{config.host}:{running.app.port}, engine {engine}, data in {config.data_dir}", err=True
     )
+    notify.tell(manager, "READY=1")
     ended = asyncio.ensure_future(running.ended.wait())
     await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+    notify.tell(manager, "STOPPING=1")
     await running.close()
     if running.failure:
         click.echo(f"ah: stopped: {running.failure}", err=True)
