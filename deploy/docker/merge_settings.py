@@ -28,10 +28,10 @@ def main() -> int:
     before = given.settings.read_text() if given.settings.exists() else ""
     try:
         found = json.loads(before or "{}")
-        if not isinstance(found, dict):
-            raise ValueError("expected an object")
     except ValueError as error:
-        print(f"{given.settings} is not what Docker reads ({error}): mend it first", file=sys.stderr)
+        found = error
+    if not isinstance(found, dict):
+        print(f"{given.settings} is not what Docker reads, a JSON object ({found}): mend it first", file=sys.stderr)
         return 2
     wanted = json.loads(given.fragment.read_text())
     for setting in differing(found, wanted):
