@@ -210,7 +210,7 @@ def serve(settings: dict[str, Any]) -> None:
     _raise_open_files()
     try:
         config = configured(settings)
-        uvloop.run(_serve(config, notify.taken()))
+        uvloop.run(_serve(config, notify.manager()))
     except CannotStart as error:
         click.echo(f"ah: {error}", err=True)
         sys.exit(EXIT_CANNOT_START)

@@ -35,14 +35,6 @@ def test_it_is_not_told_that_a_server_is_ready_which_cannot_start(server: Server
         manager.recv(100)
 
 
-def test_what_the_server_starts_does_not_speak_for_it(server: Server, api_key: str, manager: socket.socket) -> None:
-    server.start(NOTIFY_SOCKET=str(manager.getsockname()))
-    service = server.ask("POST", "/v1/services", {"name": "web", "image": "ah/hello"}, key=api_key, Prefer="wait=20")
-    assert service.json["status"] == "running"
-    for pid in server.processes:
-        assert b"NOTIFY_SOCKET" not in Path(f"/proc/{pid}/environ").read_bytes()
-
-
 def test_one_that_went_does_not_end_the_server(server: Server, tmp_path: Path) -> None:
     server.start(NOTIFY_SOCKET=str(tmp_path / "nobody"))
     assert server.ask("GET", "/v1/system/ready").status == 200
