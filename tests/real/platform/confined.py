@@ -1,7 +1,7 @@
 """Becomes a program under the restrictions of a systemd unit, where no systemd runs: `confined.py UNIT DATA SHOWN… -- argv`.
 
 The same system calls that systemd makes for those options: a mount namespace, libseccomp, a bounding set, a umask. DATA
-stands for the unit's StateDirectory. SHOWN are folders that stay to be read though they lie where the unit hides what is
+stands for the unit's first StateDirectory. SHOWN are folders that stay to be read though they lie where the unit hides what is
 there: what the program is made of, on a machine on which it is not installed.
 """
 
@@ -71,6 +71,9 @@ def confine_files(options: dict[str, list[str]], data: str, shown: list[str]) ->
     mount("none", "/", _MS_REC | _MS_SLAVE)
     aside = Path(tempfile.mkdtemp(dir="/run"))
     mount("tmpfs", str(aside), 0, "tmpfs")
+    state = [f"/var/lib/{name}" for name in options["StateDirectory"][1:]]
+    for path in state:
+        Path(path).mkdir(exist_ok=True)
     kept = [data, *shown]
     for number, path in enumerate(kept):
         (aside / str(number)).mkdir()
@@ -84,8 +87,8 @@ def confine_files(options: dict[str, list[str]], data: str, shown: list[str]) ->
         mount(str(aside / str(number)), path, _MS_BIND | _MS_REC)
     call(_libc.umount2, str(aside).encode(), 2)
     aside.rmdir()
-    writable = [*options["ReadWritePaths"], data, *HIDDEN["PrivateTmp"]]
-    for path in options["ReadWritePaths"]:
+    writable = [*options["ReadWritePaths"], *state, data, *HIDDEN["PrivateTmp"]]
+    for path in (*options["ReadWritePaths"], *state):
         mount(path, path, _MS_BIND | _MS_REC)
     set_read_only("/", True)
     for path in (*API, *writable):
