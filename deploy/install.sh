@@ -33,8 +33,8 @@ there; run from a newer release it is the upgrade: backup, new release, restart.
 
   --domain NAME       services are at <service>.<tenant>.NAME, the API at api.NAME; the first time only
   --acme-email TO     whom Let's Encrypt writes to; the first time only
-  --programs DIR      where runsc and traefik are, and for builds buildkitd, buildctl and nixpacks; they are copied to
-                      /usr/local/bin. A SHA256SUMS in DIR is checked. Without it, what is on the PATH is used
+  --programs DIR      where runsc (with its folder gvisor-bin) and traefik are, and for builds buildkitd, buildctl and
+                      nixpacks; they are copied to /usr/local/bin. A SHA256SUMS in DIR is checked. Without it, what is on the PATH is used
   --check             change nothing, say what is missing; exit code 1 when something is
 EOF
 }
@@ -146,9 +146,12 @@ put_program() {
     fail "$1 is not on this machine: name a folder that has it with --programs (README, Installing, has where it is from)"
   fi
 }
+has_helpers() { [ -z "$given" ] || [ ! -d "$given/gvisor-bin" ] || diff -rq "$given/gvisor-bin" "$PROGRAMS/gvisor-bin" >/dev/null 2>&1; }
+put_helpers() { rm -rf "$PROGRAMS/gvisor-bin" && cp -r --preserve=mode "$given/gvisor-bin" "$PROGRAMS/gvisor-bin"; }
 programs() {
   local name
   check_sums
+  ensure "$PROGRAMS/gvisor-bin" has_helpers put_helpers # what newer releases of runsc look for beside it
   for name in "${NEEDED[@]}"; do ensure "$PROGRAMS/$name" has_program put_program "$name"; done
   for name in "${FOR_BUILDS[@]}"; do
     if [ -n "$given" ] && [ -e "$given/$name" ] || command -v "$name" >/dev/null; then
