@@ -316,5 +316,5 @@ if $check; then
   printf 'install: missing: %s\n' "${missing[@]}"
   exit 1
 fi
-[[ " ${changed[*]-} " != *traefik* ]] || say "note: a Traefik that ran goes on as it was until \`systemctl restart ahplat-traefik\`"
+[[ " ${changed[*]-} " != *" $PROGRAMS/traefik "* ]] || say "note: a Traefik that ran goes on as it was until \`systemctl restart ahplat-traefik\`"
 [ ${#changed[@]} -gt 0 ] || say "nothing to change: ahplat $(version) is installed"
