@@ -176,3 +176,18 @@ def test_a_newer_release_comes_beside_the_old_one_after_a_backup_and_back(root: 
     back = "ln -sfn $(readlink /opt/ahplat/previous) /opt/ahplat/current && ah --version"
     assert root.run("sh", "-c", back).stdout == "ah, version 0.1.0\n"
     assert (root.folder / "opt/ahplat/current").readlink() == old
+
+
+def test_what_happened_since_the_backup_can_be_given_up(root: Root, said: str) -> None:
+    pair = newest(root.folder / "var/lib/ah/backups/platform")
+    assert pair
+    back = f"""
+        mv /var/lib/ah /var/lib/ah.newer
+        install -d -m 0700 /var/lib/ah && install -d -m 0755 /var/lib/ah/traefik
+        ah restore /var/lib/ah.newer/backups/platform/{pair.folder.name} --master-key /var/lib/ah.newer/master.key \\
+            --behind-checkpoint
+    """
+    done = root.run("sh", "-ec", back)
+    assert (done.returncode, "restored to position" in done.stdout) == (0, True), done.stdout
+    assert root.run("ah", "verify").returncode == 0
+    assert "nothing is missing" not in root.install("--check").stdout  # the release is still the older one
