@@ -28,7 +28,7 @@ from events.catalog import UnknownEvent
 from events.database import open_reader
 from events.event import Event, Meta
 from events.log import EventLog, LogDamaged, read_all
-from projections.views import open_views
+from projections.views import check_known, open_views
 
 RESTORING = "restoring"
 _SUFFIXES = ("", "-wal", "-shm")
@@ -209,6 +209,7 @@ def _append(staging: Path, epoch: int, gone: list[str], now_us: int, build: str)
     except LogDamaged as error:
         raise BackupFailed(str(error)) from error
     try:
+        check_known(staging / "views.db", log.db)
         requests = _requests(staging, log, gone)
         at_us, meta = max(log.last_us, now_us), Meta(actor="operator", command="restore", build=build)
         log.begin()
