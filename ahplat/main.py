@@ -64,7 +64,7 @@ from events.catalog import UnknownEvent
 from events.database import open_reader
 from events.log import EventLog, LogDamaged
 from projections import builds
-from projections.views import DAMAGE, Views, condemn, is_whole, open_views, why_rebuild
+from projections.views import DAMAGE, Views, check_known, condemn, is_whole, open_views, why_rebuild
 
 logger = logging.getLogger("ahplat")
 
@@ -149,6 +149,11 @@ def _usable(folder: Path) -> Iterator[None]:
     """Says in one line that the files cannot be read or written, whatever it is about them. Raises CannotStart."""
     try:
         yield
+    except UnknownEvent as error:
+        raise CannotStart(
+            f"the log is of a newer release than this one ({BUILD}): {error}; nothing was changed. Start that release"
+            " again, or go back to the backup from before it (README, Rolling back)"
+        ) from error
     except DAMAGE as error:
         raise CannotStart(
             f"a file in {folder} is damaged ({error}): restore events.db and keys.db from a backup"
@@ -191,7 +196,8 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
                 f"{log_path} is missing or empty, but there are keys of its tenants: restore it from a backup"
             )
         log = EventLog(log_path, new_id(clock.now_us()), clock.now_us())
-    except (KeyFileBad, LogDamaged, UnknownEvent) as error:
+        check_known(folder / "views.db", log.db)
+    except (KeyFileBad, LogDamaged) as error:
         raise CannotStart(str(error)) from error
     stack.callback(log.close)
     if not config.accept_clock:

@@ -11,7 +11,7 @@ from typing import Literal
 import apsw
 
 from events import chain, platform
-from events.catalog import decode
+from events.catalog import CATALOG, UPCASTS, decode
 from events.database import open_database, run_script
 from events.event import Event, Meta, Recorded, canonical, wire_name
 
@@ -252,6 +252,13 @@ def read_stream(db: apsw.Connection, stream: str, after_version: int, limit: int
             (stream, after_version, limit),
         )
     ]
+
+
+def first_unknown(db: apsw.Connection, after: int) -> Recorded | None:
+    """The first event that comes after a position and is of a type that this code does not know."""
+    known = canonical([*CATALOG, *UPCASTS]).decode()
+    where = "e.position > ? AND e.type NOT IN (SELECT value FROM json_each(?)) ORDER BY e.position LIMIT 1"
+    return next((Recorded(*row) for row in db.execute(f"{_FROM} WHERE {where}", (after, known))), None)
 
 
 def read_command(db: apsw.Connection, command_id: bytes) -> tuple[bytes, int, int, bytes] | None:

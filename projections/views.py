@@ -9,6 +9,7 @@ other code, build anew beside the old file and switch. The invariant: rows are a
 checkpoint and of nothing else.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,10 +21,10 @@ from typing import Any
 import apsw
 from msgspec import Struct
 
-from events.catalog import decode
+from events.catalog import UnknownEvent, decode
 from events.database import open_database, open_reader, read_sql, run_script
 from events.event import Event, Recorded, wire_name
-from events.log import head, read_all
+from events.log import first_unknown, head, read_all
 from projections import (
     activity,
     builds,
@@ -195,6 +196,22 @@ def why_rebuild(path: Path, log: apsw.Connection, installation: str) -> str:
     if checkpoint.position and links != [checkpoint.link]:
         return f"they were made from another log (position {checkpoint.position})"
     return ""
+
+
+def check_known(path: Path, log: apsw.Connection) -> None:
+    """Raises UnknownEvent with the first event that this code does not know, and who wrote it.
+
+    What views at `path` that this same code made hold already is known, so a usual start looks at next to nothing.
+    """
+    after = 0
+    with contextlib.suppress(*DAMAGE, apsw.IOError, apsw.CantOpenError):
+        views = open_reader(path)
+        checkpoint = read_checkpoint(views)
+        views.close()
+        if checkpoint and checkpoint.fingerprint == fingerprint():
+            after = checkpoint.position
+    if found := first_unknown(log, after):
+        raise UnknownEvent(f"position {found.position} is {found.type}, written by {found.decoded_meta().build}")
 
 
 def open_views(

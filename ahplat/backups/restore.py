@@ -24,10 +24,11 @@ from ahplat.crashpoints import CrashPoints
 from ahplat.errors import Rejected
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
 from events import platform
+from events.catalog import UnknownEvent
 from events.database import open_reader
 from events.event import Event, Meta
 from events.log import EventLog, LogDamaged, read_all
-from projections.views import open_views
+from projections.views import check_known, open_views
 
 RESTORING = "restoring"
 _SUFFIXES = ("", "-wal", "-shm")
@@ -66,6 +67,9 @@ def restore(wanted: Wanted, now_us: int, build: str, crash: CrashPoints) -> Rest
     except BackupFailed:
         _clear(wanted.data_dir, staging)
         raise
+    except UnknownEvent as error:
+        _clear(wanted.data_dir, staging)
+        raise BackupFailed(f"the log is of a newer release than this one: {error}; restore it with that one") from error
     except (OSError, apsw.Error) as error:
         _clear(wanted.data_dir, staging)
         raise BackupFailed(f"{wanted.data_dir} cannot be written ({error}): nothing was left there") from error
@@ -205,6 +209,7 @@ def _append(staging: Path, epoch: int, gone: list[str], now_us: int, build: str)
     except LogDamaged as error:
         raise BackupFailed(str(error)) from error
     try:
+        check_known(staging / "views.db", log.db)
         requests = _requests(staging, log, gone)
         at_us, meta = max(log.last_us, now_us), Meta(actor="operator", command="restore", build=build)
         log.begin()

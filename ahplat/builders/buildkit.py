@@ -88,6 +88,9 @@ class BuildKitBuilder:
                 with self._within_memory(daemon):
                     dockerfile = await self._dockerfile(place, job, log, daemon)
                 await warming
+            except (Rejected, Unavailable):
+                await warming  # where it failed it ended what runs beside it: then that is why
+                raise
             finally:
                 warming.cancel()
                 await asyncio.gather(warming, return_exceptions=True)

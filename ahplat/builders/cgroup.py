@@ -52,9 +52,12 @@ class Cgroup(Struct, frozen=True):
                 swap.write_text(str(self.memory_mb * 1024**2))
 
     def entering(self) -> str:
-        """A script that moves itself in, and becomes the program that it is given: nothing of that was ever outside."""
+        """A script that moves itself in, and becomes the program that it is given: nothing of that was ever outside.
+
+        What that writes ends up in images, where other users read it: the server's own umask is not for it.
+        """
         moves = [f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))} || exit 125" for folder in self.folders()]
-        return "\n".join(["#!/bin/sh", *moves, 'exec "$@"', ""])
+        return "\n".join(["#!/bin/sh", "umask 022", *moves, 'exec "$@"', ""])
 
     def kill(self) -> None:
         """Ends everything in it, and returns when nothing is left. Blocks."""

@@ -16,6 +16,7 @@ import uvloop
 
 from ahplat import limits, log_lines
 from ahplat.builders.network import is_open
+from ahplat.cli import notify
 from ahplat.cli.folders import personal_dir
 from ahplat.config import DATA_DIR, MIN_TOKEN_CHARACTERS, TRAEFIK_API, Config
 from ahplat.errors import CannotStart
@@ -213,7 +214,7 @@ def serve(settings: dict[str, Any]) -> None:
     _raise_open_files()
     try:
         config = configured(settings)
-        uvloop.run(_serve(config, settings["log_format"]))
+        uvloop.run(_serve(config, settings["log_format"], notify.manager()))
     except CannotStart as error:
         _say(f"{error}", settings["log_format"], logging.CRITICAL)
         sys.exit(EXIT_CANNOT_START)
@@ -356,7 +357,7 @@ def _say(text: str, log_format: str, level: int = logging.INFO) -> None:
         click.echo(f"ah: {text}", err=True)
 
 
-async def _serve(config: Config, log_format: str) -> None:
+async def _serve(config: Config, log_format: str, manager: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -371,8 +372,10 @@ async def _serve(config: Config, log_format: str) -> None:
     running = await starting
     engine = running.app.engine.name
     _say(f"serving on http://{config.host}:{running.app.port}, engine {engine}, data in {config.data_dir}", log_format)
+    notify.tell(manager, "READY=1")
     ended = asyncio.ensure_future(running.ended.wait())
     await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+    notify.tell(manager, "STOPPING=1")
     await running.close()
     if running.failure:
         _say(f"stopped: {running.failure}", log_format, logging.CRITICAL)

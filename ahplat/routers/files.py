@@ -147,6 +147,7 @@ class FilesRouter:
     def _put(self, path: Path, data: bytes) -> None:
         half = self.staging / path.name
         with half.open("wb") as file:
+            os.fchmod(file.fileno(), 0o644)  # whatever our umask: Traefik is another user, and there is no secret in it
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

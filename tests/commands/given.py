@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -115,13 +115,14 @@ def _new_files() -> dict[str, bytes]:
 
 
 _worlds: list[World] = []
+WorldKind = TypeVar("WorldKind", bound=World)
 
 
 @contextmanager
-def a_world() -> Iterator[World]:
+def a_world(kind: type[WorldKind] = World) -> Iterator[WorldKind]:  # type: ignore[assignment]
     """A new world, which given, when and then are about until it ends."""
     with memory_folder() as made:
-        world = World(made)
+        world = kind(made)
         _worlds.append(world)
         try:
             yield world

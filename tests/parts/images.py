@@ -53,11 +53,11 @@ def base() -> str:
     """The base image in our engine, imported where it is not there yet."""
     name = f"parts-base:{base_name()}"
     if not docker.client("image", "ls", "--quiet", name).strip():
-        docker.client("import", str(_tarball()), name)
+        docker.client("import", str(tarball()), name)
     return name
 
 
-def _tarball() -> Path:
+def tarball() -> Path:
     """The files of the base image: kept, since making them takes longest."""
     made = folder("images") / f"{base_name()}.tar"
     if made.exists():

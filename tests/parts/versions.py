@@ -21,6 +21,8 @@ PROGRAMS = {
     "debootstrap": "debootstrap",
     "git": "git",
     "sysctl": "procps",
+    "systemd-analyze": "systemd",
+    "shellcheck": "shellcheck",
 }
 PLUGINS = ("containernetworking-plugins", "/usr/lib/cni/bridge")  # package, and a file that it brings
 KEYRING = "debian-archive-keyring"  # what debootstrap checks the suite's signature with

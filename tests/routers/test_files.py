@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ async def test_there_is_one_file_for_each_service_and_nothing_else(router: Files
     assert await follow(router, WEB, SHOP, Route("3")) == []
     assert files(router) == {"ah-1.yml": written(WEB, Entry()), "ah-2.yml": written(SHOP, Entry())}
     assert [path.name for path in router.staging.iterdir()] == ["lock"]
+
+
+async def test_a_file_can_be_read_by_traefik_whatever_our_umask(router: FilesRouter) -> None:
+    before = os.umask(0o077)
+    try:
+        await follow(router, WEB)
+    finally:
+        os.umask(before)
+    (path,) = router.folder.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 async def test_a_service_that_went_leaves_no_file(router: FilesRouter) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.parts.cache import locked
 
+NETWORK_BITS = 28  # no more than that: a package index may be at the rest, for a test beside this one
 INTERNET, PRIVATE, METADATA = "203.0.113.7", "172.31.255.7", "169.254.169.254"
 PORT = 8099
 
@@ -63,11 +64,11 @@ def _outside() -> Iterator[Outside]:
         ip("netns", "add", name)
         try:
             ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("address", "add", "203.0.113.1/24", "dev", name)
+            ip("address", "add", f"203.0.113.1/{NETWORK_BITS}", "dev", name)
             ip("link", "set", name, "up")
             ip("-n", name, "link", "set", "lo", "up")
             ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "address", "add", f"{INTERNET}/24", "dev", "eth0")
+            ip("-n", name, "address", "add", f"{INTERNET}/{NETWORK_BITS}", "dev", "eth0")
             for address in (PRIVATE, METADATA):
                 ip("-n", name, "address", "add", f"{address}/32", "dev", "eth0")
                 ip("route", "replace", f"{address}/32", "via", INTERNET)

@@ -1,13 +1,14 @@
 """Builds that take what they can get: each fails by itself, leaves nothing running, and the next one of its tenant works."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from ahplat import limits
 from ahplat.builders.builder import Job
-from ahplat.errors import Rejected
+from ahplat.errors import Rejected, Unavailable
 from tests.real.builds.conftest import Yard
 
 pytestmark = pytest.mark.real
@@ -134,3 +135,17 @@ async def test_the_bounds_hold_without_gvisor_too(yard: Yard) -> None:
     folders = yard.builder._daemon(tenant).cgroup.folders()
     await yard.builder._daemon(tenant).stop()
     assert [folder for folder in folders if folder.exists()] == []
+
+
+async def test_a_plan_that_ended_with_a_builder_which_does_not_start_says_that(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "buildkitd"
+    broken.write_text("#!/bin/sh\necho broken\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    job = yard.job(yard.tenant(), APP, builder="nixpacks")
+    with yard.logs.open(job.tenant_id, job.build_id, []) as log:
+        await yard.builder.clone(job, log)
+        with pytest.raises(Unavailable, match="buildkitd ended at once: broken"):
+            await yard.builder.plan(job, log)

@@ -38,7 +38,7 @@ class Traefik:
             ("127.0.0.1:8099", f"127.0.0.1:{self.api}"),
             ("unix:///var/run/docker.sock", docker.HOST),
             ("/var/lib/ah/traefik", str(self.config_dir)),
-            ("/var/lib/ah/acme.json", str(folder / "acme.json")),
+            ("/var/lib/ah-traefik/acme.json", str(folder / "acme.json")),
         ):
             text = text.replace(ours, theirs)
         if told:

@@ -90,6 +90,7 @@ class Server:
         self.pool = a_pool()
         self.port = 0
         self.log_name = "server.log"
+        self.runs_by: tuple[str, ...] = ()  # a program that becomes the server
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Server":
@@ -100,7 +101,7 @@ class Server:
         self.folder.mkdir(exist_ok=True, parents=True)
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ahplat.cli.entry", *argv],
+                [*self.runs_by, sys.executable, "-m", "ahplat.cli.entry", *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -130,6 +131,12 @@ class Server:
             return self._process.wait(PATIENCE_S)
         finally:
             self._process.kill()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves."""
+        assert self._process
+        return self._process.pid
 
     def pause(self, with_signal: signal.Signals = signal.SIGSTOP) -> None:
         """It is there and does nothing; SIGCONT lets it go on."""
