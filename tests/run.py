@@ -19,14 +19,16 @@ from xml.etree import ElementTree
 TREE = Path(__file__).resolve().parents[1]
 TEARDOWN_S = 30  # what tests have to end what they started, after Ctrl-C
 PARTS_LIMIT_S = 3600
-GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600}
+GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600, "long": 3600}
 CORES = len(os.sched_getaffinity(0))
 TWO = ("-n", "2", "--dist", "loadfile")  # they wait more than they compute
 RUNS = {  # of pytest, one after another: which tests, in how many shares side by side, and what else it is told
     "fast": (("not embedded and not real", CORES, ("--hypothesis-profile=fast", "-p", "no:xdist")),),
     "embedded": (("embedded or (hypothesis and not real)", 1, TWO),),
-    "real": (("real and not alone", 1, TWO), ("real and alone", 1, ())),
+    "real": (("real and not alone and not long", 1, TWO), ("real and alone and not long", 1, ())),
+    "long": (("long", 1, ()),),
 }
+REAL = frozenset({"real", "long"})  # which need the parts
 NOTHING_RAN = 5  # pytest's exit code
 INTERRUPTED = 130
 TEACHES = """\
@@ -36,13 +38,15 @@ Runs all tests that this machine can, and ends with one line for each group: wha
   fast      no network, no sleep: for every save
   embedded  starts the server, and services as real processes; tries the fast group's properties with more examples
   real      Docker, gVisor and a registry; bin/parts puts here what it needs
+  long      what takes minutes by itself and is not in CI: before a release
 
 Fast tests are shared out over the cores, the others run two files at a time; then alone those
 that stop dockerd or take rules of the firewall away.
 
-  bin/test                  all groups; real only where its parts are here
+  bin/test                  all groups but long; real only where its parts are here
   bin/test --fast           the fast group only
-  bin/test --real           all groups; puts the real parts here first, fails where one is missing. So does CI=true
+  bin/test --real           the same; puts the real parts here first, fails where one is missing. So does CI=true
+  bin/test --all            all groups, long too; the parts as with --real
   bin/test lint embedded    these groups only
   bin/test -k revoked       the tests whose name says so
   bin/test fast -- -x -vv   after -- stands what pytest is told
@@ -96,16 +100,18 @@ def parse(argv: list[str], ci: str) -> Wanted:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUP_LIMIT_S))
     parser.add_argument("--fast", action="store_true", help="the fast group only")
     parser.add_argument("--real", action="store_true", help="put the real parts here, fail where one is missing")
+    parser.add_argument("--all", action="store_true", help="the long group, too, with the real parts")
     parser.add_argument("-k", metavar="EXPRESSION", help="the tests that match, as pytest has it")
     given = parser.parse_args(argv[:end])
     if unknown := [name for name in given.groups if name not in GROUP_LIMIT_S]:
         parser.error(f"no group {', '.join(unknown)}; there are {', '.join(GROUP_LIMIT_S)}")
-    if given.fast and (given.real or given.groups):
+    if given.fast and (given.real or given.all or given.groups):
         parser.error("--fast is the fast group alone")
     pytest_args = ([] if given.k is None else ["-k", given.k]) + argv[end + 1 :]
-    groups = ["fast"] if given.fast else given.groups or list(RUNS if pytest_args else GROUP_LIMIT_S)
-    demand_parts = given.real or ci.lower() not in ("", "0", "false")
-    return Wanted(tuple(groups), demand_parts and "real" in groups, tuple(pytest_args))
+    usual = [name for name in (RUNS if pytest_args else GROUP_LIMIT_S) if given.all or name != "long"]
+    groups = ["fast"] if given.fast else given.groups or usual
+    demand_parts = given.real or given.all or ci.lower() not in ("", "0", "false")
+    return Wanted(tuple(groups), demand_parts and not REAL.isdisjoint(groups), tuple(pytest_args))
 
 
 def run_groups(wanted: Wanted) -> int:
@@ -127,11 +133,11 @@ def run_group(group: str, wanted: Wanted, parts_fault: str) -> Outcome:
     """Runs one group, where it is wanted and can be."""
     if group not in wanted.groups:
         return Outcome(ran=False, why="not asked for")
-    if group == "real" and (lacks := parts_fault or missing_parts()):
+    if group in REAL and (lacks := parts_fault or missing_parts()):
         return Outcome(ran=False, failed=int(wanted.demand_parts), why=lacks)
     say(f"\n== {group}")
     try:
-        if group == "real" and run(parts_command("up"), PARTS_LIMIT_S):
+        if group in REAL and run(parts_command("up"), PARTS_LIMIT_S):
             return Outcome(ran=False, failed=1, why="the parts are here and do not start, see above")
         if group == "lint":
             return lint()

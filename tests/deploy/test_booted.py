@@ -13,7 +13,7 @@ from tests.parts import docker
 from tests.parts.parts import up
 from tests.real.platform.server import eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 IMAGES = {
     "hello:1": "library/hello:1",

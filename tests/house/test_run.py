@@ -13,6 +13,7 @@ from tests import shares as shares_of_files
 from tests.run import NOTHING_RAN, Outcome, Wanted, judge, parse, together
 
 ALL = ("lint", "fast", "embedded", "real")
+LONG = (*ALL, "long")
 
 
 def report(tests: int, failures: int = 0, errors: int = 0, skipped: int = 0) -> str:
@@ -64,6 +65,8 @@ def test_all_groups_run_unless_some_are_named() -> None:
     assert parse([], ci="").groups == ALL
     assert parse(["lint", "real"], ci="").groups == ("lint", "real")
     assert parse(["--fast"], ci="true").groups == ("fast",)
+    assert parse(["--all"], ci="") == Wanted(LONG, True, ())
+    assert parse(["long"], ci="true").demand_parts
 
 
 @pytest.mark.parametrize(("argv", "ci"), [(["--real"], ""), ([], "true"), (["real"], "1")])
