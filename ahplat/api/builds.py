@@ -11,7 +11,7 @@ from ahplat.api.fields import invalid
 from ahplat.api.route import Route
 from ahplat.api.services import find
 from ahplat.commands.builds import CancelBuild, RequestBuild
-from ahplat.errors import Rejected, Unavailable, Unreadable
+from ahplat.errors import Rejected, Unavailable
 from ahplat.sources import Rules, check_ref, check_url
 from ahplat.writer import Answer
 from events.builds import BuildRequested
@@ -63,7 +63,7 @@ def render(call: Call, views: Connection, row: BuildRow) -> Build:
         tenant_id=row.tenant_id,
         status=row.status,
         source_type="git",
-        source_url=_unsealed(call, row, "url", row.url),
+        source_url=call.unsealed(row.tenant_id, f"build-{row.build_id}", "url", row.url),
         source_ref=row.ref,
         builder=row.builder,
         image=row.image,
@@ -77,18 +77,8 @@ def render(call: Call, views: Connection, row: BuildRow) -> Build:
         started_at=row.started_us // 1_000_000 if row.started_us else UNSET,
         finished_at=row.finished_at or UNSET,
         error_code=row.error_code or UNSET,
-        error=(_unsealed(call, row, "detail", row.error) or row.error_code) or UNSET,
+        error=call.unsealed(row.tenant_id, f"build-{row.build_id}", "detail", row.error) or row.error_code or UNSET,
     )
-
-
-def _unsealed(call: Call, row: BuildRow, field: str, sealed: bytes | None) -> str:
-    """A sealed field of the build's stream; "" where there is none, or no key any more."""
-    if not sealed:
-        return ""
-    try:
-        return call.app.keyring.unseal(row.tenant_id, f"build-{row.build_id}", field, sealed).decode()
-    except Unreadable:
-        return ""
 
 
 def find_build(call: Call) -> BuildRow:

@@ -19,7 +19,7 @@ from ahplat.api import cursors, headers
 from ahplat.api.application import Application
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
-from ahplat.errors import Rejected, Violation
+from ahplat.errors import Rejected, Unreadable, Violation
 from ahplat.writer import Answer, Done, Key, answered
 from events.event import canonical
 
@@ -191,6 +191,15 @@ class Call:
     def etag(self, version: int) -> str:
         """The entity tag of a stream at a version."""
         return headers.etag(self.app.epoch, version)
+
+    def unsealed(self, tenant_id: str, stream: str, field: str, sealed: bytes | None) -> str:
+        """A sealed field of a stream; "" where there is none, or no key any more."""
+        if not sealed:
+            return ""
+        try:
+            return self.app.keyring.unseal(tenant_id, stream, field, sealed).decode()
+        except Unreadable:
+            return ""
 
     # commands
 

@@ -10,7 +10,6 @@ from ahplat.api.fields import Id
 from ahplat.api.route import Route
 from ahplat.api.waiting import waited
 from ahplat.commands.database_backups import RemoveBackup, RequestBackup, RestoreDatabase, not_found
-from ahplat.errors import Unreadable
 from ahplat.writer import Answer
 from projections import database_backups
 from projections.database_backups import BackupRow
@@ -64,11 +63,7 @@ def render(call: Call, row: BackupRow, kind: str) -> Backup:
 def _error(call: Call, row: BackupRow) -> str | UnsetType:
     if row.error_code is None:
         return UNSET
-    try:
-        stream = f"backup-{row.backup_id}"
-        return call.app.keyring.unseal(row.tenant_id, stream, "detail", row.error or b"").decode() or row.error_code
-    except Unreadable:
-        return row.error_code
+    return call.unsealed(row.tenant_id, f"backup-{row.backup_id}", "detail", row.error) or row.error_code
 
 
 def find_backup(call: Call) -> BackupRow:

@@ -22,7 +22,7 @@ from ahplat.commands.databases import (
     UndeleteDatabase,
 )
 from ahplat.effects.database_specs import PORTS, connection_string, reached_at
-from ahplat.errors import Rejected, Unreadable
+from ahplat.errors import Rejected
 from ahplat.labels import label_of
 from ahplat.writer import Answer
 from events.databases import DatabaseCreateRequested
@@ -90,16 +90,8 @@ def render(call: Call, row: DatabaseRow) -> Database:
 def _last_error(call: Call, row: DatabaseRow) -> str | UnsetType:
     if row.last_error_code is None:
         return UNSET
-    return f"{row.last_error_code}: {_unsealed(call, row, 'detail', row.last_error)}".rstrip(": ")
-
-
-def _unsealed(call: Call, row: DatabaseRow, field: str, sealed: bytes | None) -> str:
-    if not sealed:
-        return ""
-    try:
-        return call.app.keyring.unseal(row.tenant_id, f"database-{row.database_id}", field, sealed).decode()
-    except Unreadable:
-        return ""
+    detail = call.unsealed(row.tenant_id, f"database-{row.database_id}", "detail", row.last_error)
+    return f"{row.last_error_code}: {detail}".rstrip(": ")
 
 
 def find(call: Call, views: Connection, database_id: str) -> DatabaseRow:
@@ -158,7 +150,7 @@ async def get_connection_string(call: Call) -> Reply:
 
 
 def _connection_string(call: Call, row: DatabaseRow) -> str:
-    return connection_string(row, _unsealed(call, row, "password", row.password))
+    return connection_string(row, call.unsealed(row.tenant_id, f"database-{row.database_id}", "password", row.password))
 
 
 # commands

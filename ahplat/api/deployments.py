@@ -7,7 +7,7 @@ from ahplat import limits
 from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
 from ahplat.api.fields import Id, ImageName, check_image, invalid
 from ahplat.api.route import Route
-from ahplat.api.services import find, unsealed
+from ahplat.api.services import find
 from ahplat.api.waiting import waited
 from ahplat.commands.deployments import CancelDeployment, DeployImage, DeploymentCommand, RollBack
 from ahplat.errors import Rejected
@@ -62,8 +62,8 @@ def render(call: Call, views: Connection, row: DeploymentRow) -> Deployment:
         container_id=row.container_id or UNSET,
         image_digest=row.digest or UNSET,
         error_code=row.error_code or UNSET,
-        error_message=unsealed(call, row.tenant_id, row.service_id, "detail", row.error) or UNSET,
-        log_tail=unsealed(call, row.tenant_id, row.service_id, "tail", row.tail) or UNSET,
+        error_message=call.unsealed(row.tenant_id, f"service-{row.service_id}", "detail", row.error) or UNSET,
+        log_tail=call.unsealed(row.tenant_id, f"service-{row.service_id}", "tail", row.tail) or UNSET,
     )
 
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import EnvValues, check_env, invalid
 from ahplat.api.route import Route
-from ahplat.api.services import find, seal_env, unsealed
+from ahplat.api.services import find, seal_env
 from ahplat.commands.services import SetEnv, UnsetEnv
 from ahplat.errors import Rejected
 from ahplat.writer import Answer
@@ -33,7 +33,8 @@ async def get(call: Call) -> Reply:
         return json_reply(dict.fromkeys(sealed, MASK), ETag=call.etag(row.version))
     if not call.principal.scopes & {"deploy", "admin"}:
         raise Rejected("forbidden_scope", "to reveal variables needs a key with the scope 'deploy'")
-    values = {key: unsealed(call, row.tenant_id, row.service_id, f"env.{key}", value) for key, value in sealed.items()}
+    stream = f"service-{row.service_id}"
+    values = {key: call.unsealed(row.tenant_id, stream, f"env.{key}", value) for key, value in sealed.items()}
     return json_reply(values, ETag=call.etag(row.version), Cache_Control="no-store")
 
 

@@ -22,7 +22,7 @@ from ahplat.api.following import Following, Told, Wanted, instances_of, past
 from ahplat.api.forward import abort, is_gone
 from ahplat.api.headers import invalid_header
 from ahplat.api.route import Route
-from ahplat.api.services import find, unsealed
+from ahplat.api.services import find
 from ahplat.api.stream import Filter, Subscriber
 from ahplat.engines.engine import Instance, LogLine
 from ahplat.errors import Rejected, Unavailable
@@ -243,7 +243,7 @@ def _kept(call: Call, wanted: Wanted) -> list[tuple[str, str]]:
         row = next(iter(deployments.list_of(call.app.views, wanted.service_id, 1, 0, 0)), None)
     if row is None:
         return []
-    text = unsealed(call, row.tenant_id, row.service_id, "tail", row.tail)
+    text = call.unsealed(row.tenant_id, f"service-{row.service_id}", "tail", row.tail)
     return [(row.deployment_id, line) for line in text.splitlines()[-wanted.tail :]]
 
 

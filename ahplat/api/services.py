@@ -32,7 +32,7 @@ from ahplat.api.waiting import waited
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
 from ahplat.commands.services import ConfigureService, CreateService, DeleteService, StopService
-from ahplat.errors import Rejected, Unreadable, Violation
+from ahplat.errors import Rejected, Violation
 from ahplat.writer import Answer
 from events.services import ServiceConfigured, ServiceCreated
 from projections import env, services, volumes
@@ -130,18 +130,8 @@ def _whole(seconds: float) -> float | int:
 def _last_error(call: Call, row: ServiceRow) -> str | UnsetType:
     if row.last_error_code is None:
         return UNSET
-    detail = unsealed(call, row.tenant_id, row.service_id, "detail", row.last_error)
+    detail = call.unsealed(row.tenant_id, f"service-{row.service_id}", "detail", row.last_error)
     return f"{row.last_error_code}: {detail}".rstrip(": ")
-
-
-def unsealed(call: Call, tenant_id: str, service_id: str, field: str, sealed: bytes | None) -> str:
-    """A sealed field of a service's stream; "" where there is none, or no key any more."""
-    if not sealed:
-        return ""
-    try:
-        return call.app.keyring.unseal(tenant_id, f"service-{service_id}", field, sealed).decode()
-    except Unreadable:
-        return ""
 
 
 def find(call: Call, views: Connection, service_id: str) -> ServiceRow:
