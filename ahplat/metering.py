@@ -87,7 +87,8 @@ class Metering:
         if self._views is None:
             path = self._folder / "metering.db"
             self._views = open_metering(path, self._log, self._installation, lambda done, of: None)
-        catch_up(self._views, self._log, lambda done, of: None)
+        else:
+            catch_up(self._views, self._log, lambda done, of: None)
         return self._views
 
     def _close(self) -> None:

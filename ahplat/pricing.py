@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from projections.metering import Figures
+from projections.metering import HOUR_S, Figures
 
-HOUR_S, MONTH_S = 3_600, 30 * 24 * 3_600
+MONTH_S = 30 * 24 * HOUR_S
 MB_PER_GB, BYTES_PER_GB = 1_024, 10**9
 
 

@@ -4,6 +4,8 @@ from msgspec import Struct, field
 
 from events.event import Event
 
+STORED = ("volumes", "images", "backups")  # kinds of what is kept for a tenant
+
 
 class Reading(Struct, frozen=True):
     """A container's counters: since it was started, but for the memory, which is since the reading before.
@@ -23,7 +25,7 @@ class Reading(Struct, frozen=True):
 class UsageMeasured(Event, frozen=True, tag="usage.measured"):
     """What the tenant used in the hour that began at `hour`, a unix time, as far as it is known by now.
 
-    `stored` is what is kept for it, in bytes by kind (volumes, images, backups); only the kinds that changed.
+    `stored` is what is kept for it, in bytes by kind (see STORED); only the kinds that changed.
     """
 
     hour: int

@@ -6,6 +6,7 @@ waits until it has come as far as the log was. Amounts are integers, intervals h
 The invariant: however a time is split, the figures of its parts add up to those of the whole.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -118,18 +119,19 @@ def _of_intervals(db: Connection, tenant_id: str, cut: list[tuple[int, int]]) ->
 
 
 def _of_use(db: Connection, tenant_id: str, cut: list[tuple[int, int]]) -> Iterator[Figures]:
-    for begin, end in cut:
-        for row in usage.used_of(db, tenant_id, begin, end):
-            yield Figures(
-                begin,
-                end,
-                row.kind,
-                row.resource_id,
-                cpu_us=row.cpu_us,
-                memory_mb_s=row.memory_mb_s,
-                rx_bytes=row.rx_bytes,
-                tx_bytes=row.tx_bytes,
-            )
+    begins = [begin for begin, _ in cut]
+    for row in usage.used_of(db, tenant_id, cut[0][0], cut[-1][1]) if cut else []:
+        begin, end = cut[bisect_right(begins, row.hour) - 1]
+        yield Figures(
+            begin,
+            end,
+            row.kind,
+            row.resource_id,
+            cpu_us=row.cpu_us,
+            memory_mb_s=row.memory_mb_s,
+            rx_bytes=row.rx_bytes,
+            tx_bytes=row.tx_bytes,
+        )
 
 
 def _of_storage(db: Connection, tenant_id: str, cut: list[tuple[int, int]]) -> Iterator[Figures]:

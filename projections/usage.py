@@ -69,7 +69,10 @@ def measured(db: Connection, at: Recorded, event: UsageMeasured) -> None:
     for reading in event.readings:
         _add(db, at.tenant, event.hour, reading)
     for kind, held in sorted(event.stored.items()):
-        _end_stored(db, at, kind)
+        db.execute(
+            "UPDATE stored SET ended_at = ? WHERE tenant_id = ? AND kind = ? AND ended_at = ?",
+            (at.at_s, at.tenant, kind, FOREVER),
+        )
         db.execute("REPLACE INTO stored VALUES (?, ?, ?, ?, ?)", (at.tenant, kind, at.at_s, FOREVER, held))
 
 
@@ -88,13 +91,6 @@ def _add(db: Connection, tenant_id: str, hour: int, reading: Reading) -> None:
     )
 
 
-def _end_stored(db: Connection, at: Recorded, kind: str) -> None:
-    db.execute(
-        "UPDATE stored SET ended_at = ? WHERE tenant_id = ? AND kind = ? AND ended_at = ?",
-        (at.at_s, at.tenant, kind, FOREVER),
-    )
-
-
 def removed(
     db: Connection,
     _: Recorded,
@@ -105,8 +101,7 @@ def removed(
 
 
 def erased(db: Connection, at: Recorded, _: Event) -> None:
-    for kind in ("backups", "images", "volumes"):
-        _end_stored(db, at, kind)
+    db.execute("UPDATE stored SET ended_at = ? WHERE tenant_id = ? AND ended_at = ?", (at.at_s, at.tenant, FOREVER))
 
 
 APPLY = {

@@ -20,12 +20,12 @@ from events.catalog import decode
 from events.database import copy_database, open_reader
 from events.log import read_all
 from events.platform import LogCreated
+from events.usage import STORED
 from projections.metering import HOUR_S, Figures, figures_of, open_metering
 from projections.usage import payers
 
 WINDOWS = {"hourly": HOUR_S, "daily": 24 * HOUR_S, "whole": 0}
 DEFAULT_SPAN_S = 30 * 24 * HOUR_S
-STORED = ("volumes", "images", "backups")
 COLUMNS = (
     "tenant_id",
     "tenant",

@@ -22,7 +22,7 @@ from ahplat.effects.volumes import volume_of
 from ahplat.engines.engine import Counters, Engine, Instance
 from ahplat.errors import AhError, Unavailable
 from ahplat.writer import Writer
-from events.usage import Reading
+from events.usage import STORED, Reading
 from projections import database_backups, databases, images, storage, volumes
 from projections.metering import HOUR_S
 
@@ -143,7 +143,7 @@ class Meter:
     async def _stored(self) -> dict[str, dict[str, int]]:
         """Tenant → what is kept for it, in bytes by kind. Layers that images share count for each of them."""
         sizes = await self._engine.volume_bytes()
-        nothing = {"volumes": 0, "images": 0, "backups": 0}
+        nothing = dict.fromkeys(STORED, 0)
         stored = defaultdict(nothing.copy, {tenant_id: nothing.copy() for tenant_id in storage.tenants(self._views)})
         for name, tenant_id in self._volumes().items():
             stored[tenant_id]["volumes"] += sizes.get(name, 0)
