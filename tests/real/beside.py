@@ -1,6 +1,8 @@
 """Docker as the tests look at it, beside the platform: what is there, images made, what is left taken away."""
 
+import itertools
 import os
+import random
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,14 @@ from tests.parts import docker as dockerd
 from tests.parts.cache import locked
 
 REGISTRY = "127.0.0.1:5000"
+
+
+def numbers(below: int) -> Iterator[int]:
+    """Numbers in a random order, again and again. No other worker of this run has one of them; another run hardly ever."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = range(worker, below, workers)
+    return itertools.cycle(random.SystemRandom().sample(own, len(own)))
 
 
 def containers_named(sdk: docker.DockerClient, name: str) -> list[Container]:

@@ -5,17 +5,29 @@ import ipaddress
 import time
 import urllib.error
 import urllib.request
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from ahplat.engines.docker import DockerEngine
 from ahplat.engines.engine import Identity, Instance, Network, Spec
+from tests.real.beside import numbers
+
+RANGES = 4  # that one installation can have
+_blocks = numbers(4096 // RANGES)
+
+
+@cache
+def block_of(installation: str) -> int:
+    """Which of the blocks of ranges an installation has: no other has it, of this worker or another."""
+    return next(_blocks)
 
 
 def a_network(installation: str, number: int, tenant: str | None = None) -> Network:
     """Each installation and number has a range of its own, in a part of the pool that nobody else here uses."""
-    offset = (int(installation[-6:], 16) % 1024 * 4 + number) * 64
+    assert number < RANGES
+    offset = (block_of(installation) * RANGES + number) * 64
     tenant = tenant or f"ten{number}"
     return Network(
         name=f"ah-tenant-{installation}-{tenant}",

@@ -2,10 +2,8 @@
 
 import http.client
 import ipaddress
-import itertools
 import json
 import os
-import random
 import re
 import signal
 import socket
@@ -26,20 +24,18 @@ from events.database import open_reader
 from events.log import read_all
 from events.platform import LogCreated
 from tests.parts import docker
+from tests.real.beside import numbers
 
 T = TypeVar("T")
 
 PATIENCE_S = 60.0  # a deadline for what is expected to happen, not a wait
 OPEN = ("--dev", "--open-registration")
 _SERVES_ON = re.compile(r"serving on http://[\d.]+:(\d+),")
-
-
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_pools = itertools.cycle(random.SystemRandom().sample(range(_worker % 2, 256, 2), 128))
+_pools = numbers(256)
 
 
 def a_pool() -> str:
-    """A range for 16 tenants: no other server of this run has it, of either worker, and one of another run hardly ever."""
+    """A range for 16 tenants, which no other server of this run has."""
     return f"{ipaddress.ip_address('10.132.0.0') + next(_pools) * 2048}/21"
 
 
