@@ -1,8 +1,9 @@
 """What a service's instances write, over HTTP: as text, one line per line, or as server-sent events.
 
 Without `follow` the last lines of what serves, or of what served last; where nothing is left of it in the engine, the end
-of its log as the failure's event kept it. With `follow` see `following.py`. A reader that takes nothing for STREAM_STALL_S
-is closed; one that goes, may not any more, or whose server stops, ends all that was read for it.
+of its log as the failure's event kept it. A deployment that was replaced and left nothing is 410. With `follow` see
+`following.py`. A reader that takes nothing for STREAM_STALL_S is closed; one that goes, may not any more, or whose server
+stops, ends all that was read for it.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from ahplat.api.stream import Filter, Subscriber
 from ahplat.engines.engine import Instance, LogLine
 from ahplat.errors import Rejected, Unavailable
 from projections import deployments, services
+from projections.services import ServiceRow
 
 logger = logging.getLogger("ahplat.logs")
 
@@ -110,6 +112,8 @@ async def logs(call: Call) -> Reply:
     if call.request.method == "HEAD":
         return Reply(content_type=form.content_type, headers=_headers(call))
     instances = await instances_of(call.app, wanted)
+    if not instances:
+        _see_that_it_is_not_gone(call, service, wanted)
     places = max(1, len(instances))
     with call.app.logs.taken(call.tenant_id, places, limits.LOG_STREAMS, limits.LOG_STREAMS_OF_TENANT, _AGAIN_S):
         return await _tell(call, wanted, form, instances, follow)
@@ -161,6 +165,14 @@ def _wanted(call: Call, service_id: str) -> Wanted:
         since_ns = int(last) + 1
     tail = call.number("tail", limits.LOG_TAIL_DEFAULT, 1, limits.LOG_TAIL)
     return Wanted(service_id, deployment_id, limits.LOG_TAIL if last else tail, since_ns)
+
+
+def _see_that_it_is_not_gone(call: Call, service: ServiceRow, wanted: Wanted) -> None:
+    """A log goes with its containers: where others took their place, no line is not the answer. Raises Rejected."""
+    row = deployments.find(call.app.views, wanted.deployment_id)
+    if row and row.completed_at and row.deployment_id != service.deployment_id and not _kept(call, wanted):
+        detail = f"deployment {row.number} is {row.status}; its containers were removed, and their log with them"
+        raise Rejected("log_gone", detail)
 
 
 def _headers(call: Call) -> dict[str, str]:

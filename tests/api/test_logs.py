@@ -151,6 +151,19 @@ async def test_each_deployment_has_its_own(site: Site, acme: Tenant) -> None:
     assert (await acme.get(f"{path}?deployment={'0' * 32}")).code == "deployment_not_found"
 
 
+async def test_of_a_deployment_that_was_replaced_it_says_that_the_log_is_gone(site: Site, acme: Tenant) -> None:
+    service = await acme.running()
+    say(site, service, "serves on")
+    path = f"/v1/services/{service['id']}/logs"
+    await acme.post(f"/v1/services/{service['id']}/redeploy", Prefer="wait=5")
+    await site.settled()
+    for query in ("", "&follow=true"):
+        gone = await acme.get(f"{path}?deployment={service['deployment_id']}{query}")
+        assert (gone.status, gone.code) == (410, "log_gone")
+        assert "deployment 1" in gone.json["detail"]
+    assert (await acme.get(path)).status == 200
+
+
 async def test_of_what_crashed_the_crash_is_told_and_not_another_deployment(site: Site, acme: Tenant) -> None:
     service = await acme.running()
     site.host.retag("chatty:3", Behaviour(output=("no luck",), exit_code=3))
