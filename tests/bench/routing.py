@@ -147,13 +147,8 @@ async def switches(bench: Bench, client: sdk.DockerClient, deploys: int) -> Figu
 def explain(bench: Bench, service: Service, found: Answers) -> None:
     """Says all that there is to say of lost requests: the client's, the router's and the log's own words, with times."""
     said = found.lost[:EXPLAINED]
-    said += [line for line in bench.traefik.log.read_text().splitlines() if _is_of_a_failure(line)][:EXPLAINED]
+    said += bench.traefik.failures()[:EXPLAINED]
     for event in service.events():
         at = datetime.fromtimestamp(event["at"] / 1e6 if event["at"] > 1e12 else event["at"], UTC)
         said.append(f"{at.isoformat(timespec='milliseconds')} {event['position']} {event['type']}")
     print("\n".join(said), file=sys.stderr, flush=True)
-
-
-def _is_of_a_failure(line: str) -> bool:
-    """Of Traefik's access log: what it did not answer with 200; of its own log: errors with a server."""
-    return ('"DownstreamStatus":' in line and '"DownstreamStatus":200' not in line) or " error" in line.lower()

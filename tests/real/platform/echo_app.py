@@ -65,9 +65,15 @@ class Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+class Server(ThreadingHTTPServer):
+    """With room for the connections of a busy second. gVisor resets, or forgets, those that a full backlog has no room for."""
+
+    request_queue_size = 128
+
+
 def main() -> None:
     """Serves until SIGTERM."""
-    server = ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("PORT", "8000"))), Handler)
+    server = Server(("0.0.0.0", int(os.environ.get("PORT", "8000"))), Handler)
     server.daemon_threads = True
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     server.serve_forever(poll_interval=0.05)

@@ -64,6 +64,10 @@ class Traefik:
         """What it said since it was last started."""
         return self.folder / "traefik.log"
 
+    def failures(self) -> list[str]:
+        """Of its log: what it did not answer with 200, where it was `told`, and its errors with a server."""
+        return [line for line in self.log.read_text().splitlines() if _is_of_a_failure(line)]
+
     def start(self) -> "Traefik":
         """Starts it, and returns once its API answers."""
         argv = [str(traefik.path()), f"--configfile={self.static}"]
@@ -115,3 +119,7 @@ class Traefik:
         """Where it sends the service's requests."""
         found = self.ask(f"/api/http/services/ah-{service.id}@file")
         return {one["url"] for one in found["loadBalancer"].get("servers") or []} if found else set()
+
+
+def _is_of_a_failure(line: str) -> bool:
+    return ('"DownstreamStatus":' in line and '"DownstreamStatus":200' not in line) or " error" in line.lower()

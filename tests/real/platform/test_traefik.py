@@ -21,10 +21,16 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def traefik(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traefik]:
-    made = Traefik(tmp_path_factory.mktemp("traefik")).start()
+    made = Traefik(tmp_path_factory.mktemp("traefik"), told=True).start()
     yield made
     made.end()
-    print(made.log.read_text()[-5000:])
+
+
+@pytest.fixture(autouse=True)
+def failures(traefik: Traefik) -> Iterator[None]:
+    """What the router said that it could not do stands beside a test that failed."""
+    yield
+    print("\n".join(traefik.failures())[-5000:])
 
 
 @pytest.fixture(scope="module")
