@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ahplat.backups.pairs import newest
-from tests.deploy.rootfs import Root
+from tests.deploy.rootfs import Root, in_memory
 from tests.golden.opened import RELEASES, unpacked
 
 pytestmark = pytest.mark.real
@@ -25,23 +25,22 @@ UNITS = ("ahplat", "ahplat-traefik", "ahplat-registry")
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
     """A server as Debian makes one: systemd and Python, a Docker that somebody has set, and no more."""
-    folder = tmp_path_factory.mktemp("install")
-    tree = folder / "tree"
-    tree.mkdir()
-    for name in PARTS:
-        copy = shutil.copytree if (TREE / name).is_dir() else shutil.copy
-        copy(TREE / name, tree / name)
-    made = Root(folder / "root", tree)
-    done = made.run("sh", "-c", "apt-get -q update && apt-get -q install -y --no-install-recommends systemd")
-    assert done.returncode == 0, done.stdout
-    (made.folder / "etc/docker").mkdir()
-    (made.folder / "etc/docker/daemon.json").write_text(json.dumps(DAEMON_JSON))
-    (made.folder / "programs").mkdir()
-    (made.folder / "programs/gvisor-bin").mkdir()
-    for name in ("runsc", "gvisor-bin/gvisor_sentry", "traefik", "buildkitd", "buildctl"):
-        program(made, name, "1")
-    yield made
-    shutil.rmtree(folder)
+    with in_memory(tmp_path_factory.mktemp("install")) as folder:
+        tree = folder / "tree"
+        tree.mkdir()
+        for name in PARTS:
+            copy = shutil.copytree if (TREE / name).is_dir() else shutil.copy
+            copy(TREE / name, tree / name)
+        made = Root(folder / "root", tree)
+        done = made.run("sh", "-c", "apt-get -q update && apt-get -q install -y --no-install-recommends systemd")
+        assert done.returncode == 0, done.stdout
+        (made.folder / "etc/docker").mkdir()
+        (made.folder / "etc/docker/daemon.json").write_text(json.dumps(DAEMON_JSON))
+        (made.folder / "programs").mkdir()
+        (made.folder / "programs/gvisor-bin").mkdir()
+        for name in ("runsc", "gvisor-bin/gvisor_sentry", "traefik", "buildkitd", "buildctl"):
+            program(made, name, "1")
+        yield made
 
 
 def program(root: Root, name: str, version: str) -> None:

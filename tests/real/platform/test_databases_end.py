@@ -32,9 +32,9 @@ def test_purged_neither_container_nor_volume_are_left(tenant: Tenant, sdk: docke
     database = run(tenant, "redis")
     assert database.has_volume(sdk)
     tenant.call("DELETE", f"{database.path}?purge=true")
-    eventually(lambda: not database.has_volume(sdk))
+    eventually(lambda: tenant.ask("GET", database.path).status == 404)
+    assert not database.has_volume(sdk)
     assert database.containers(sdk) == []
-    assert tenant.ask("GET", database.path).status == 404
 
 
 def test_a_volume_whose_time_is_over_goes_by_itself_also_when_the_server_was_down(

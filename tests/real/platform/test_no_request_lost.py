@@ -16,10 +16,10 @@ from tests.real.platform.server import Service, Tenant
 pytestmark = pytest.mark.real
 
 PER_S = 100
-DEPLOYS = 20
+DEPLOYS = 8
 
 
-async def test_twenty_deployments_in_a_row_lose_no_request(tenant: Tenant, sdk: docker.DockerClient) -> None:
+async def test_deployments_in_a_row_lose_no_request(tenant: Tenant, sdk: docker.DockerClient) -> None:
     service = await asyncio.to_thread(tenant.run, "web")
     async with asking(service, PER_S) as answers:
         for number in range(DEPLOYS):

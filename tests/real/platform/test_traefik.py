@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -177,8 +178,11 @@ def test_a_file_that_was_taken_away_or_spoilt_is_repaired_and_said(tenant: Tenan
     eventually(lambda: traefik.servers(service))
     eventually(lambda: traefik.get(host_of(service)).status == 200)
     assert not (traefik.config_dir / "broken.yml").exists()
-    found = [one["data"]["finding"] for one in service.events() if one["type"] == "service.route_repaired"]
-    assert found == ["missing", "changed"]
+    eventually(lambda: [one["data"]["finding"] for one in repairs(service)] == ["missing", "changed"])
+
+
+def repairs(service: Service) -> list[dict[str, Any]]:
+    return [one for one in service.events() if one["type"] == "service.route_repaired"]
 
 
 def test_further_names_are_routed_and_another_tenants_are_not_to_be_had(

@@ -42,6 +42,7 @@ def test_a_container_says_by_its_labels_where_its_service_answers(
     assert (detailed["name"], detailed["available"]) == ("labels", True)
 
 
+@pytest.mark.long
 async def test_what_switches_lose_is_measured(tenant: Tenant, traefik: Traefik, sdk: docker.DockerClient) -> None:
     images = [await asyncio.to_thread(image_of, sdk, tenant, version) for version in ("1", "2")]
     service = await asyncio.to_thread(tenant.run, "web", images[0])
