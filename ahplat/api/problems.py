@@ -231,12 +231,7 @@ PROBLEMS: dict[str, Problem] = {
         "begin again without a cursor",
         "GET /v1/events",
     ),
-    "log_gone": _problem(
-        410,
-        "The log went with its containers",
-        "read what serves now, without `deployment`; follow a log to keep it",
-        "GET /v1/services/{service_id}/logs",
-    ),
+    "log_gone": _problem(410, "The log went with its containers", "ask without `deployment`; follow to keep one"),
     "precondition_failed": _problem(
         412, "The resource has changed", "read it again and decide on what it is now, with its new ETag"
     ),
