@@ -13,9 +13,9 @@ attempt is recorded before it touches anything. What then happens:
     the process dies              nothing: the next start finds the intent open, and the effect probes first
 
 One attempt at a time for a subject, WORKERS in all, and tenants in turn: who has the least under way is next, and no
-tenant has more than there are places left for others, so that whoever comes finds one. An attempt ends only when
-its engine calls have returned, so no second one ever runs beside it in this process. Whether the engine is away is what its own `status` says, asked when a
-call failed: while it is, nothing begins, and it is asked again until it answers.
+tenant has more than there are places left for others, so that whoever comes finds one. An attempt ends only when its
+engine calls have returned, so no second one ever runs beside it in this process. Whether the engine is away is what its
+own `status` says, asked when a call failed: while it is, nothing begins, and it is asked again until it answers.
 """
 
 import asyncio
