@@ -132,7 +132,7 @@ PIPE_AHEAD_BYTES = 256 * 1024  # of it, read and not taken yet by whoever reads 
 PIPE_TAIL_BYTES = 4 * 1024  # kept of what a command says on stderr
 
 # effects
-WORKERS = 32  # attempts under way at once, over all subjects
+WORKERS = 32  # attempts under way at once, over all subjects; no tenant has more than are left for others
 ATTEMPTS = 10  # after which what can fail has failed; what cannot is parked, once it is PARK_AFTER_S old
 ATTEMPTS_AT_MOST = 20  # after which it is parked however young it is: a handler may be killing the process
 PARK_AFTER_S = 3_600

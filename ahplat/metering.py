@@ -17,7 +17,7 @@ from ahplat import limits
 from ahplat.errors import Unavailable
 from events.database import open_reader
 from projections.metering import open_metering
-from projections.views import DAMAGE, Views, catch_up, condemn
+from projections.views import DAMAGE, Views, catch_up, condemn, read_checkpoint
 
 T = TypeVar("T")
 
@@ -25,9 +25,10 @@ logger = logging.getLogger("ahplat.metering")
 
 
 class Metering:
-    """See the module. The thread is the only one that touches the files."""
+    """See the module. The thread is the only one that touches the files. `position` is how far it has come."""
 
     def __init__(self, folder: Path, installation: str) -> None:
+        self.position = 0
         self._folder = folder
         self._installation = installation
         self._thread = ThreadPoolExecutor(1, "metering")
@@ -89,6 +90,8 @@ class Metering:
             self._views = open_metering(path, self._log, self._installation, lambda done, of: None)
         else:
             catch_up(self._views, self._log, lambda done, of: None)
+        checkpoint = read_checkpoint(self._views.db)
+        self.position = checkpoint.position if checkpoint else 0
         return self._views
 
     def _close(self) -> None:

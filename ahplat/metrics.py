@@ -78,17 +78,20 @@ class _Parts(Collector):
         yield commits
 
     def _views(self) -> Iterator[Metric]:
-        last = head(self._app.log)
+        yield GaugeMetricFamily("ahplat_log_position", "Last position of the log.", head(self._app.log))
         checkpoint = read_checkpoint(self._app.views)
-        position = checkpoint.position if checkpoint else 0
-        yield GaugeMetricFamily("ahplat_log_position", "Last position of the log.", last)
-        lacking = read_all(self._app.log, position, 1)
-        lag_us = self._app.clock.now_us() - lacking[0].at_us if lacking else 0
-        yield GaugeMetricFamily("ahplat_projection_lag_events", "Events that the views lack.", last - position)
-        yield GaugeMetricFamily(
-            "ahplat_projection_lag_seconds", "Age of the oldest event that the views lack.", max(0, lag_us) / 1e6
+        yield from self._lag("ahplat_projection_lag", "the views lack", checkpoint.position if checkpoint else 0)
+        yield from self._lag(
+            "ahplat_metering_lag", "metering.db lacks; it follows now and then", self._app.metering.position
         )
         yield GaugeMetricFamily("ahplat_event_streams", "Open event streams.", self._app.hub.streams)
+
+    def _lag(self, name: str, lacks: str, position: int) -> Iterator[Metric]:
+        """How far what has come to a position is behind the log."""
+        lacking = read_all(self._app.log, position, 1)
+        lag_us = self._app.clock.now_us() - lacking[0].at_us if lacking else 0
+        yield GaugeMetricFamily(f"{name}_events", f"Events that {lacks}.", head(self._app.log) - position)
+        yield GaugeMetricFamily(f"{name}_seconds", f"Age of the oldest event that {lacks}.", max(0, lag_us) / 1e6)
 
     def _work(self) -> Iterator[Metric]:
         """The to-do list, by what is to be done; the age leaves out what waits for an operator, `parked` tells of that."""

@@ -48,7 +48,10 @@ class DatabaseStartFailed(Outcome, frozen=True, tag="database.start_failed"):
 
 
 class DatabaseDrifted(Event, frozen=True, tag="database.drifted"):
-    """What runs is not what should run: `finding` says how (missing, exited, created, paused, moved, foreign_epoch, stray)."""
+    """What runs is not what should run: `finding` says how.
+
+    It is missing, exited, created, paused, moved, renamed, foreign_epoch or stray.
+    """
 
     finding: str
     instance: str = ""

@@ -165,7 +165,7 @@ class ServiceBuildFailed(Outcome, frozen=True, tag="service.build_failed"):
 
 
 class ServiceDrifted(Event, frozen=True, tag="service.drifted"):
-    """What runs is not what should run: `finding` says how (missing, exited, paused, stray, moved, foreign_epoch)."""
+    """What runs is not what should run: `finding` says how (missing, exited, paused, stray, moved, renamed, foreign_epoch)."""
 
     deployment_id: str
     finding: str

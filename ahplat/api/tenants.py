@@ -10,6 +10,7 @@ from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import Email, TenantName, check_label, invalid
 from ahplat.api.route import Route
 from ahplat.api.waiting import waited
+from ahplat.backups.schedule import aged_out_at
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.commands.keys import CreateKey
@@ -271,10 +272,15 @@ class Erasure(Struct):
 
 
 class Erasing(Struct, frozen=True):
-    """A tenant that is on its way out. Nothing personal: the answer is kept longer than the tenant is."""
+    """A tenant that is on its way out. Nothing personal: the answer is kept longer than the tenant is.
+
+    `unrecoverable_after`: when the server's last backup that holds the tenant's key will have made room for newer ones, in
+    unix seconds. Absent where backups are made by hand only. Copies that were made of them elsewhere are not known.
+    """
 
     tenant_id: str
     status: str
+    unrecoverable_after: int | UnsetType = UNSET
 
 
 async def erase(call: Call) -> Reply:
@@ -283,9 +289,13 @@ async def erase(call: Call) -> Reply:
     name = _opened(call.app.keyring, row.tenant_id, "name", row.name)
     if call.body(Erasure).confirm != name:
         raise invalid("/confirm", "expected the tenant's name: this cannot be undone")
+    config = call.app.config
+    after = aged_out_at(config.backup_folder, config.backup_every_s, call.app.clock.now_us())
     reply = await call.order(
         RequestErasure(tenant_id=row.tenant_id),
-        lambda views: Erasing(row.tenant_id, tenants.status_of(views, row.tenant_id)),
+        lambda views: Erasing(
+            row.tenant_id, tenants.status_of(views, row.tenant_id), UNSET if after is None else after
+        ),
         202,
     )
     await waited(call, f"tenant-{row.tenant_id}", reply)

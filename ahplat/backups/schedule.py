@@ -36,6 +36,16 @@ def is_due(made_at: int, now_s: float, every_s: float) -> bool:
     return not 0 <= now_s - made_at < every_s
 
 
+def aged_out_at(folder: Path, every_s: float, now_us: int) -> int | None:
+    """When no pair will be left that is there now or is being made, in unix seconds; None where nobody makes newer ones.
+
+    Each of these may be late by the time between two looks.
+    """
+    if every_s:
+        return now_us // 1_000_000 + int(limits.BACKUP_PAIRS * (every_s + min(limits.BACKUP_LOOK_S, every_s)))
+    return None if pairs.list_pairs(folder) else now_us // 1_000_000
+
+
 class Schedule:
     """One loop. `every_s` 0 is never."""
 

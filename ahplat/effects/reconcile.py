@@ -20,7 +20,7 @@ from ahplat.effects.circuits import CircuitLook
 from ahplat.effects.memberships import MembershipLook
 from ahplat.effects.reconcile_databases import DatabaseLook
 from ahplat.effects.runner import Runner
-from ahplat.effects.specs import deployment_up
+from ahplat.effects.specs import deployment_up, name_of
 from ahplat.effects.task import Platform
 from ahplat.engines.engine import ROUTER, Instance
 from ahplat.errors import Rejected, Unavailable, Unreadable
@@ -74,6 +74,8 @@ def diff(wanted: Wanted, actual: list[Instance], epoch: int, watched: bool = Tru
             findings.append(ServiceDrifted(row.deployment_id, found.state, replica, row.instance))
         elif (found.host, found.port) != (row.host, row.port):
             findings.append(ServiceDrifted(row.deployment_id, "moved", replica, row.instance))
+        elif found.name != name_of(found.identity):
+            findings.append(ServiceDrifted(row.deployment_id, "renamed", replica, row.instance))
     findings += [
         ServiceDrifted(one.identity.deployment, "stray", one.identity.replica, one.id) for one in by_id.values()
     ]

@@ -11,6 +11,7 @@ from contextlib import suppress
 from ahplat import limits
 from ahplat.commands.command import Command
 from ahplat.commands.database_servers import ReportDatabaseCrash, ReportDatabaseDrift
+from ahplat.effects.database_specs import server_name
 from ahplat.effects.reconcile_backups import BackupLook
 from ahplat.effects.task import Platform
 from ahplat.engines.engine import Instance
@@ -34,7 +35,9 @@ def diff(row: DatabaseRow, found: Instance | None, epoch: int) -> str:
         return "foreign_epoch"
     if found.state != "running":
         return found.state
-    return "" if (found.host, found.port) == (row.host, row.host_port) else "moved"
+    if (found.host, found.port) != (row.host, row.host_port):
+        return "moved"
+    return "" if found.name == server_name(row.database_id) else "renamed"
 
 
 class DatabaseLook:

@@ -12,16 +12,19 @@ attempt is recorded before it touches anything. What then happens:
     the writer cannot take it     nothing: the intent is open, and is looked at again after a while
     the process dies              nothing: the next start finds the intent open, and the effect probes first
 
-One attempt at a time for a subject, WORKERS in all. An attempt ends only when its engine calls have returned, so no
-second one ever runs beside it in this process. Whether the engine is away is what its own `status` says, asked when a
-call failed: while it is, nothing begins, and it is asked again until it answers.
+One attempt at a time for a subject, WORKERS in all, and tenants in turn: who has the least under way is next, and no
+tenant has more than there are places left for others, so that whoever comes finds one. An attempt ends only when its
+engine calls have returned, so no second one ever runs beside it in this process. Whether the engine is away is what its
+own `status` says, asked when a call failed: while it is, nothing begins, and it is asked again until it answers.
 """
 
 import asyncio
 import logging
 import random
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from apsw import Connection
@@ -162,6 +165,7 @@ class Runner:
         wait_us, waiting = 60_000_000, self._waiting
         self._waiting = {}
         seen = set(self._tasks)
+        due: dict[str, deque[TodoRow]] = {}  # by tenant
         for work in todo.open_of_all(self.platform.views):
             if work.parked or work.subject in seen:
                 continue
@@ -171,9 +175,26 @@ class Runner:
             left_us = self._left_us(work, waiting)
             if left_us > 0 and work.away_since_us is None:
                 wait_us = min(wait_us, left_us)
-            elif len(self._tasks) < limits.WORKERS:
-                self._start(work)
+            else:
+                due.setdefault(work.tenant_id, deque()).append(work)
+        self._start_in_turn(due)
         return wait_us / 1e6
+
+    def _start_in_turn(self, due: dict[str, deque[TodoRow]]) -> None:
+        """Tenants in turn, among equals whose work is older; nobody takes more places than are left after that."""
+        taken = Counter(task.work.tenant_id for task in self._tasks.values())
+        turns = [(taken[tenant_id], works[0].intent, tenant_id) for tenant_id, works in due.items()]
+        heapify(turns)
+        while turns:
+            places, _, tenant_id = heappop(turns)
+            if places >= limits.WORKERS - len(self._tasks):
+                return
+            work = due[tenant_id].popleft()
+            if self._has_turn(work):  # what began just now may have taken it
+                self._start(work)
+                places += 1
+            if due[tenant_id]:
+                heappush(turns, (places, due[tenant_id][0].intent, tenant_id))
 
     def _left_us(self, work: TodoRow, waiting: dict[int, float]) -> int:
         """Until the work is due; never longer than was meant when it was put off, though the clock be set back."""

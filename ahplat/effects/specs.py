@@ -62,6 +62,11 @@ def instance_name(tenant_id: str, service_id: str, number: int, replica: int) ->
     return f"ah-{tenant_id[-12:]}-{service_id[-12:]}-{number}-{replica}"
 
 
+def name_of(identity: Identity) -> str:
+    """What a service's instance is called, if nobody renamed it."""
+    return instance_name(identity.tenant, identity.service, identity.number, identity.replica)
+
+
 def volumes_of(plan: Plan, installation: str) -> dict[str, Volume]:
     """Path → the volume that is mounted there."""
     tenant_id = plan.deployment.tenant_id

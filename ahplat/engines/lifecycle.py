@@ -1,6 +1,6 @@
 """The life of one container: the blocking steps by which it comes, stops and goes.
 
-`find_or_start` probes, adopts or clears the name, creates, starts and looks. It can be cut off after every step and
+`find_or_start` probes, adopts, gives back or clears the name, creates, starts and looks. It can be cut off after every step and
 repeated as a whole: the name is deterministic, so a reply that was lost costs a second look, never a second container.
 """
 
@@ -48,7 +48,7 @@ def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[]
     `give` gives an address in its second network, where it has one.
     """
     for _ in range(limits.ENGINE_NAME_TRIES):
-        found = look(client, spec.name)
+        found = look(client, spec.name) or renamed(client, spec)
         if found is not None and not usable(found, spec):
             remove(client, found.id)
             found = None
@@ -69,6 +69,20 @@ def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[]
                 return started
         time.sleep(limits.ENGINE_PAUSE_S)
     raise Unavailable("name_conflict", f"Docker gives neither the name {spec.name} nor the container that holds it")
+
+
+def renamed(client: APIClient, spec: Spec) -> Inspected | None:
+    """What is to have the name and was given another one: it gets it back, and goes on. None when there is none."""
+    labels = [f"{key}={value}" for key, value in spec.identity.labels().items() if key != "ah.attempt"]
+    for summary in client.containers(all=True, filters={"label": labels}):
+        try:
+            client.rename(summary["Id"], spec.name)
+        except APIError as error:
+            if error.status_code not in (404, 409):  # it is gone, or somebody has the name by now
+                raise
+        else:
+            return look(client, summary["Id"])
+    return None
 
 
 def usable(found: Inspected, spec: Spec) -> bool:

@@ -63,6 +63,19 @@ async def test_views_that_are_behind_are_told_in_events_and_in_the_age_of_the_fi
     assert 60 <= found["ahplat_projection_lag_seconds"] < 120
 
 
+async def test_figures_of_use_that_are_behind_are_told_until_somebody_asks_for_them(site: Site, acme: Tenant) -> None:
+    await site.app.metering.read(lambda _: None)
+    service = await acme.service()
+    await site.settled()
+    site.clock.ahead_s += 60
+    found = await figures(site)
+    assert found["ahplat_metering_lag_events"] == found["ahplat_log_position"] - site.app.metering.position > 0
+    assert 60 <= found["ahplat_metering_lag_seconds"] < 120
+    assert (await acme.get(f"/v1/services/{service['id']}/metrics")).status == 200
+    found = await figures(site)
+    assert found["ahplat_metering_lag_events"] == found["ahplat_metering_lag_seconds"] == 0
+
+
 async def test_builds_that_wait_and_that_run_are_told_apart(site: Site, patch: pytest.MonkeyPatch) -> None:
     class Row:
         def __init__(self, status: str) -> None:

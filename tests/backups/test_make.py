@@ -11,7 +11,7 @@ from ahplat import durable, erasures, limits
 from ahplat.backups import pairs
 from ahplat.backups.make import make_backup
 from ahplat.backups.pairs import BackupFailed, Pair
-from ahplat.backups.schedule import last_made_at
+from ahplat.backups.schedule import aged_out_at, last_made_at
 from tests.backups.conftest import ONE, TWO
 from tests.backups.platform_folder import NEVER, START_US, Folder
 
@@ -56,6 +56,21 @@ def test_the_newest_ten_are_kept_whatever_the_clock_says(data: Folder, backups: 
     kept = pairs.list_pairs(backups)
     assert [pair.number for pair in kept] == list(range(3, limits.BACKUP_PAIRS + 3))
     assert not list(backups.glob("*.half"))
+
+
+def test_when_the_last_of_todays_pairs_is_gone_follows_from_how_often_one_is_made(data: Folder, backups: Path) -> None:
+    hour_s = 3_600.0
+    assert aged_out_at(backups, 0, START_US) == START_US // 1_000_000
+    make_backup(data.path, backups, START_US, NEVER)
+    today = pairs.list_pairs(backups)
+    assert aged_out_at(backups, 0, START_US) is None
+    gone_at = aged_out_at(backups, hour_s, START_US)
+    assert gone_at
+    made_s, every_s = START_US / 1e6, hour_s + limits.BACKUP_LOOK_S
+    while made_s + every_s <= gone_at:
+        made_s += every_s
+        make_backup(data.path, backups, int(made_s * 1e6), NEVER)
+        assert (today[0] in pairs.list_pairs(backups)) == (made_s + every_s <= gone_at)
 
 
 def test_another_backup_into_the_same_folder_is_refused_meanwhile(data: Folder, backups: Path) -> None:

@@ -155,6 +155,17 @@ async def test_a_server_that_was_removed_comes_back_with_its_volume(running: Dat
     assert running.world.engine.calls.count(("remove_volume", name_of(running))) == removals
 
 
+async def test_a_server_that_was_renamed_goes_on_and_gets_its_name_back(running: Databases) -> None:
+    """A second one beside it would write to the same volume."""
+    before = running.server
+    running.world.host.rename(before.id, "mine")
+    await running.world.until(lambda: running.world.facts(DatabaseDrifted))
+    await running.world.settled()
+    (drifted,) = running.world.facts(DatabaseDrifted)
+    assert (drifted.finding, drifted.instance) == ("renamed", before.id)
+    assert (running.row.status, running.servers) == ("running", [before])
+
+
 async def test_an_end_that_nobody_watched_is_no_crash(running: Databases) -> None:
     running.world.engine.silent = True
     running.world.engine.cut_watches()

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahplat.effects.reconcile import Crash, Finding, Wanted, diff
+from ahplat.effects.specs import name_of
 from ahplat.engines.engine import Identity, Instance
 from events.services import ServiceDrifted
 from projections.instances import InstanceRow
@@ -26,7 +27,7 @@ def an_instance(replica: int, **changes: Any) -> Instance:
     of_identity = {key: changes.pop(key) for key in ("epoch", "deployment") if key in changes}
     identity = Identity("i", EPOCH, "t", "s", "d1", 1, replica, 7, "spec", 1)
     identity = msgspec.structs.replace(identity, **of_identity)
-    as_it_should = Instance(f"n{replica}.1", f"n{replica}", identity, "running", f"10.0.0.{replica}", 8000)
+    as_it_should = Instance(f"n{replica}.1", name_of(identity), identity, "running", f"10.0.0.{replica}", 8000)
     return msgspec.structs.replace(as_it_should, **changes)
 
 
@@ -87,6 +88,10 @@ def test_what_answers_elsewhere_has_moved() -> None:
     assert found(an_instance(1, port=8001)) == [drifted("moved")]
 
 
+def test_what_has_another_name_was_renamed() -> None:
+    assert found(an_instance(1, name="mine")) == [drifted("renamed")]
+
+
 def test_what_an_earlier_life_of_the_log_made_is_told() -> None:
     assert found(an_instance(1, epoch=EPOCH - 1)) == [drifted("foreign_epoch")]
 
@@ -114,6 +119,8 @@ def worlds(draw: st.DrawFn) -> tuple[Wanted, list[Instance]]:
                 changes["epoch"] = draw(st.integers(1, 3))
             if draw(st.integers(0, 4)) == 0:
                 changes["host"] = "10.9.9.9"
+            if draw(st.integers(0, 4)) == 0:
+                changes["name"] = "mine"
             if draw(st.integers(0, 4)) == 0:
                 changes |= {"id": f"n{replica}.2", "deployment": draw(st.sampled_from(["d0", "d1", "d2"]))}
             actual.append(an_instance(replica, **changes))
@@ -158,18 +165,40 @@ def test_each_instance_and_each_replica_is_named_at_most_once(
     assert len([name for name in named if name]) == len({name for name in named if name})
 
 
-@given(worlds())
-@FAST
-def test_a_repair_leaves_nothing_to_find(world: tuple[Wanted, list[Instance]]) -> None:
-    """What the repair does: every replica runs, what else there is goes, and the places are what the engine says."""
-    asked, actual = world
-    kept = {one.id: one for one in actual}
+def repair(asked: Wanted, actual: list[Instance]) -> tuple[Wanted, list[Instance]]:
+    """What follows findings, as `effects/services.py` does it: every replica is adopted or made anew, the rest goes.
+
+    Adopted is what is of the deployment that should run and of this life of the log; places are what the engine says then.
+    """
     after = []
     for replica in range(1, asked.replicas + 1):
-        before = kept.get(f"n{replica}.1")
-        after.append(an_instance(replica, host=before.host if before else "10.0.0.200"))
-    rows = [InstanceRow("s", one.identity.replica, "d1", one.id, one.host, one.port) for one in after]
-    assert diff(Wanted(asked.service, asked.replicas, rows), after, EPOCH) == []
+        made = an_instance(replica, id=f"n{replica}.9", host="10.0.0.200")
+        same = [one for one in actual if one.identity == made.identity]
+        adopted = [
+            msgspec.structs.replace(one, state="running", name=made.name, host=one.host or made.host) for one in same
+        ]
+        after += adopted[:1] or [made]
+    placed = [InstanceRow("s", one.identity.replica, "d1", one.id, one.host, one.port) for one in after]
+    return Wanted(asked.service, asked.replicas, placed), after
+
+
+@given(worlds(), st.booleans())
+@FAST
+def test_what_is_found_and_repaired_is_found_no_more(world: tuple[Wanted, list[Instance]], watched: bool) -> None:
+    if diff(*world, EPOCH, watched):
+        assert diff(*repair(*world), EPOCH, watched) == []
+
+
+@given(worlds(), st.booleans())
+@FAST
+def test_what_no_finding_names_is_left_as_it_is(world: tuple[Wanted, list[Instance]], watched: bool) -> None:
+    """Nothing goes, and nothing is touched, but what was said in the log before."""
+    asked, actual = world
+    findings = diff(asked, actual, EPOCH, watched)
+    named = {finding.instance.id if isinstance(finding, Crash) else finding.instance for finding in findings}
+    _, after = repair(asked, actual)
+    for one in actual:
+        assert one.id in named or one in after
 
 
 @given(worlds())
@@ -179,4 +208,5 @@ def test_where_something_differs_something_is_said(world: tuple[Wanted, list[Ins
     should = {(row.instance, row.replica, row.host, row.port, "running", EPOCH) for row in asked.placed}
     missing = asked.replicas - len(asked.placed)
     is_ = {(one.id, one.identity.replica, one.host, one.port, one.state, one.identity.epoch) for one in actual}
-    assert bool(diff(asked, actual, EPOCH)) == (should != is_ or missing > 0)
+    is_renamed = any(one.name == "mine" for one in actual)
+    assert bool(diff(asked, actual, EPOCH)) == (should != is_ or missing > 0 or is_renamed)

@@ -1,5 +1,7 @@
 """Images that nothing comes back to go; what a service may go back to stays."""
 
+import asyncio
+
 import pytest
 
 from ahplat import limits
@@ -102,3 +104,19 @@ async def test_an_image_that_was_never_ours_is_not_looked_at(world: World, colle
     world.host.kept[stranger.digest()] = stranger
     assert await collected(world, collector) == []
     assert stranger.digest() in world.host.kept
+
+
+async def test_a_sweep_in_which_the_server_dies_is_made_up_for_by_the_next(world: World, collector: Collector) -> None:
+    await world.create(image="")
+    pinned = await deployed(world, *(f"app:{n}" for n in range(8)))
+    first, *others = sorted(pinned[:3])
+    assert await collector.sweep() == []
+    await world.later(limits.GC_AGE_S)
+    world.engine.lag_s["remove_image"] = 10
+    sweeping = asyncio.create_task(collector.sweep())
+    await world.until(lambda: ("remove_image", others[0]) in world.engine.calls, every_s=1)
+    sweeping.cancel()
+    await world.restart()
+    assert first.partition("@")[2] not in world.host.kept
+    assert await collected(world, Collector(world.platform)) == others
+    assert {one.partition("@")[2] for one in pinned[3:]} <= world.host.kept.keys()

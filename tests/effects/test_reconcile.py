@@ -216,6 +216,17 @@ async def test_what_moved_is_routed_to_where_it_is(running: World) -> None:
     assert len(running.facts(ServiceDrifted)) == 1
 
 
+async def test_what_was_renamed_goes_on_and_gets_its_name_back(running: World) -> None:
+    (ours,) = running.instances
+    running.host.rename(ours.id, "mine")
+    await running.until(lambda: running.facts(ServiceRepaired))
+    await running.settled()
+    (drifted,) = running.facts(ServiceDrifted)
+    assert (drifted.finding, drifted.instance) == ("renamed", ours.id)
+    assert running.instances == [ours]
+    assert running.routes() == [ours.id]
+
+
 async def test_what_an_earlier_life_of_the_log_made_is_replaced(running: World) -> None:
     (ours,) = running.instances
     running.host._change(ours.id, identity=replace(ours.identity, epoch=9))

@@ -58,7 +58,7 @@ async def test_so_many_attempts_run_at_once_and_no_more(world: World, monkeypatc
     for n in range(10):
         await world.create(f"web{n}")
     await world.settled()
-    assert counting.most == 3
+    assert counting.most == 2  # the third place is kept for another tenant
     assert len(world.host.instances) == 10
 
 

@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,14 @@ from ahplat import limits
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import RestartService, RollBack
 from ahplat.commands.effects import BeginAttempt, Conclude, Postpone, Unpark
+from ahplat.effects.runner import Runner
 from ahplat.effects.specs import deployment_up
+from ahplat.effects.task import Effect, Task
+from ahplat.engines.engine import Identity, Instance
 from ahplat.errors import EngineAway, Rejected, Unavailable
 from projections import instances, services
-from tests.effects.world import TENANT, World, listen_by
+from tests.effects.facts import an_instance
+from tests.effects.world import INSTALLATION, TENANT, World, listen_by
 
 FEW, MANY = 6, int(os.environ.get("AH_SEEDS", "40"))
 SEEDS = [
@@ -40,10 +45,14 @@ class History:
         self.world = world
         self.dice = random.Random(seed)
         self.did: list[str] = []
+        self.nobodys: dict[str, Instance] = {}  # of another installation, and of a service that never was
 
     async def run(self) -> None:
         for n in range(SERVICES):
             await self.world.create(f"web{n}", replicas=1 + n % 2)
+        for name, instance in (("theirs", "another"), ("nobodys", INSTALLATION)):
+            made = an_instance(self.world, name, Identity(instance, 1, TENANT, "9" * 32, "d", 1, 1, 1, "x", 1))
+            self.nobodys[made.id] = made
         acts = [self.order, self.order, self.order, self.harm_an_instance, self.harm_the_engine, self.harm_the_server]
         for _ in range(STEPS):
             await self.dice.choice(acts)()
@@ -80,15 +89,17 @@ class History:
     async def harm_an_instance(self) -> None:
         """Something happens to an instance that nobody asked for."""
         host = self.world.host
-        if not host.instances:
+        if len(host.instances) == len(self.nobodys):
             return
-        instance_id = self.dice.choice(sorted(host.instances))
-        harm = self.dice.choice(("crash", "vanish", "pause", "move"))
+        instance_id = self.dice.choice(sorted({*host.instances} - {*self.nobodys}))
+        harm = self.dice.choice(("crash", "vanish", "pause", "move", "rename"))
         self.did.append(f"{harm} {instance_id}")
         if harm == "crash":
             host.crash(instance_id, self.dice.choice((0, 1, 137)), self.dice.random() < 0.2)
         elif harm == "vanish":
             host.vanish(instance_id)
+        elif harm == "rename":
+            host.rename(instance_id, f"renamed-{instance_id}")
         elif host.instances[instance_id].state == "running":
             host._change(instance_id, **({"state": "paused"} if harm == "pause" else {"host": "10.128.0.3"}))
 
@@ -159,6 +170,25 @@ def check_at_rest(world: World) -> None:
         assert set(world.routes() if service.desired != "deleted" else ()) == placed
 
 
+def watch_attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """On which subjects an attempt began while another was under way."""
+    under_way: set[str] = set()
+    clashes: list[str] = []
+    attempt = Runner._attempt
+
+    async def watched(runner: Runner, task: Task[Any], effect: Effect) -> None:
+        subject = task.work.subject
+        clashes.extend([subject] if subject in under_way else [])
+        under_way.add(subject)
+        try:
+            await attempt(runner, task, effect)
+        finally:
+            under_way.discard(subject)
+
+    monkeypatch.setattr(Runner, "_attempt", watched)
+    return clashes
+
+
 @pytest.fixture
 def fixed_jitter() -> Iterator[None]:
     """The runner's own dice are the same in each run."""
@@ -179,10 +209,13 @@ async def test_whatever_happens_the_platform_comes_to_rest(
     world.image("web:2")
     world.image("broken:1", exit_code=1, output=("no",))
     await world.register()
+    clashes = watch_attempts(monkeypatch)
     history = History(world.begin(), seed)
     try:
         await history.run()
         check_at_rest(world)
+        assert clashes == []
+        assert {one: world.host.instances.get(one) for one in history.nobodys} == history.nobodys
         await world.end()
         world.check()
     except (AssertionError, TimeoutError) as error:

@@ -150,6 +150,10 @@ class SimulatedHost:
             kept.pop(instance_id, None)
         self._tell(gone)
 
+    def rename(self, instance_id: str, name: str) -> None:
+        """Somebody gives it another name."""
+        self._change(instance_id, name=name)
+
     def _change(self, instance_id: str, **changes: object) -> None:
         self.instances[instance_id] = msgspec.structs.replace(self.instances[instance_id], **changes)
         self._tell(self.instances[instance_id])
@@ -291,7 +295,7 @@ class SimulatedEngine:
         return self.host.instances[instance_id]
 
     def _place(self, spec: Spec, image: Image) -> str:
-        found = self.host.named(spec.name)
+        found = self.host.named(spec.name) or self._renamed(spec)
         if found is not None:
             if found.identity.instance != self.installation:
                 raise Rejected("name_taken", f"{spec.name} is of installation {found.identity.instance}")
@@ -299,6 +303,13 @@ class SimulatedEngine:
                 return found.id
             self.host.vanish(found.id)
         return self.host.create(spec, self.host.kept[image.digest])
+
+    def _renamed(self, spec: Spec) -> Instance | None:
+        for one in self.host.instances.values():
+            if one.identity.same_as(spec.identity):
+                self.host.rename(one.id, spec.name)
+                return self.host.instances[one.id]
+        return None
 
     async def inspect(self, instance_id: str) -> Instance | None:
         await self._arrive("inspect", instance_id)

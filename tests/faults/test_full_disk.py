@@ -1,6 +1,7 @@
 """A disk that is really full: a small file system of its own, filled to the last byte."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -55,6 +56,20 @@ def fill(server: Server) -> Callable[[], None]:
     return filler.unlink
 
 
+def fill_to(server: Server, part: float) -> Callable[[], None]:
+    """Leaves so much of it taken; returns what makes room again."""
+    filler = server.folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        while (usage := shutil.disk_usage(server.folder)).used < part * usage.total:
+            file.write(b"\0" * 4_096)
+    return filler.unlink
+
+
+def level(server: Server, key: str) -> str:
+    """What health says of the disk."""
+    return str(server.ask("GET", "/v1/system/health/detailed", key=key).json["disk"]["level"])
+
+
 def set_until_full(server: Server, key: str, service_id: str) -> tuple[list[int], Answer]:
     """Sets a variable again and again; the positions that were told, and the first answer that is none."""
     positions = []
@@ -91,18 +106,22 @@ def test_a_full_disk_is_told_and_reads_go_on(small: Server, api_key: str) -> Non
     assert small.ask("GET", "/v1/system/health").status == 200
 
 
+def test_one_that_is_nearly_full_is_warned_of_and_work_goes_on(small: Server, api_key: str) -> None:
+    small.start()
+    fill_to(small, 0.83)
+    eventually(lambda: level(small, api_key) == "low")
+    said = small.ask("GET", "/metrics").body.decode()
+    assert re.search(r'^ahplat_disk_level\{disk="log"\} 1\.0$', said, re.MULTILINE), said
+    assert re.search(r'^ahplat_disk_used_ratio\{disk="log"\} 0\.8', said, re.MULTILINE), said
+    assert [event.level for _, event in small.events if isinstance(event, DiskLevelChanged)] == ["low"]
+    assert small.ask("POST", "/v1/services", {"name": "another"}, key=api_key).status == 201
+
+
 def test_nothing_is_begun_that_grows_while_there_is_room_for_the_rest(small: Server, api_key: str) -> None:
     small.start()
     service_id = running(small, api_key)
-    filler = small.folder / "filler"
-    with filler.open("wb", buffering=0) as file:
-        while (usage := shutil.disk_usage(small.folder)).used < 0.93 * usage.total:
-            file.write(b"\0" * 4_096)
-
-    def health() -> Answer:
-        return small.ask("GET", "/v1/system/health/detailed", key=api_key)
-
-    eventually(lambda: health().json["disk"]["level"] == "full")
+    make_room = fill_to(small, 0.93)
+    eventually(lambda: level(small, api_key) == "full")
     new = {"name": "another", "image": "ah/hello"}
     for path, body in (
         ("/v1/services", new),
@@ -115,7 +134,7 @@ def test_nothing_is_begun_that_grows_while_there_is_room_for_the_rest(small: Ser
         assert "delete what is not needed" in refused.json["remediation"]["why"]
     assert small.ask("POST", f"/v1/services/{service_id}/stop", key=api_key).status == 200
     assert small.ask("DELETE", f"/v1/services/{service_id}", key=api_key).status == 204
-    filler.unlink()
+    make_room()
     assert small.ask("POST", "/v1/services", new, key=api_key, Prefer="wait=20").json["status"] == "running"
     assert "full" in [event.level for _, event in small.events if isinstance(event, DiskLevelChanged)]
 

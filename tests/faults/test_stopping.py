@@ -137,6 +137,28 @@ def test_what_ended_while_the_server_was_down_runs_again(server: Server, api_key
     assert server.ask("GET", "/", Host=seen["url"].removeprefix("http://")).status == 200, "at its new port"
 
 
+def test_after_a_reboot_all_that_ran_of_all_tenants_runs_again(server: Server, api_key: str) -> None:
+    server.start()
+    having = {api_key: 4, server.register("other"): 2, server.register("third"): 1}
+    ran = [(key, running(server, key, f"web{n}", memory_mb=64)) for key, count in having.items() for n in range(count)]
+    stopped = running(server, api_key, "stopped", memory_mb=64)
+    server.ask("POST", f"/v1/services/{stopped}/stop", key=api_key)
+    server.settled(api_key)
+    assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    for pid in server.processes:
+        with suppress(ProcessLookupError):  # a shim ends its program
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not server.processes)
+    server.start()
+    eventually(lambda: len(server.processes) == 2 * len(ran))
+    server.settled(api_key)
+    for key, service_id in ran:
+        seen = server.ask("GET", f"/v1/services/{service_id}", key=key).json
+        assert (seen["status"], seen["crash_count"]) == ("running", 0)
+        assert server.ask("GET", "/", Host=seen["url"].removeprefix("http://")).status == 200
+    assert server.ask("GET", f"/v1/services/{stopped}", key=api_key).json["status"] == "stopped"
+
+
 def test_what_was_deleted_just_before_the_end_is_gone_after_the_restart(server: Server, api_key: str) -> None:
     server.start()
     service_id = running(server, api_key)

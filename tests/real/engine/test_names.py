@@ -34,6 +34,24 @@ async def test_what_runs_is_adopted_and_what_ended_is_started_again(
     assert len(containers_named(sdk, spec.name)) == 1
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_what_was_renamed_is_adopted_under_its_own_name(
+    engine: DockerEngine, network: Network, hello: Image, sdk: docker.DockerClient, ended: bool
+) -> None:
+    spec = a_spec(network)
+    first = await engine.find_or_start(spec, hello)
+    other = await engine.find_or_start(a_spec(network, "other"), hello)
+    sdk.containers.get(first.id).rename(f"{spec.name}-else")
+    assert (await engine.inspect(first.id)).name == f"{spec.name}-else"  # type: ignore[union-attr]
+    if ended:
+        await engine.stop(first.id, 5)
+    again = msgspec.structs.replace(spec, identity=msgspec.structs.replace(spec.identity, attempt=2))
+    found = await engine.find_or_start(again, hello)
+    assert (found.id, found.name, found.state) == (first.id, spec.name, "running")
+    assert [one.id for one in containers_named(sdk, spec.name)] == [first.id]
+    assert await engine.inspect(other.id) == other
+
+
 async def test_what_was_taken_off_its_network_is_replaced(
     engine: DockerEngine, network: Network, hello: Image, sdk: docker.DockerClient
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ahplat import crashpoints
 from tests.real.platform.conftest import MakeServer
+from tests.real.platform.databases import create
 from tests.real.platform.server import OPEN, Server, Tenant, direct, eventually
 
 pytestmark = pytest.mark.real
@@ -38,6 +39,31 @@ def test_containers_outlive_a_server_that_is_killed_and_are_adopted_by_the_next(
         assert service.get().status == 200
     assert services[0].now["status"] == "running"
     services[0].deploy("hello:2").until("running")
+
+
+def test_after_a_reboot_all_that_ran_of_all_tenants_runs_again(
+    make_server: MakeServer, sdk: docker.DockerClient
+) -> None:
+    server = make_server(*OPEN).start()
+    much, little = server.register("much"), server.register("little")
+    database = create(little, "redis")
+    services = [much.run(f"web{n}") for n in range(4)] + [little.run("web")]
+    for service in services:
+        service.settled()
+    database.until("running")
+    server.end(signal.SIGKILL)
+    stopped = [database.container(sdk), *(service.container(sdk) for service in services)]
+    for container in stopped:
+        container.kill()
+    began = time.monotonic()
+    server.start()
+    eventually(lambda: all(one.now["status"] == "running" and one.get().status == 200 for one in services))
+    print(f"all serve again {time.monotonic() - began:.2f} s after the start")
+    eventually(lambda: database.container(sdk).status == "running")
+    database.until("running")
+    assert [one.now["crash_count"] for one in services] == [0] * len(services)
+    again = [database.container(sdk), *(service.container(sdk) for service in services)]
+    assert [(one.id, one.status) for one in again] == [(one.id, "running") for one in stopped]
 
 
 @pytest.mark.parametrize("point", crashpoints.POINTS)

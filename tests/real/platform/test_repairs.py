@@ -67,6 +67,20 @@ def test_a_container_that_was_paused_goes_on(service: Service, sdk: docker.Docke
     assert service.now["crash_count"] == 0
 
 
+def test_a_container_that_was_renamed_goes_on_and_gets_its_name_back(
+    service: Service, sdk: docker.DockerClient
+) -> None:
+    before, old = position(service), service.container(sdk)
+    name = old.name
+    old.rename(f"renamed-{old.short_id}")
+    found, *_ = repaired(service, before)
+    assert (found["type"], found["data"]["finding"]) == ("service.drifted", "renamed")
+    again = service.container(sdk)
+    assert (again.id, again.name, again.status) == (old.id, name, "running")
+    assert service.get().text.startswith("hello 1")
+    assert service.now["crash_count"] == 0
+
+
 def test_a_network_that_was_removed_is_made_again(service: Service, sdk: docker.DockerClient) -> None:
     before, old = position(service), service.container(sdk)
     network = sdk.networks.get(f"ah-tenant-{service.tenant.id}")

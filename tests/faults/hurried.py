@@ -1,0 +1,55 @@
+"""The server with short waits, which kills itself where a test wants it: a program for `Server.runs_by`.
+
+`AH_TEST_WAITS` is JSON, module:name → value. `AH_TEST_DIES` is "before" or "after", and the command at whose submission or
+commit it dies; an event's name is the command that brings it as an outcome. Of several, with | between them, the first.
+"""
+
+import asyncio
+import importlib
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from ahplat.cli.entry import run
+from ahplat.commands.command import Command
+from ahplat.commands.effects import Conclude
+from ahplat.writer import Done, Writer
+
+PROGRAM = (sys.executable, "-P", "-m", "tests.faults.hurried")
+
+
+def hurry(waits: dict[str, Any]) -> None:
+    """Sets what is waited for; limits first, for other modules read them when they are imported."""
+    for place, value in sorted(waits.items()):
+        module, _, name = place.partition(":")
+        found = importlib.import_module(module)
+        assert hasattr(found, name), place
+        setattr(found, name, tuple(value) if isinstance(value, list) else value)
+
+
+def die(when: str, names: frozenset[str]) -> None:
+    """Has the writer kill the process."""
+    submit = Writer.submit
+
+    def deadly(writer: Writer, command: Command, **fields: Any) -> "asyncio.Future[Done]":
+        outcome = command.outcome if isinstance(command, Conclude) else []
+        if names.isdisjoint(type(one).__name__ for one in (command, *outcome)):
+            return submit(writer, command, **fields)
+        if when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = submit(writer, command, **fields)
+        done.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        return done
+
+    Writer.submit = deadly  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    sys.argv = ["ah", *sys.argv[sys.argv.index("ahplat.cli.entry") + 1 :]]
+    hurry(json.loads(os.environ.get("AH_TEST_WAITS", "{}")))
+    when, _, names = os.environ.get("AH_TEST_DIES", "").partition(" ")
+    if when:
+        die(when, frozenset(names.split("|")))
+    run()
