@@ -16,6 +16,7 @@ from msgspec import structs
 
 from ahplat import limits, processes
 from ahplat.engines import (
+    belongings,
     bridges,
     container,
     container_logs,
@@ -36,6 +37,7 @@ from ahplat.engines.container_logs import Beginning
 from ahplat.engines.container_pipe import ContainerPipe
 from ahplat.engines.dockerd import Dockerd, Stream, open_stream
 from ahplat.engines.engine import (
+    Belonging,
     Bunch,
     Counters,
     EngineStatus,
@@ -161,6 +163,10 @@ class DockerEngine:
         instance = container.instance_of(found) if found is not None else None
         await self._confirm_ends([instance] if instance is not None else [])
         return instance
+
+    async def belongings(self) -> list[Belonging]:
+        """See `Engine`."""
+        return await self._dockerd.call(lambda client: belongings.listed(client, self._installation))
 
     async def _listed(self, subject: str | None, label: str) -> list[Instance]:
         listed = await self._dockerd.call(lambda client: lifecycle.listed(client, self._installation, subject, label))

@@ -37,6 +37,7 @@ from ahplat.engines import (
 )
 from ahplat.engines.changes import Changes
 from ahplat.engines.engine import (
+    Belonging,
     Bunch,
     Counters,
     EngineStatus,
@@ -87,18 +88,16 @@ class EmbeddedEngine:
         return await asyncio.to_thread(folder_image.fetch, self._images, reference, cancelled)
 
     async def image_sizes(self, pinned: Sequence[str]) -> dict[str, int]:
-        """See `Engine`. Its images are folders, which go with their service."""
-        return {}
+        return {}  # its images are folders, which go with their service
 
     async def remove_image(self, pinned: str, names: Sequence[str]) -> bool:
-        """See `Engine`."""
         return False
 
     async def ensure_network(self, network: Network) -> None:
         """There are no networks here."""
 
     async def remove_network(self, network: Network) -> None:
-        """There are no networks here."""
+        """Nor is there one to remove."""
 
     async def join_router(self, networks: Sequence[Network]) -> RouterSeen:
         return RouterSeen()  # nor is a router a container
@@ -114,6 +113,10 @@ class EmbeddedEngine:
 
     async def volume_bytes(self) -> dict[str, int]:
         return await asyncio.to_thread(volume_folders.measured, self._volumes, self._installation)
+
+    async def belongings(self) -> list[Belonging]:
+        here = [Belonging("container", one.name, one.identity.tenant, one.identity.subject) for one in self._seen()]
+        return here + volume_folders.listed(self._volumes, self._installation)
 
     async def find_or_start(self, spec: Spec, image: Image) -> Instance:
         if not NAME.fullmatch(spec.name):

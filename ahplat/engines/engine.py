@@ -152,6 +152,15 @@ class Mount(Struct, frozen=True):
     path: str
 
 
+class Belonging(Struct, frozen=True):
+    """Something that says of itself that it is this installation's, whoever made it. `tenant` is "" where it names none."""
+
+    kind: Literal["container", "network", "volume"]
+    name: str
+    tenant: str = ""
+    subject: str = ""  # of a container the id of the service or the database; "" where its labels are not whole
+
+
 class Spec(Struct, frozen=True):
     """One instance to run, in the engine's terms but no engine's in particular."""
 
@@ -289,6 +298,9 @@ class Engine(Protocol):
 
     async def volume_bytes(self) -> dict[str, int]:
         """How much each volume of this installation holds, by name. Reads every file of every volume: not for often."""
+
+    async def belongings(self) -> list[Belonging]:
+        """All that carries this installation's mark, by kind and name, also what no other method would show."""
 
     async def inspect(self, instance_id: str) -> Instance | None:
         """None when it does not exist (any more)."""

@@ -19,6 +19,7 @@ UNSTARTABLE = (
     "exec format",
     "unable to find user",
 )
+GONE = ("bind source path does not exist", "network ah-")
 UNUSABLE = ("no matching manifest", "unsupported", "invalid reference", "invalid tar", "not supported", "exec format")
 
 
@@ -126,10 +127,16 @@ def pull_error(reference: str, text: str) -> Rejected | Unavailable:
 
 
 def create_error(reference: str, status: int | None, text: str) -> Rejected | Unavailable:
-    """Whose fault it is that a container could not be made of an image."""
+    """Whose fault it is that a container could not be made of an image.
+
+    Its network, and the one file of the host that it sees, which comes with that, may have gone: they are made anew.
+    """
+    lower = text.lower()
+    if any(words in lower for words in GONE):
+        return Unavailable("network_unavailable", f"the network went: {text}")
     if status == 404:
         return Rejected("image_not_found", f"image {reference} is not there: {text}")
-    if status == 400 and "runtime" not in text.lower():
+    if status == 400 and "runtime" not in lower:
         return Rejected("spec_unusable", f"Docker refuses these settings: {text}")
     return Unavailable("engine_error", f"Docker answered {status}: {text}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from ahplat.engines.engine import Volume
+from ahplat.engines.engine import Belonging, Volume
 from ahplat.errors import Rejected
 
 
@@ -39,10 +39,19 @@ def remove(volumes: Path, volume: Volume) -> None:
         note.unlink(missing_ok=True)
 
 
+def listed(volumes: Path, installation: str) -> list[Belonging]:
+    """Those of an installation, by name."""
+    return [Belonging("volume", one.name, one.tenant) for one in _of(volumes, installation)]
+
+
 def measured(volumes: Path, installation: str) -> dict[str, int]:
     """Bytes by name: what the files take, not how long they are."""
+    return {one.name: _bytes(volumes / one.name) for one in _of(volumes, installation)}
+
+
+def _of(volumes: Path, installation: str) -> list[Volume]:
     owners = (_owner(note) for note in sorted(volumes.glob("*.json")))
-    return {one.name: _bytes(volumes / one.name) for one in owners if one is not None and one.instance == installation}
+    return [one for one in owners if one is not None and one.instance == installation]
 
 
 def _bytes(folder: Path) -> int:

@@ -10,13 +10,14 @@ import asyncio
 import hashlib
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from ahplat import limits
 from ahplat.engines.engine import (
+    Belonging,
     Bunch,
     Counters,
     EngineStatus,
@@ -33,6 +34,7 @@ from ahplat.engines.engine import (
 from ahplat.errors import EngineAway, Rejected, Unavailable
 
 KILLED = 137
+Thing = TypeVar("Thing", Network, Volume)
 
 
 class Behaviour(Struct, frozen=True):
@@ -460,6 +462,18 @@ class SimulatedEngine:
         await self._arrive("volume_bytes", "")
         self._leave("volume_bytes")
         return {one.name: 4096 for one in self.host.volumes.values() if one.instance == self.installation}
+
+    async def belongings(self) -> list[Belonging]:
+        await self._arrive("belongings", "")
+        self._leave("belongings")
+        found = [
+            Belonging("container", one.name, one.identity.tenant, one.identity.subject) for one in self._all_ours()
+        ]
+        found += [Belonging("network", one.name, one.tenant) for one in self._ours_of(self.host.networks)]
+        return found + [Belonging("volume", one.name, one.tenant) for one in self._ours_of(self.host.volumes)]
+
+    def _ours_of(self, there: dict[str, Thing]) -> list[Thing]:
+        return [one for one in there.values() if one.instance == self.installation]
 
     async def list(self, service: str | None = None) -> list[Instance]:
         await self._arrive("list", service or "")

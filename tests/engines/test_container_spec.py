@@ -264,6 +264,8 @@ def test_a_failed_pull_says_whose_fault_it_was(text: str, code: str) -> None:
         (404, "No such image: x", Rejected("image_not_found", "")),
         (400, "range of CPUs is from 0.01 to 2.00", Rejected("spec_unusable", "")),
         (400, "Unknown runtime specified runsc", Unavailable("engine_error", "")),
+        (400, "bind source path does not exist: /data/resolv/ah1.conf", Unavailable("network_unavailable", "")),
+        (404, "network ah-tenant-1 not found", Unavailable("network_unavailable", "")),
         (500, "whatever", Unavailable("engine_error", "")),
     ],
 )

@@ -17,6 +17,7 @@ from ahplat.engines.embedded import EmbeddedEngine
 from ahplat.engines.engine import Engine, Image
 from ahplat.engines.run_folder import Started
 from ahplat.errors import Rejected
+from tests.engines.belongings_contract import BelongingsContract
 from tests.engines.contract import EngineContract, SpecFor, ask_over_http, close
 from tests.engines.counters_contract import CountersContract
 from tests.engines.on_processes import DEAF, Processes, code, path, text
@@ -40,7 +41,7 @@ uvloop.run(main())
 """
 
 
-class TestEmbeddedEngine(Processes, EngineContract, CountersContract):
+class TestEmbeddedEngine(Processes, EngineContract, CountersContract, BelongingsContract):
     # ── the server comes and goes ──
 
     async def test_a_killed_server_leaves_its_instances_to_the_next(

@@ -7,6 +7,7 @@ import pytest
 
 from ahplat.engines.engine import Engine, Image, Instance, Network
 from ahplat.errors import EngineAway, Rejected
+from tests.engines.belongings_contract import BelongingsContract
 from tests.engines.contract import Ask, EngineContract, SpecFor, close, never
 from tests.engines.counters_contract import CountersContract
 from tests.engines.pipe_contract import ECHOING, FAILING, SLEEPING, PipeContract
@@ -21,7 +22,7 @@ IMAGES = {
 TALKING = ("sh", "-c", "echo out; echo err >&2; exit 7")
 
 
-class TestSimulatedEngine(EngineContract, PipeContract, CountersContract):
+class TestSimulatedEngine(EngineContract, PipeContract, CountersContract, BelongingsContract):
     @pytest.fixture
     def host(self) -> SimulatedHost:
         host = SimulatedHost()

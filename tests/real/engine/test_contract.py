@@ -9,6 +9,7 @@ import pytest
 
 from ahplat.engines.docker import DockerEngine
 from ahplat.engines.engine import Engine, Image, Network
+from tests.engines.belongings_contract import BelongingsContract
 from tests.engines.contract import EngineContract
 from tests.engines.counters_contract import CountersContract
 from tests.parts.parts import Parts
@@ -18,7 +19,7 @@ from tests.real.engine.instances import never
 pytestmark = pytest.mark.real
 
 
-class TestDockerEngine(EngineContract, CountersContract):
+class TestDockerEngine(EngineContract, CountersContract, BelongingsContract):
     """It keeps the contract; the rest of this module is what it promises besides."""
 
     @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from ahplat.engines import firewall
 from ahplat.engines.docker import DockerEngine
-from ahplat.engines.engine import Image, Network
+from ahplat.engines.engine import Belonging, Image, Network
 from ahplat.errors import Rejected, Unavailable
 from tests.real.engine.instances import a_network, a_spec, ask
 
@@ -100,3 +100,27 @@ async def test_a_network_in_use_stays_and_an_empty_one_goes(
     await engine.remove_network(network)
     await engine.remove_network(network)
     assert sdk.networks.list(names=[network.name]) == []
+
+
+async def test_a_start_whose_network_went_is_tried_again_once_that_is_made_anew(
+    engine: DockerEngine, network: Network, hello: Image
+) -> None:
+    await engine.remove_network(network)
+    spec = a_spec(network)
+    with pytest.raises(Unavailable):
+        await engine.find_or_start(spec, hello)
+    await engine.ensure_network(network)
+    assert (await engine.find_or_start(spec, hello)).state == "running"
+
+
+async def test_what_is_ours_and_not_whole_is_shown_and_what_is_anothers_is_not(
+    engine: DockerEngine, installation: str, sdk: docker.DockerClient, network: Network
+) -> None:
+    for mark in (installation, f"{installation}x"):
+        made = sdk.containers.create("hello:1", labels={"ah.instance": mark})
+        made.rename(f"{mark}-half")
+    assert await engine.belongings() == [
+        Belonging("container", f"{installation}-half"),
+        Belonging("network", network.name, network.tenant),
+    ]
+    made.remove()
