@@ -27,6 +27,7 @@ class Config(Struct, frozen=True, kw_only=True):
     bootstrap_tokens: tuple[str, ...] = ()
     allow_registries: frozenset[str] = frozenset()
     registry: str = "127.0.0.1:5000"  # where builds put their images, and what base images are mirrored from
+    registry_config: Path | None = None  # of that registry, where ah is to give back what removed images took in it
     build_isolation: str = "gvisor"  # gvisor, none
     build_memory_mb: int = limits.BUILD_MEMORY_MB
     build_cpu_milli: int = limits.BUILD_CPU_MILLI

@@ -96,7 +96,9 @@ DISK_LOOK_S = 10.0
 # garbage
 IMAGES_KEPT = 5  # of a service: the last that ran
 GC_EVERY_S = 300.0
-GC_AGE_S = 600  # from when an image was first found to be garbage until it is removed
+GC_AGE_S = 600  # from when something was first found to be garbage until it is removed
+BLOBS_S = 150.0  # of one look through the registry's blobs: to collect them takes two, while pushes wait
+UNKNOWN_NAMED = 10  # things that the log does not know, of those that there are
 
 # metering
 METER_LOOK_S = 60.0  # between two looks at what runs uses; it is told once an hour

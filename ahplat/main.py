@@ -63,7 +63,7 @@ from ahplat.writer import Writer
 from events.catalog import UnknownEvent
 from events.database import open_reader
 from events.log import EventLog, LogDamaged
-from projections import builds
+from projections import builds, tenants
 from projections.views import DAMAGE, Views, check_known, condemn, is_whole, open_views, why_rebuild
 
 logger = logging.getLogger("ahplat")
@@ -137,7 +137,8 @@ async def _start(config: Config, engine_of: EngineOf, builder_of: BuilderOf, clo
         parts = await stack.enter_async_context(AsyncExitStack())  # after the parts that use them,
         await _listen(app, stack)  # which end after those who may still ask them
         views = await _views_in_step(app, log_reader, files)
-        await app.builder.sweep([row.build_id for row in builds.list_open(app.views)])
+        gone = [row.tenant_id for row in tenants.list_ever(app.views) if row.status == "erased"]
+        await app.builder.sweep([row.build_id for row in builds.list_open(app.views)], gone)
         _begin(app, running, log, views, parts)
         stack.callback(app.hub.close)  # first of all, streams let go
         running._stack = stack.pop_all()

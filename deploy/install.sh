@@ -222,6 +222,7 @@ AH_BOOTSTRAP_TOKEN=$token
 AH_DOMAIN=$domain
 AH_ACME_EMAIL=$acme_email
 AH_TRAEFIK_CONFIG_DIR=$DATA/traefik
+AH_REGISTRY_CONFIG=$SETTINGS/registry.yml
 EOF
   mv "$SETTINGS/ahplat.env.half" "$SETTINGS/ahplat.env"
   say "the bootstrap token, which registers tenants and is shown this once: $token"

@@ -84,6 +84,11 @@ def list_not_erased(db: Connection) -> list[TenantRow]:
     return [TenantRow(*row) for row in db.execute("SELECT * FROM tenant WHERE status <> 'erased' ORDER BY tenant_id")]
 
 
+def list_ever(db: Connection) -> list[TenantRow]:
+    """Every tenant that there is or was."""
+    return [TenantRow(*row) for row in db.execute("SELECT * FROM tenant ORDER BY tenant_id")]
+
+
 def is_given(db: Connection, label: str) -> bool:
     """Whether some tenant has the label, or ever had it."""
     return bool(db.execute("SELECT 1 FROM tenant WHERE label IN (?, ?)", (label, _given_up(label))).get)

@@ -6,7 +6,7 @@ finished. A step that is cancelled has, when it returns, ended every process tha
 blame for raises `Rejected` with a stable code; what is ours for now raises `Unavailable`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -75,14 +75,20 @@ class Builder(Protocol):
     async def discard(self, build_id: str) -> None:
         """Ends what still runs of a build and removes its folder. Nothing happens where there is nothing."""
 
-    async def sweep(self, keep: Sequence[str]) -> None:
-        """Discards what an earlier server left of builds that are not in `keep`."""
+    async def sweep(self, keep: Sequence[str], gone: Collection[str] = ()) -> None:
+        """Discards what an earlier server left of builds that are not in `keep`, and all of tenants that are `gone`."""
 
     async def forget(self, tenant_id: str, service_id: str) -> None:
         """Removes all images of a service that is gone."""
 
     async def drop(self, pinned: str) -> None:
         """Removes one image of a build from where the engine takes images; nothing happens where it is of no build."""
+
+    async def wasted(self) -> int:
+        """How many bytes of dropped images it has yet to give back. Raises Unavailable."""
+
+    async def free(self) -> int:
+        """Gives them back, where it can now; how many those were. Raises Unavailable."""
 
     async def forget_tenant(self, tenant_id: str) -> None:
         """Removes what is kept for a tenant that is erased."""

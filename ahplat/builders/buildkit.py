@@ -8,7 +8,7 @@ image comes back as an OCI layout, and we push it.
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from ahplat.builders.network import entering
 from ahplat.builders.registry import Layout, Registry
 from ahplat.builders.rooms import Needs, Rooms, has_memory_for_spares
 from ahplat.builders.sandbox import Confinement, Room, room
-from ahplat.builders.workplace import Said, Workplace, left_in, size_of
+from ahplat.builders.workplace import Said, Workplace, left_in, remove, size_of
 from ahplat.errors import Rejected, Unavailable
 from ahplat.sources import is_address
 
@@ -39,13 +39,13 @@ class BuildKitBuilder:
 
     kinds = frozenset({"nixpacks", "dockerfile"})
 
-    def __init__(self, data_dir: Path, installation: str, registry: str, isolated: bool, bounds: Bounds) -> None:
+    def __init__(self, data_dir: Path, installation: str, registry: Registry, isolated: bool, bounds: Bounds) -> None:
         self._builds = data_dir.absolute() / "builds"
         self._daemons_folder = data_dir.absolute() / "buildkit"
         self._installation = installation
-        self._address = registry
-        self._registry = Registry(registry)
-        self._mirror = Mirror(registry)
+        self._address = registry.address
+        self._registry = registry
+        self._mirror = Mirror(registry.address)
         self._isolated = isolated
         self._bounds = bounds
         self._daemons: dict[str, Daemon] = {}
@@ -113,12 +113,14 @@ class BuildKitBuilder:
         await self._leave(build_id)
         await Workplace(self._builds, build_id).discard()
 
-    async def sweep(self, keep: Sequence[str]) -> None:
+    async def sweep(self, keep: Sequence[str], gone: Collection[str] = ()) -> None:
         """Also ends the daemons of an earlier server: what they were at is done again."""
-        folders = sorted(self._daemons_folder.iterdir()) if self._daemons_folder.exists() else []
-        for folder in folders:
+        await self._registry.blobs.end()
+        for folder in sorted(self._daemons_folder.iterdir()) if self._daemons_folder.exists() else []:
             if not self._missing():
                 await self._daemon(folder.name).stop()
+            if folder.name in gone:
+                await asyncio.to_thread(remove, folder)
         for build_id in left_in(self._builds, keep):
             await self.discard(build_id)
 
@@ -129,6 +131,12 @@ class BuildKitBuilder:
         name, _, digest = pinned.partition("@")
         if name.startswith(f"{self._address}/ah/"):
             await self._registry.drop(name.removeprefix(f"{self._address}/"), digest)
+
+    async def wasted(self) -> int:
+        return await self._registry.blobs.wasted()
+
+    async def free(self) -> int:
+        return await self._registry.blobs.free()
 
     async def forget_tenant(self, tenant_id: str) -> None:
         if (self._daemons_folder / tenant_id).exists():

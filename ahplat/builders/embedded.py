@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -80,7 +80,7 @@ class EmbeddedBuilder:
         self._begun.discard(build_id)
         await Workplace(self._builds, build_id).discard()
 
-    async def sweep(self, keep: Sequence[str]) -> None:
+    async def sweep(self, keep: Sequence[str], gone: Collection[str] = ()) -> None:
         for build_id in left_in(self._builds, keep):
             await self.discard(build_id)
 
@@ -91,6 +91,12 @@ class EmbeddedBuilder:
 
     async def drop(self, pinned: str) -> None:
         """Its images are folders, which go with their service."""
+
+    async def wasted(self) -> int:
+        return 0  # there is no registry
+
+    async def free(self) -> int:
+        return 0
 
     async def forget_tenant(self, tenant_id: str) -> None:
         """It keeps nothing of a tenant but its images."""

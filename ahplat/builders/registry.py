@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from ahplat import limits
+from ahplat.builders.blobs import Blobs
 from ahplat.errors import Rejected, Unavailable
 
 T = TypeVar("T")
@@ -83,15 +84,20 @@ def _read(path: Path, kind: type[T]) -> T:
 
 
 class Registry:
-    """The one at `address` (HOST:PORT), which wants no key: it listens on this machine only."""
+    """The one at `address` (HOST:PORT), which wants no key: it listens on this machine only.
 
-    def __init__(self, address: str) -> None:
+    `blobs` is what it keeps, so that nothing is pushed while that is looked through.
+    """
+
+    def __init__(self, address: str, blobs: Blobs) -> None:
+        self.address = address
         self._url = f"http://{address}"
+        self.blobs = blobs
 
     async def push(self, layout: Layout, repository: str, tag: str) -> str:
         """Has the image there under that name; returns its digest. Raises Rejected, Unavailable."""
         manifest = layout.manifest()
-        async with self._session() as session:
+        async with self.blobs.pushing(), self._session() as session:
             for blob in layout.blobs():
                 await self._push_blob(session, repository, layout.path(blob), blob)
             content = layout.path(manifest).read_bytes()
@@ -109,7 +115,7 @@ class Registry:
             return got.headers.get("Docker-Content-Digest", "") if got.status == 200 else ""
 
     async def forget(self, repository: str) -> None:
-        """Removes all tags of a repository; the registry's own garbage collection takes the blobs."""
+        """Removes all tags of a repository."""
         async with self._session() as session:
             got = await self._ask(session, "GET", f"{self._url}/v2/{repository}/tags/list", (200, 404))
             tags = msgspec.json.decode(got.body, type=Tags).tags if got.status == 200 else None
@@ -124,6 +130,7 @@ class Registry:
 
     async def _drop(self, session: aiohttp.ClientSession, repository: str, digest: str) -> None:
         await self._ask(session, "DELETE", f"{self._url}/v2/{repository}/manifests/{digest}", (202, 404))
+        self.blobs.dropped()
 
     async def _push_blob(self, session: aiohttp.ClientSession, repository: str, path: Path, blob: Descriptor) -> None:
         blobs = f"{self._url}/v2/{repository}/blobs"

@@ -54,6 +54,11 @@ SETTINGS: list[click.Parameter] = [
     _option("--domain", "Services are at <service>.<tenant>.<domain>.", default="localhost"),
     _option("--allow-registry", "Also take images from HOST. Repeatable.", multiple=True, metavar="HOST"),
     _option(
+        "--registry-config",
+        "The configuration of the registry that builds push to: its `garbage-collect` is run after images were removed.",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    ),
+    _option(
         "--allow-git-host",
         "Also build repositories of HOST[:PORT]; with --dev over http where that is this machine. Isolated builds reach"
         " a name's public addresses only; an address that is given here is reached as this machine reaches it. Repeatable.",
@@ -266,6 +271,7 @@ def config_of(settings: dict[str, Any]) -> Config:
         domain=_domain(settings["domain"]),
         bootstrap_tokens=bootstrap_tokens(),
         allow_registries=frozenset(settings["allow_registry"]),
+        registry_config=settings["registry_config"] and settings["registry_config"].absolute(),
         allow_git_hosts=frozenset(host.lower() for host in settings["allow_git_host"]),
         build_isolation=settings["build_isolation"],
         build_memory_mb=settings["build_memory_mb"],

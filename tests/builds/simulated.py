@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import BuilderStatus, Job
@@ -26,6 +26,8 @@ class SimulatedBuilder:
         self.most_at_once = 0
         self.folders: set[str] = set()
         self.pushed: list[str] = []
+        self.kept_for: set[str] = set()  # tenants of whom a server that was killed left something
+        self.waste = 0  # bytes of dropped images
 
     async def status(self) -> BuilderStatus:
         return BuilderStatus("simulated", available=True, isolated=True)
@@ -52,14 +54,27 @@ class SimulatedBuilder:
         self.calls.append(("discard", build_id))
         self.folders.discard(build_id)
 
-    async def sweep(self, keep: Sequence[str]) -> None:
+    async def sweep(self, keep: Sequence[str], gone: Collection[str] = ()) -> None:
         self.folders &= set(keep)
+        self.kept_for -= set(gone)
 
     async def forget(self, tenant_id: str, service_id: str) -> None:
         self.calls.append(("forget", service_id))
 
     async def drop(self, pinned: str) -> None:
         self.calls.append(("drop", pinned))
+        if errors := self.fail.get("drop"):
+            raise errors.pop(0)
+
+    async def wasted(self) -> int:
+        if errors := self.fail.get("wasted"):
+            raise errors.pop(0)
+        return self.waste
+
+    async def free(self) -> int:
+        freed = await self.wasted()
+        self.waste = 0
+        return freed
 
     async def forget_tenant(self, tenant_id: str) -> None:
         self.calls.append(("forget_tenant", tenant_id))

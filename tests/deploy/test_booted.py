@@ -89,3 +89,19 @@ def test_a_server_that_is_killed_is_started_again_and_services_went_on(machine: 
 
     eventually(came_back)
     assert machine.run("docker", "ps", "--quiet") == before != ""
+
+
+def test_the_registry_gives_back_what_no_image_has_and_goes_on(machine: Booted) -> None:
+    """Its folder is another user's, and the server may write nowhere else."""
+    store = "/var/lib/private/ah-registry/docker/registry/v2"
+
+    def held() -> int:
+        return int(machine.run("du", "-s", f"{store}/blobs").split()[0])
+
+    before = held()
+    machine.run("rm", "-r", f"{store}/repositories/library/hello")
+    machine.run("systemctl", "restart", "ahplat")
+    eventually(lambda: all_active(machine) and held() < before)
+    assert "in the registry" in machine.run("journalctl", "--no-pager", "-u", "ahplat")
+    assert "unknown" not in machine.run("ah", "gc", "--dry-run")
+    machine.run("docker", "pull", "--quiet", f"127.0.0.1:5000/{IMAGES['railwayapp/nixpacks:ubuntu-1745885067']}")

@@ -108,6 +108,7 @@ def test_it_installs_and_shows_the_token_once(root: Root, said: str) -> None:
         "AH_DOMAIN": "apps.example.org",
         "AH_ACME_EMAIL": "you@corp.example",
         "AH_TRAEFIK_CONFIG_DIR": "/var/lib/ah/traefik",
+        "AH_REGISTRY_CONFIG": "/etc/ahplat/registry.yml",
     }
     assert "email: you@corp.example" in (root.folder / "etc/ahplat/traefik.yml").read_text()
     modes = [(root.folder / "var/lib/ah" / name).stat().st_mode & 0o777 for name in ("", "traefik")]

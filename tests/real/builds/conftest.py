@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from ahplat.builders.blobs import Blobs
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Bounds, Job
 from ahplat.builders.buildkit import BuildKitBuilder
+from ahplat.builders.registry import Registry
 from ahplat.sealing import Keyring
 from tests.builds.git_server import GitServer, serving
 from tests.parts.parts import Parts
@@ -92,7 +94,8 @@ async def yard(running: Parts, git_server: GitServer, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", path)
     folder = Path(tempfile.mkdtemp(prefix="ah-yard-"))
     keyring = Keyring(folder / "keys.db", bytes(32))
-    builder = BuildKitBuilder(folder, secrets.token_hex(16), running.registry, isolated=True, bounds=Bounds())
+    registry = Registry(running.registry, Blobs(None))
+    builder = BuildKitBuilder(folder, secrets.token_hex(16), registry, isolated=True, bounds=Bounds())
     made = Yard(builder, BuildLogs(folder / "buildlogs", keyring), keyring, git_server, folder, running.registry)
     try:
         yield made

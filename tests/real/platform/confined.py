@@ -87,8 +87,9 @@ def confine_files(options: dict[str, list[str]], data: str, shown: list[str]) ->
         mount(str(aside / str(number)), path, _MS_BIND | _MS_REC)
     call(_libc.umount2, str(aside).encode(), 2)
     aside.rmdir()
-    writable = [*options["ReadWritePaths"], *state, data, *HIDDEN["PrivateTmp"]]
-    for path in (*options["ReadWritePaths"], *state):
+    named = [path.removeprefix("-") for path in options["ReadWritePaths"] if path[0] != "-" or Path(path[1:]).exists()]
+    writable = [*named, *state, data, *HIDDEN["PrivateTmp"]]
+    for path in (*named, *state):
         mount(path, path, _MS_BIND | _MS_REC)
     set_read_only("/", True)
     for path in (*API, *writable):
