@@ -157,7 +157,7 @@ class _Parts(Collector):
         yield used
         yield level
         yield CounterMetricFamily(
-            "ahplat_garbage_bytes", "Of images that were removed.", self._app.collector.removed_bytes
+            "ahplat_garbage_bytes", "Of images and volumes that were removed.", self._app.collector.removed_bytes
         )
 
     def _backups(self) -> Iterator[Metric]:

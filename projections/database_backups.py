@@ -66,6 +66,11 @@ def of_tenant(db: Connection, tenant_id: str) -> list[BackupRow]:
     return [BackupRow(*row) for row in db.execute("SELECT * FROM database_backup WHERE tenant_id = ?", (tenant_id,))]
 
 
+def list_all(db: Connection) -> list[BackupRow]:
+    """All backups of all tenants' databases."""
+    return [BackupRow(*row) for row in db.execute("SELECT * FROM database_backup ORDER BY backup_id")]
+
+
 def held(db: Connection) -> dict[str, int]:
     """Tenant → bytes of all its backups' files."""
     rows = db.execute(

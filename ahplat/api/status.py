@@ -37,7 +37,7 @@ class Backup(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """`work` is the oldest STATUS_WORK pieces; `health.effects` says how many there are."""
+    """`work` is the oldest STATUS_WORK pieces, `health.effects` says how many there are; so it is with `unknown`."""
 
     version: str
     now: int
@@ -48,6 +48,7 @@ class Status(Struct, frozen=True):
     builds: dict[str, int]
     work: list[Work]
     backup: Backup
+    unknown: list[str]
 
 
 async def status(call: Call) -> Reply:
@@ -67,6 +68,7 @@ async def status(call: Call) -> Reply:
             builds={name: waiting.count(name) for name in sorted(set(waiting))},
             work=[_work(app, row, under_way) for row in todo.open_of_all(app.views)[: limits.STATUS_WORK]],
             backup=Backup(last_made_at(app.config.backup_folder), int(app.config.backup_every_s)),
+            unknown=[f"{one.kind} {one.name}" for one in app.collector.strangers[: limits.UNKNOWN_NAMED]],
         )
     )
 

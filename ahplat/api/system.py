@@ -139,6 +139,7 @@ class Detailed(Struct, frozen=True, kw_only=True):
     clock: ClockPart
     log: LogPart
     effects: EffectsPart
+    unknown: int  # things in the engine that say they are ours and that the log does not know, at the last look
 
 
 async def detailed(call: Call) -> Reply:
@@ -174,6 +175,7 @@ async def look(app: Application) -> Detailed:
             oldest_s=max([0, *(now_us - work.since_us for work in open_work)]) // 1_000_000,
             parked=sum(work.parked for work in open_work),
         ),
+        unknown=len(app.collector.strangers),
     )
 
 
@@ -230,27 +232,45 @@ async def unpark(call: Call) -> Reply:
     return await call.order(command, lambda _: Unparked(work.intent))
 
 
-class GarbageFound(Struct, frozen=True):
-    """What is garbage, or was removed. `due_at` is when an image may go; `bytes` counts layers that are shared, too."""
+class GarbageItem(Struct, frozen=True):
+    """`kind`: image, network, volume, registry (blobs). `due_at` is when it may go; layers that are shared count in each."""
 
-    image: str
+    kind: str
+    name: str
     bytes: int
     due_at: int
 
 
+class StrangerItem(Struct, frozen=True):
+    """Something that carries this installation's label, and that the log does not know: it is left alone."""
+
+    kind: str
+    name: str
+    tenant_id: str
+
+
+class GarbageFound(Struct, frozen=True):
+    """What is garbage, or was removed, and what is only told of."""
+
+    garbage: list[GarbageItem]
+    unknown: list[StrangerItem]
+
+
 async def garbage(call: Call) -> Reply:
-    """What would be removed, and when."""
-    return json_reply([_garbage(one) for one in await call.app.collector.look()])
+    """What would be removed, and when; and what is not known."""
+    return _garbage(call, await call.app.collector.look())
 
 
 async def collect(call: Call) -> Reply:
     """Removes what may be removed by now, and says what that was."""
     call.body(Token)
-    return json_reply([_garbage(one) for one in await call.app.collector.sweep()])
+    return _garbage(call, await call.app.collector.sweep())
 
 
-def _garbage(one: Garbage) -> GarbageFound:
-    return GarbageFound(one.image, one.bytes, one.due_us // 1_000_000)
+def _garbage(call: Call, found: list[Garbage]) -> Reply:
+    unknown = [StrangerItem(one.kind, one.name, one.tenant) for one in call.app.collector.strangers]
+    items = [GarbageItem(one.kind, one.name, one.bytes, one.due_us // 1_000_000) for one in found]
+    return json_reply(GarbageFound(items, unknown))
 
 
 ROUTES = [

@@ -1,14 +1,15 @@
 """What an operator does to a running server, through its Unix socket."""
 
 import asyncio
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import click
+import msgspec
 
+from ahplat.api.system import GarbageFound
 from ahplat.cli.folders import data_dir_option
 
 
@@ -26,21 +27,40 @@ def unpark(position: int, data_dir: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what is garbage, and from when on it may be removed.")
 @data_dir_option("operator.sock")
 def gc(dry_run: bool, data_dir: Path) -> None:
-    """Remove images that no service goes back to. The server does it by itself every five minutes.
+    """Remove what nothing comes back to. The server does it by itself every five minutes.
 
-    Kept are the last five of each service, and what runs. An image is removed once it has been garbage for ten minutes.
-    Layers that images share count for each of them.
+    Images that no service goes back to: kept are the last five of each service, and what runs. Networks of tenants that
+    are suspended. Volumes that a look into a backup left behind. Each goes once it has been garbage for ten minutes; what
+    removed images took in the registry is given back at once, where the server was told --registry-config. Layers that
+    images share count for each of them.
+
+    What carries this installation's label and is not known is named, and left alone.
     """
     method, url = ("GET", "/v1/system/garbage") if dry_run else ("POST", "/v1/system/garbage/collect")
     status, body = asyncio.run(ask(method, data_dir / "operator.sock", url))
     if status >= 300:
         click.echo(f"ah: {body}", err=True)
         sys.exit(1)
-    found = json.loads(body)
-    for one in found:
-        when = datetime.fromtimestamp(one["due_at"], UTC)
-        click.echo(f"{one['bytes'] / 1e6:10.1f} MB  {one['image']}" + (f"  from {when:%F %T}Z on" if dry_run else ""))
-    click.echo(f"{len(found)} images, {sum(one['bytes'] for one in found) / 1e6:.1f} MB{'' if dry_run else ' removed'}")
+    click.echo("\n".join(garbage_lines(msgspec.json.decode(body, type=GarbageFound), dry_run)))
+
+
+def garbage_lines(found: GarbageFound, dry_run: bool) -> list[str]:
+    """A line for each thing, one for each that is unknown, and the sum.
+
+    >>> from ahplat.api.system import GarbageItem, StrangerItem
+    >>> garbage_lines(GarbageFound([GarbageItem("network", "ah-1", 0, 0)], []), dry_run=True)
+    ['       0.0 MB  network   ah-1  from 1970-01-01 00:00:00Z on', '1 thing, 0.0 MB']
+    >>> garbage_lines(GarbageFound([], [StrangerItem("volume", "ah-2", "")]), dry_run=False)
+    ['unknown, left alone: volume ah-2', '0 things, 0.0 MB removed']
+    """
+    lines = []
+    for one in found.garbage:
+        when = f"  from {datetime.fromtimestamp(one.due_at, UTC):%F %T}Z on" if dry_run else ""
+        lines.append(f"{one.bytes / 1e6:10.1f} MB  {one.kind:8}  {one.name}{when}")
+    lines += [f"unknown, left alone: {one.kind} {one.name}" for one in found.unknown]
+    things = "1 thing" if len(found.garbage) == 1 else f"{len(found.garbage)} things"
+    total = sum(one.bytes for one in found.garbage) / 1e6
+    return [*lines, f"{things}, {total:.1f} MB{'' if dry_run else ' removed'}"]
 
 
 async def ask(method: str, path: Path, url: str) -> tuple[int, str]:

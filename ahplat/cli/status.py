@@ -62,6 +62,9 @@ def lines(found: Status) -> list[str]:
             f"{effects.open}, oldest {_age(effects.oldest_s)}, parked {effects.parked}" if effects.open else "none",
         ),
     ]
+    if found.unknown:
+        more = ", …" if health.unknown > len(found.unknown) else ""
+        rows.append(("unknown", f"{health.unknown}, left alone: {', '.join(found.unknown)}{more}"))
     told = [f"{name:11} {text}" for name, text in rows]
     if found.work:
         told += ["", f"{'position':>10}  {'state':9}  {'age':>7}  {'tries':>5}  work"]

@@ -8,11 +8,10 @@ from events.garbage import GarbageCollected
 
 
 class ReportGarbage(Command, frozen=True, kw_only=True):
-    """Images were removed."""
+    """It was removed."""
 
     kind: str = "images"
-    images: list[str]
-    bytes: int
+    collected: GarbageCollected
 
 
 def load_nothing(_: Connection, __: ReportGarbage) -> None:
@@ -20,7 +19,7 @@ def load_nothing(_: Connection, __: ReportGarbage) -> None:
 
 
 def report_garbage(_: None, command: ReportGarbage) -> list[Event]:
-    return [GarbageCollected(command.images, command.bytes)]
+    return [command.collected]
 
 
 COMMANDS: dict[type[Command], Decision] = {ReportGarbage: Decision(load_nothing, report_garbage, "garbage-{0.kind}")}

@@ -99,7 +99,6 @@ class Reconciler:
         self._watched = False  # all the time since everything was looked at
         self._hinted: dict[str, None] = {}  # services and databases to be looked at, in order
         self._put_off: set[str] = set()  # of those, who had open work when they were to be looked at
-        self._nobodys: frozenset[str] = frozenset()  # instances of no service that there is
 
     def begin(self) -> None:
         """Starts to watch and to look."""
@@ -193,11 +192,10 @@ class Reconciler:
         for instance in await self.platform.engine.list():
             actual.setdefault(instance.identity.service, []).append(instance)
         for wanted in seen:
-            await self._compare(wanted, actual.pop(wanted.service.service_id, []))
+            await self._compare(wanted, actual.get(wanted.service.service_id, []))
         await self.databases.look_at_all(self._watched)
         await self.circuits.look_at_all()
         self._watched = True
-        self._tell_of(actual)
 
     async def _guard(self) -> None:
         try:
@@ -244,18 +242,6 @@ class Reconciler:
             await self.platform.writer.submit(report, actor="system", expected=service.version)
         except Rejected as refused:  # the world moved between the look and the report: the next look tells
             logger.info("service-%s: %s", service.service_id, refused.detail)
-
-    def _tell_of(self, actual: dict[str, list[Instance]]) -> None:
-        """Instances of ours whose service is deleted or was never heard of: reported once, and left alone."""
-        found = frozenset(
-            one.name
-            for service_id, instances in actual.items()
-            if not todo.open_of(self.platform.views, f"service-{service_id}")
-            for one in instances
-        )
-        if found - self._nobodys:
-            logger.warning("of no service that there is, and left alone: %s", ", ".join(sorted(found)[:10]))
-        self._nobodys = found
 
     async def _report(self, service: ServiceRow, findings: list[Finding]) -> Command:
         now_us = self.platform.clock.now_us()

@@ -11,7 +11,6 @@ from ahplat import limits
 from ahplat.commands.database_backups import RemoveBackup
 from ahplat.effects import scratch
 from ahplat.effects.task import Platform
-from ahplat.engines.engine import Instance
 from ahplat.errors import Rejected
 from projections import database_backups
 from projections.database_backups import BackupRow
@@ -27,15 +26,13 @@ class BackupLook:
         self._is_busy = is_busy
         self._left: frozenset[str] = frozenset()  # backups with a scratch server that nobody used when it was looked at
 
-    async def look_at_all(self, found: dict[str, list[Instance]]) -> None:
-        """Takes scratch servers out of what was found of no database. Raises Unavailable."""
+    async def look_at_all(self, found: list[str]) -> None:
+        """`found` are the ids that servers have, those of scratch servers among them. Raises Unavailable."""
         for old in database_backups.surplus(self.platform.views, limits.DATABASE_BACKUPS_KEPT):
             with suppress(Rejected):  # it is being restored
                 removal = RemoveBackup(tenant_id=old.tenant_id, backup_id=old.backup_id)
                 await self.platform.writer.submit(removal, actor="system")
-        rows = [row for key in list(found) if (row := database_backups.find(self.platform.views, key))]
-        for row in rows:
-            del found[row.backup_id]
+        rows = [row for key in found if (row := database_backups.find(self.platform.views, key))]
         unused = [row for row in rows if not self._is_used(row)]
         for row in unused:
             if row.backup_id in self._left:

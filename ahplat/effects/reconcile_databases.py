@@ -48,7 +48,6 @@ class DatabaseLook:
         self.backups = BackupLook(platform, is_busy)
         self.drifts = 0
         self._is_busy = is_busy
-        self._nobodys: frozenset[str] = frozenset()  # servers of no database that there is
 
     async def look_at(self, database_id: str, watched: bool) -> None:
         """Looks at one, where it is a database that is there. Raises Unavailable."""
@@ -63,19 +62,8 @@ class DatabaseLook:
         for instance in await self.platform.engine.list_databases():
             found.setdefault(instance.identity.database, []).append(instance)
         for row in rows:
-            await self._compare(row, found.pop(row.database_id, []), watched)
-        await self.backups.look_at_all(found)
-        nobodys = frozenset(
-            one.name for database_id, all_of in found.items() if not self._is_kept(database_id) for one in all_of
-        )
-        if nobodys - self._nobodys:
-            logger.warning("of no database that there is, and left alone: %s", ", ".join(sorted(nobodys)[:10]))
-        self._nobodys = nobodys
-
-    def _is_kept(self, database_id: str) -> bool:
-        """Whether its server is about to be removed."""
-        row = databases.find(self.platform.views, database_id)
-        return row is not None and row.desired == "deleted"
+            await self._compare(row, found.get(row.database_id, []), watched)
+        await self.backups.look_at_all(list(found))
 
     async def _compare(self, row: DatabaseRow, found: list[Instance], watched: bool) -> None:
         if self._is_busy(f"database-{row.database_id}"):

@@ -124,7 +124,7 @@ async def test_one_that_takes_too_long_is_killed_and_pushes_go_on(
     blobs = Blobs(config)
     with pytest.raises(Unavailable):
         await blobs.free()
-    assert not running(config)
+    await until(lambda: not running(config))
     async with blobs.pushing():
         pass
     (config.parent / "go").touch()
@@ -138,7 +138,7 @@ async def test_one_whose_server_stops_ends_with_it(config: Path) -> None:
     await until((config.parent / "running").exists)
     collecting.cancel()
     await asyncio.gather(collecting, return_exceptions=True)
-    assert not running(config)
+    await until(lambda: not running(config))
 
 
 async def test_one_whose_server_was_killed_is_ended_by_the_next(config: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ahplat import limits
 from ahplat.effects.garbage import Collector
+from ahplat.errors import Unavailable
 from events.garbage import GarbageCollected
 from events.services import ServiceInstanceHealthy
 from tests.effects.world import World
@@ -31,7 +32,7 @@ async def collected(world: World, collector: Collector) -> list[str]:
     """What goes once it has been garbage for long enough."""
     assert await collector.sweep() == []
     await world.later(limits.GC_AGE_S)
-    return [one.image for one in await collector.sweep()]
+    return [one.name for one in await collector.sweep()]
 
 
 async def test_the_last_five_of_a_service_stay_and_what_is_older_goes(world: World, collector: Collector) -> None:
@@ -81,7 +82,7 @@ async def test_what_comes_back_in_time_is_garbage_no_more(world: World, collecto
     await deployed(world, "app:0")
     await collector.look()
     await world.later(limits.GC_AGE_S)
-    assert [one.image.partition("@")[0] for one in await collector.sweep()] != ["app:0"]
+    assert [one.name.partition("@")[0] for one in await collector.sweep()] != ["app:0"]
 
 
 async def test_nothing_of_a_repository_is_touched_from_which_something_comes(
@@ -97,6 +98,35 @@ async def test_nothing_of_a_repository_is_touched_from_which_something_comes(
     assert await collector.sweep() == []
     await world.settled()
     assert len(await collector.sweep()) == 1
+
+
+async def test_an_image_that_the_registry_could_not_drop_is_dropped_later(world: World, collector: Collector) -> None:
+    await world.create(image="")
+    pinned = await deployed(world, *(f"app:{n}" for n in range(6)))
+    world.builder.fail["drop"] = [Unavailable("registry_unavailable", "not now")]
+    assert await collected(world, collector) == []
+    assert pinned[0].partition("@")[2] not in world.host.kept
+    assert [one.name for one in await collector.sweep()] == [pinned[0]]
+    assert await collector.sweep() == []
+
+
+async def test_what_the_registry_gave_back_is_told_in_the_log(world: World, collector: Collector) -> None:
+    world.builder.waste = 7_000
+    assert [(one.kind, one.bytes) for one in await collector.look()] == [("registry", 7_000)]
+    assert [(one.kind, one.bytes) for one in await collector.sweep()] == [("registry", 7_000)]
+    assert (world.last(GarbageCollected).registry_bytes, world.last(GarbageCollected).bytes) == (7_000, 0)
+    assert await collector.sweep() == []
+
+
+async def test_a_registry_that_fails_keeps_nothing_else(world: World, collector: Collector) -> None:
+    await world.create(image="")
+    pinned = await deployed(world, *(f"app:{n}" for n in range(6)))
+    failed = Unavailable("registry_failed", "no, I will not")
+    world.builder.waste, world.builder.fail["wasted"] = 7_000, [failed] * 3
+    assert [one.name for one in await collector.look()] == pinned[:1]
+    assert await collected(world, collector) == pinned[:1]
+    assert world.last(GarbageCollected).registry_bytes == 0
+    assert [one.bytes for one in await collector.sweep()] == [7_000]
 
 
 async def test_an_image_that_was_never_ours_is_not_looked_at(world: World, collector: Collector) -> None:

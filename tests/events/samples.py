@@ -21,7 +21,7 @@ SIMPLE: dict[type[inspect.Type], tuple[Any, SearchStrategy[Any]]] = {
 
 
 def sample(kind: type[Event], **fields: Any) -> Any:
-    """One event of a type: "x", 1, b"x", True; a list holds one of its items, a dict one of its pairs."""
+    """One event of a type: "x", 1, b"x", True; a list or a tuple holds one of its items, a dict one of its pairs."""
     made = {field.name: _sample(field.type) for field in inspect.type_info(kind).fields}  # type: ignore[attr-defined]
     return kind(**(made | fields))
 
@@ -32,6 +32,8 @@ def _sample(kind: inspect.Type) -> Any:
             return _sample(types[0])
         case inspect.ListType(item_type=item):
             return [_sample(item)]
+        case inspect.VarTupleType(item_type=item):
+            return (_sample(item),)
         case inspect.DictType(key_type=key, value_type=value):
             return {_sample(key): _sample(value)}
         case inspect.StructType(cls=struct, fields=fields):
@@ -51,6 +53,8 @@ def _strategy(kind: inspect.Type) -> SearchStrategy[Any]:
             return strategies.one_of([_strategy(one) for one in types])
         case inspect.ListType(item_type=item):
             return strategies.lists(_strategy(item), max_size=3)
+        case inspect.VarTupleType(item_type=item):
+            return strategies.lists(_strategy(item), max_size=3).map(tuple)
         case inspect.DictType(key_type=key, value_type=value):
             return strategies.dictionaries(_strategy(key), _strategy(value), max_size=3)
         case inspect.StructType(cls=struct, fields=fields):

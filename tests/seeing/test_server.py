@@ -119,3 +119,19 @@ def test_doctor_tells_each_fault_with_its_remedy(server: Server) -> None:
     assert remedies["key"] == f"chmod 600 {server.folder / 'master.key'}"
     found = json.loads(ah("doctor", "--json", "--dev", "--engine", "embedded", "--data-dir", server.folder).stdout)
     assert {one["name"]: one["state"] for one in found}["key"] == "fault"
+
+
+def test_gc_names_what_it_does_not_know_and_leaves_it(server: Server, api_key: str) -> None:
+    server.start()
+    deployed(server, api_key)
+    (record,) = server.folder.glob("run/*/instance.json")
+    installation = json.loads(record.read_text())["labels"]["ah.instance"]
+    lost = server.folder / "volumes" / "lost"
+    lost.mkdir(parents=True)
+    lost.with_suffix(".json").write_text(json.dumps({"name": "lost", "instance": installation, "tenant": "t"}))
+    shown = ah("gc", "--dry-run", "--data-dir", server.folder)
+    assert (shown.returncode, shown.stdout) == (0, "unknown, left alone: volume lost\n0 things, 0.0 MB\n")
+    removed = ah("gc", "--data-dir", server.folder)
+    assert removed.stdout == "unknown, left alone: volume lost\n0 things, 0.0 MB removed\n"
+    assert lost.exists()
+    assert "unknown     1, left alone: volume lost\n" in ah("status", "--data-dir", server.folder).stdout

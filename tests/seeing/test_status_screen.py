@@ -31,6 +31,7 @@ HEALTH = Detailed(
     clock=ClockPart(True),
     log=LogPart(1_234, 1),
     effects=EffectsPart(0, 0, 0),
+    unknown=0,
 )
 CALM = Status(
     version="1",
@@ -42,6 +43,7 @@ CALM = Status(
     builds={},
     work=[],
     backup=Backup(96_400, 86_400),
+    unknown=[],
 )
 PARKED = Work(90, "service.routed", "service-1", "t", "parked", 20, 5_400, "router_away")
 
@@ -95,3 +97,9 @@ def test_open_work_is_named_with_the_position_that_unpark_wants() -> None:
     assert head.split() == ["position", "state", "age", "tries", "work"]
     assert work.split() == ["90", "parked", "1h30m", "20", "service.routed", "service-1:", "router_away"]
     assert more.strip() == "…  60 more"
+
+
+def test_what_is_not_known_is_named_and_wants_nobody() -> None:
+    found = msgspec.structs.replace(health(unknown=2), unknown=["container x"])
+    assert screen(found)["unknown"] == "2, left alone: container x, …"
+    assert not wants_you(found)

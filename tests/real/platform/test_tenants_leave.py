@@ -28,6 +28,28 @@ def test_suspended_its_containers_go_and_reactivated_they_run_again(tenant: Tena
     assert halted.containers(sdk) == []
 
 
+def test_who_comes_back_to_no_network_has_one_made_anew(tenant: Tenant, sdk: docker.DockerClient) -> None:
+    """The collector removes it after ten minutes; here it goes at once, from under the server's names too."""
+    web = tenant.run("web")
+    network = sdk.networks.get(f"ah-tenant-{tenant.id}")
+    tenant.call("DELETE", "/v1/tenant")
+    eventually(lambda: not web.containers(sdk))
+    eventually(lambda: found_garbage(tenant) == [("network", network.name)])
+    network.remove()
+    assert found_garbage(tenant) == []
+    back = tenant.server.operate("POST", f"/v1/tenants/{tenant.id}/reactivate")
+    tenant.key = back.json["api_key"]
+    web.until("running")
+    again = sdk.networks.get(network.name)
+    assert (again.id != network.id, again.attrs["IPAM"]) == (True, network.attrs["IPAM"])
+
+
+def found_garbage(tenant: Tenant) -> list[tuple[str, str]]:
+    """What the server would remove, without the images."""
+    found = tenant.server.operate("GET", "/v1/system/garbage").json["garbage"]
+    return [(one["kind"], one["name"]) for one in found if one["kind"] != "image" and tenant.id in one["name"]]
+
+
 def test_erased_neither_containers_nor_network_nor_bridge_are_left(tenant: Tenant, sdk: docker.DockerClient) -> None:
     server = tenant.server
     services = [tenant.run("one"), tenant.run("two", replicas=2)]
