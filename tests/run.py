@@ -21,11 +21,11 @@ TEARDOWN_S = 30  # what tests have to end what they started, after Ctrl-C
 PARTS_LIMIT_S = 3600
 GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600, "long": 3600}
 CORES = len(os.sched_getaffinity(0))
-TWO = ("-n", "2", "--dist", "loadfile")  # they wait more than they compute
+SIDE_BY_SIDE = ("-n", str(CORES + 1), "--dist", "loadfile")  # they wait, too
 RUNS = {  # of pytest, one after another: which tests, in how many shares side by side, and what else it is told
     "fast": (("not embedded and not real", CORES, ("--hypothesis-profile=fast", "-p", "no:xdist")),),
-    "embedded": (("embedded or (hypothesis and not real)", 1, TWO),),
-    "real": (("real and not alone and not long", 1, TWO), ("real and alone and not long", 1, ())),
+    "embedded": (("embedded or (hypothesis and not real)", 1, SIDE_BY_SIDE),),
+    "real": (("real and not alone and not long", 1, SIDE_BY_SIDE), ("real and alone and not long", 1, ())),
     "long": (("long", 1, ()),),
 }
 REAL = frozenset({"real", "long"})  # which need the parts
@@ -40,8 +40,8 @@ Runs all tests that this machine can, and ends with one line for each group: wha
   real      Docker, gVisor and a registry; bin/parts puts here what it needs
   long      what takes minutes by itself and is not in CI: before a release
 
-Fast tests are shared out over the cores, the others run two files at a time; then alone those
-that stop dockerd or take rules of the firewall away.
+Fast tests are shared out over the cores, of the others one file more runs at a time than there are cores;
+then alone those that stop dockerd or take rules of the firewall away.
 
   bin/test                  all groups but long; real only where its parts are here
   bin/test --fast           the fast group only
