@@ -50,7 +50,6 @@ class Collector:
         self.strangers: list[Belonging] = []
         self._seen: list[Belonging] = []  # by the last look
         self._since_us: dict[tuple[Kind, str], int] = {}
-        self._half_gone: set[str] = set()  # images that the engine has no more, and the registry has
         self._sweeping = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
 
@@ -94,10 +93,9 @@ class Collector:
 
     async def _images(self) -> Sizes:
         views = self.platform.views
-        unwanted = set(images.fetched(views)) - images.wanted(views, limits.IMAGES_KEPT)
-        there = await self.platform.engine.image_sizes(sorted(unwanted)) if unwanted else {}
-        self._half_gone &= unwanted
-        return {("image", image): there.get(image, 0) for image in there.keys() | self._half_gone}
+        unwanted = sorted(set(images.fetched(views)) - images.wanted(views, limits.IMAGES_KEPT))
+        there = await self.platform.engine.image_sizes(unwanted) if unwanted else {}
+        return {("image", image): size for image, size in there.items()}
 
     async def _leftovers(self) -> Sizes:
         """Networks and volumes. A stranger is what was not known before the engine was asked, and is not after."""
@@ -177,13 +175,10 @@ class Collector:
         return False
 
     async def _remove_image(self, image: str) -> bool:
-        names = images.fetched(self.platform.views).get(image, frozenset())
-        if not await self.platform.engine.remove_image(image, sorted(names)):
-            return False
-        self._half_gone.add(image)
+        """From the registry first: what the engine has no more is not looked at again, whoever dies in between."""
         await self.platform.builder.drop(image)
-        self._half_gone.discard(image)
-        return True
+        names = images.fetched(self.platform.views).get(image, frozenset())
+        return await self.platform.engine.remove_image(image, sorted(names))
 
     async def _tell(self, removed: list[Garbage]) -> None:
         freed = sum(one.bytes for one in removed if one.kind != "registry")
