@@ -12,12 +12,13 @@ Bodies pass as they were sent only where the server that calls `forward` does no
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
 
 from aiohttp import (
+    ClientConnectorError,
     ClientError,
     ClientSession,
     ClientTimeout,
@@ -54,6 +55,17 @@ _OF_THE_HANDSHAKE = frozenset(
 _NOT_MADE_UP = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
 _FINAL = range(200, 600)  # statuses that end an exchange (RFC 9110, 15)
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
+
+Place = tuple[str, int]  # host and port
+
+
+class _Untaken(Exception):
+    """Nobody took the connection, and nothing was sent. What to answer where there is no other place to ask."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
 
 
 class Forwarder:
@@ -93,9 +105,11 @@ class Forwarder:
         request_id: str = "",
         peer: str | None = None,
         proto: str = "http",
+        instead: Callable[[], Place | None] = lambda: None,
     ) -> web.StreamResponse:
         """Has `host:port` answer the request. `peer` and `proto`: who asks and how, where a proxy before us knows better.
 
+        Where nobody takes the connection nothing was sent yet, and what `instead` names is asked, as often as it names one.
         Answers 502 `bad_gateway` or 504 `gateway_timeout` by itself, and 503 `overloaded` where the services of `tenant`
         hold all the connections that are theirs. A client that went ends the service's work on it.
         """
@@ -104,16 +118,24 @@ class Forwarder:
             return refusal("overloaded", detail, request_id)
         self._held[tenant] += 1
         try:
-            return await self._forward(request, host, port, request_id, peer or request.remote or "", proto)
+            place = (host, port)
+            while True:
+                try:
+                    return await self._forward(request, place, request_id, peer or request.remote or "", proto)
+                except _Untaken as untaken:
+                    elsewhere = None if is_gone(request) else instead()
+                    if elsewhere is None:
+                        return _gone(request) or refusal(untaken.code, untaken.detail, request_id)
+                    place = elsewhere
         finally:
             self._held[tenant] -= 1
             if not self._held[tenant]:
                 del self._held[tenant]
 
     async def _forward(
-        self, request: web.BaseRequest, host: str, port: int, request_id: str, peer: str, proto: str
+        self, request: web.BaseRequest, place: Place, request_id: str, peer: str, proto: str
     ) -> web.StreamResponse:
-        target = hop.target(request, host, port)
+        target = hop.target(request, *place)
         if target is None:
             return refusal("validation_failed", f"{request.method}: expected a path that begins with /", request_id)
         headers = hop.request_headers(request, peer, proto)
@@ -125,12 +147,14 @@ class Forwarder:
                 return await self._exchange(request, target, headers, patience)
         except ConnectionTimeoutError:
             detail = f"the service took no connection within {limits.FORWARD_CONNECT_S:g} s"
-            return _gone(request) or refusal("gateway_timeout", detail, request_id)
+            raise _Untaken("gateway_timeout", detail) from None
         except TimeoutError:
             detail = f"the service gave no answer within {self._answer_s:g} s"
             return _gone(request) or refusal("gateway_timeout", detail, request_id)
         except (ClientError, ConnectionError) as error:
             detail = f"the service cannot be asked, or its answer cannot be read ({type(error).__name__})"
+            if isinstance(error, ClientConnectorError):
+                raise _Untaken("bad_gateway", detail) from error
             return _gone(request) or refusal("bad_gateway", detail, request_id)
 
     async def _exchange(

@@ -23,7 +23,7 @@ from ahplat.api.answered import READS, Answered
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
 from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply, invalid_parameter
-from ahplat.api.forward import Forwarder, abort, refusal, tell_to_go_on
+from ahplat.api.forward import Forwarder, Place, abort, refusal, tell_to_go_on
 from ahplat.api.peer import peer_of
 from ahplat.api.rates import Rates
 from ahplat.api.route import Route, Tree
@@ -343,24 +343,35 @@ class Edge:
             return refusal("https_required", "this server is reached through its proxy, over https", request_id)
         if app.closing:
             return refusal("stopping", "the server is stopping", request_id)
-        targets = routing.targets_of(app.views, *labels) if app.ready.is_set() else []
-        if not targets:
+        tried: set[str] = set()
+
+        def place() -> Place | None:
+            """Where an instance of the service answers that was not asked yet: it may have gone while it was."""
+            found = routing.targets_of(app.views, *labels) if app.ready.is_set() else []
+            targets = [one for one in found if one.instance not in tried]
+            if not targets:
+                return None
+            self._turn += 1
+            target = targets[self._turn % len(targets)]
+            tried.add(target.instance)
+            return target.host, target.port
+
+        first = place()
+        if first is None:
             code = "no_instance" if app.ready.is_set() and routing.is_routed(app.views, *labels) else "no_route"
             return refusal(code, f"no service answers under {'.'.join(labels)}.{app.config.domain}", request_id)
-        self._turn += 1
-        target = targets[self._turn % len(targets)]
         proto = "https" if peer.is_secure else "http"
         counted = "Upgrade" not in request.headers
         self.in_flight += counted
         try:
             return await self._forwarder.forward(
                 request,
-                target.host,
-                target.port,
+                *first,
                 tenant=labels[1],
                 request_id=request_id,
                 peer=peer.address,
                 proto=proto,
+                instead=place,
             )
         finally:
             self.in_flight -= counted

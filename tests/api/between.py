@@ -59,11 +59,15 @@ class Ends:
 
 
 @asynccontextmanager
-async def proxy(port: int, **options: float) -> AsyncIterator[Ends]:
+async def proxy(port: int, *others: int, **options: float) -> AsyncIterator[Ends]:
+    """`others` are asked, in this order, where nobody takes the connection."""
     async with Forwarder(**options) as forwarder:
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await forwarder.forward(request, "127.0.0.1", port, request_id="r-1")
+            left = iter([("127.0.0.1", other) for other in others])
+            return await forwarder.forward(
+                request, "127.0.0.1", port, request_id="r-1", instead=lambda: next(left, None)
+            )
 
         async with serving(handle) as front, aiohttp.ClientSession(auto_decompress=False) as session:
             yield Ends(session, front)

@@ -14,10 +14,50 @@ from tests.api.between import Ends, between, head, problem_of, proxy, serving, t
 from tests.api.between import nothing_breaks as nothing_breaks
 
 
-async def test_a_service_that_is_not_there_is_a_bad_gateway() -> None:
+async def nobodys_port() -> int:
     server = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    port = int(server.sockets[0].getsockname()[1])
     server.close()
+    return port
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_where_nobody_takes_the_connection_another_instance_is_asked(method: str) -> None:
+    async def service(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=f"{request.method} {await request.text()}")
+
+    async with (
+        serving(service) as port,
+        proxy(await nobodys_port(), await nobodys_port(), port) as ends,
+        ends.ask(method, "/", data="once" if method == "POST" else None) as answer,
+    ):
+        assert (answer.status, (await answer.text()).split()) == (200, [method] + ["once"] * (method == "POST"))
+
+
+async def test_what_took_the_connection_and_broke_it_is_not_asked_elsewhere() -> None:
+    asked = []
+
+    async def other(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append(request)
+        return web.Response()
+
+    async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.close()
+
+    broken = await asyncio.start_server(breaks, "127.0.0.1", 0)
+    async with (
+        broken,
+        serving(other) as port,
+        proxy(broken.sockets[0].getsockname()[1], port) as ends,
+        ends.ask("POST", "/", data="once") as answer,
+    ):
+        assert (await problem_of(answer))[:2] == (502, "bad_gateway")
+    assert asked == []
+
+
+async def test_a_service_that_is_not_there_is_a_bad_gateway() -> None:
+    port = await nobodys_port()
     async with proxy(port) as ends, ends.ask("GET", "/") as answer:
         status, code, detail = await problem_of(answer)
         assert (status, code) == (502, "bad_gateway")
