@@ -6,6 +6,7 @@ nor is a test that was skipped or is expected to fail; and where the real parts 
 
 import argparse
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ TEARDOWN_S = 30  # what tests have to end what they started, after Ctrl-C
 PARTS_LIMIT_S = 3600
 GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600, "long": 3600}
 CORES = len(os.sched_getaffinity(0))
-SIDE_BY_SIDE = ("-n", str(CORES + 1), "--dist", "loadfile")  # they wait, too
+SIDE_BY_SIDE = ("-n", str(CORES + 1), "--dist", "loadfile", "--no-loadscope-reorder")  # they wait, too
 RUNS = {  # of pytest, one after another: which tests, in how many shares side by side, and what else it is told
     "fast": (("not embedded and not real", CORES, ("--hypothesis-profile=fast", "-p", "no:xdist")),),
     "embedded": (("embedded or (hypothesis and not real)", 1, SIDE_BY_SIDE),),
@@ -41,7 +42,8 @@ Runs all tests that this machine can, and ends with one line for each group: wha
   long      what takes minutes by itself and is not in CI: before a release
 
 Fast tests are shared out over the cores, of the others one file more runs at a time than there are cores;
-then alone those that stop dockerd or take rules of the firewall away.
+then alone those that stop dockerd or take rules of the firewall away. Of cases that are alike and take long
+each run draws some, others each time; --all, -k and -- have them all.
 
   bin/test                  all groups but long; real only where its parts are here
   bin/test --fast           the fast group only
@@ -63,6 +65,7 @@ class Wanted:
     groups: tuple[str, ...]
     demand_parts: bool
     pytest_args: tuple[str, ...]
+    seed: str = ""  # by which of sampled tests some cases are drawn; "" for all
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def parse(argv: list[str], ci: str) -> Wanted:
     usual = [name for name in (RUNS if pytest_args else GROUP_LIMIT_S) if given.all or name != "long"]
     groups = ["fast"] if given.fast else given.groups or usual
     demand_parts = given.real or given.all or ci.lower() not in ("", "0", "false")
-    return Wanted(tuple(groups), demand_parts and not REAL.isdisjoint(groups), tuple(pytest_args))
+    seed = "" if given.all or pytest_args else os.environ.get("AH_SEED", "") or str(secrets.randbelow(10**6))
+    return Wanted(tuple(groups), demand_parts and not REAL.isdisjoint(groups), tuple(pytest_args), seed)
 
 
 def run_groups(wanted: Wanted) -> int:
@@ -124,6 +128,8 @@ def run_groups(wanted: Wanted) -> int:
     say("")
     for group, outcome, took_s in rows:
         say(row(group, outcome, took_s))
+    if wanted.seed:
+        say(f"AH_SEED={wanted.seed} drew the samples and repeats them; --all runs every case")
     passed, failed = sum(outcome.passed for _, outcome, _ in rows), sum(outcome.failed for _, outcome, _ in rows)
     say(f"{passed} passed, {failed} failed")
     return 0 if passed and not failed else 1
@@ -141,7 +147,7 @@ def run_group(group: str, wanted: Wanted, parts_fault: str) -> Outcome:
             return Outcome(ran=False, failed=1, why="the parts are here and do not start, see above")
         if group == "lint":
             return lint()
-        return pytest(group, wanted.pytest_args)
+        return pytest(group, wanted)
     except Overdue as overdue:
         return Outcome(ran=False, failed=1, why=str(overdue))
 
@@ -161,13 +167,14 @@ def lint() -> Outcome:
     return Outcome(ran=True, passed=codes.count(0), failed=len(codes) - codes.count(0))
 
 
-def pytest(group: str, args: tuple[str, ...]) -> Outcome:
+def pytest(group: str, wanted: Wanted) -> Outcome:
     """The tests of one group, counted from the reports that pytest writes."""
-    outcomes = []
+    outcomes, args = [], wanted.pytest_args
     for marks, shares, told in RUNS[group]:
         with tempfile.TemporaryDirectory() as folder:
             reports = [Path(folder) / f"{number}.xml" for number in range(1, shares + 1)]
             always = [sys.executable, "-m", "pytest", "-m", marks, "-rfEsx", "-p", "tests.shares", *told]
+            always += ["--sample", wanted.seed] if wanted.seed else []
             own = [
                 [
                     f"--share={report.stem}/{shares}",

@@ -4,9 +4,14 @@ The fast group's way to use all cores: each pytest imports and collects its own 
 of each test. With pytest-xdist that was a quarter of the group's time; it is for tests that wait. Files are dealt by
 their size, largest first: shares take about as long. Invariant: every file is in exactly one share.
 
+Of tests that are `sampled` it draws one case in SAMPLED_OF, by a seed: cases that are alike and take long, of which other
+ones are run each time. Without a seed all are.
+
 It brings the fast group's profile of Hypothesis too, which has to be known before any conftest is found.
 """
 
+import random
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -14,11 +19,14 @@ import pytest
 from hypothesis import settings
 
 TREE = Path(__file__).resolve().parents[1]
+SAMPLED_OF = 3
+SHORT = TREE / "tests/real/engine"  # many short tests: side by side they come last, and fill what the long ones leave
 settings.register_profile("fast", max_examples=20, print_blob=True)  # the embedded group tries five times as many
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--share", default="1/1", metavar="N/M", help="of M shares of the test files the Nth")
+    parser.addoption("--sample", default="", metavar="SEED", help="of what is sampled, the cases that this draws")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -26,12 +34,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if collection_path.suffix != ".py" or is_ours(collection_path, config) else True
 
 
+@pytest.hookimpl(trylast=True)  # a sample is drawn of what -m and -k have left
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What was named on the command line is collected by all: each keeps its own."""
-    others = [item for item in items if not is_ours(item.path, config)]
-    if others:
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if is_ours(item.path, config)]
+    """What was named on the command line is collected by all: each keeps its own, and of that what is drawn."""
+    left_out = not_drawn(items, config.getoption("--sample"))
+    kept = [item for item in items if is_ours(item.path, config) and item.nodeid not in left_out]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = sorted(kept, key=lambda item: item.path.is_relative_to(SHORT))
+
+
+def not_drawn(items: list[pytest.Item], seed: str) -> set[str]:
+    """The cases of sampled tests that are not run, by their node ids: the same for all that collect the same."""
+    cases: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        if seed and item.get_closest_marker("sampled"):
+            cases[item.nodeid.partition("[")[0]].append(item.nodeid)
+    left_out: set[str] = set()
+    for test, found in sorted(cases.items()):
+        drawn = random.Random(f"{seed} {test}").sample(sorted(found), -(-len(found) // SAMPLED_OF))
+        left_out |= set(found) - set(drawn)
+    return left_out
 
 
 def is_ours(path: Path, config: pytest.Config) -> bool:

@@ -161,6 +161,36 @@ def test_ctrl_c_lets_the_tests_tear_down_and_ends_what_they_leave(tmp_path: Path
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 
+class Case:
+    """A collected test, as much of it as the drawing looks at."""
+
+    def __init__(self, nodeid: str, is_sampled: bool) -> None:
+        self.nodeid = nodeid
+        self._mark = object() if is_sampled else None
+
+    def get_closest_marker(self, name: str) -> object:
+        return self._mark if name == "sampled" else None
+
+
+def left_out(seed: str) -> set[str]:
+    cases = [Case(f"a.py::{test}[{n}]", test != "whole") for test in ("one", "two", "whole") for n in range(7)]
+    return shares_of_files.not_drawn(cases, seed)  # type: ignore[arg-type]
+
+
+def test_of_sampled_tests_a_seed_draws_a_third_at_least_one_and_in_time_all() -> None:
+    assert left_out("") == set()
+    assert left_out("5") == left_out("5") != left_out("6")
+    assert sorted(name.split("[")[0] for name in left_out("5")) == ["a.py::one"] * 4 + ["a.py::two"] * 4
+    assert set.intersection(*(left_out(str(seed)) for seed in range(40))) == set()
+
+
+def test_what_is_asked_for_by_name_or_altogether_is_not_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AH_SEED", "7")
+    assert [parse(argv, "").seed for argv in ([], ["--real"], ["--all"], ["-k", "killed"])] == ["7", "7", "", ""]
+    monkeypatch.delenv("AH_SEED")
+    assert parse([], "").seed.isdecimal()
+
+
 @pytest.mark.parametrize("shares", [1, 2, 5])
 def test_every_file_is_in_one_share_and_shares_are_alike(shares: int) -> None:
     dealt = shares_of_files.dealt(shares, ("tests", "events"))

@@ -1,5 +1,6 @@
 """Docker as the tests look at it, beside the platform: what is there, images made, what is left taken away."""
 
+import ipaddress
 import itertools
 import os
 import random
@@ -16,12 +17,28 @@ from tests.parts.cache import locked
 REGISTRY = "127.0.0.1:5000"
 
 
-def numbers(below: int) -> Iterator[int]:
-    """Numbers in a random order, again and again. No other worker of this run has one of them; another run hardly ever."""
+def ranges(first: str, size: int, below: int) -> Iterator[ipaddress.IPv4Network]:
+    """Address ranges in a random order, again and again, from `first` on; those that Docker has are left out.
+
+    No other worker of this run has one of them, another run hardly ever; what was killed may have left networks behind.
+    """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     own = range(worker, below, workers)
-    return itertools.cycle(random.SystemRandom().sample(own, len(own)))
+    for number in itertools.cycle(random.SystemRandom().sample(own, len(own))):
+        found = ipaddress.IPv4Network((int(ipaddress.IPv4Address(first)) + number * size, 32 - size.bit_length() + 1))
+        if not any(found.overlaps(taken) for taken in _taken()):
+            yield found
+
+
+def _taken() -> list[ipaddress.IPv4Network]:
+    """The ranges of all networks in Docker."""
+    sdk = docker.DockerClient(base_url=dockerd.HOST)
+    try:
+        pools = [pool for network in sdk.networks.list() for pool in network.attrs["IPAM"]["Config"] or []]
+    finally:
+        sdk.close()
+    return [ipaddress.IPv4Network(pool["Subnet"]) for pool in pools if ":" not in pool["Subnet"]]
 
 
 def containers_named(sdk: docker.DockerClient, name: str) -> list[Container]:

@@ -35,7 +35,7 @@ print("TABLE " + json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def around() -> Iterator[Outside]:
     with outside() as made:
         yield made

@@ -12,27 +12,24 @@ import msgspec
 
 from ahplat.engines.docker import DockerEngine
 from ahplat.engines.engine import Identity, Instance, Network, Spec
-from tests.real.beside import numbers
+from tests.real.beside import ranges
 
-RANGES = 4  # that one installation can have
-_blocks = numbers(4096 // RANGES)
+_blocks = ranges("10.140.0.0", 256, 1024)  # of four networks, for one installation
 
 
 @cache
-def block_of(installation: str) -> int:
-    """Which of the blocks of ranges an installation has: no other has it, of this worker or another."""
-    return next(_blocks)
+def block_of(installation: str) -> list[ipaddress.IPv4Network]:
+    """The ranges that an installation has: no other has them, of this worker or another."""
+    return list(next(_blocks).subnets(new_prefix=26))
 
 
 def a_network(installation: str, number: int, tenant: str | None = None) -> Network:
-    """Each installation and number has a range of its own, in a part of the pool that nobody else here uses."""
-    assert number < RANGES
-    offset = (block_of(installation) * RANGES + number) * 64
+    """Each installation and number, up to 3, has a range of its own, in a part of the pool that nobody else here uses."""
     tenant = tenant or f"ten{number}"
     return Network(
         name=f"ah-tenant-{installation}-{tenant}",
         bridge=f"ah{installation[-8:]}{number}",
-        subnet=f"{ipaddress.ip_address('10.140.0.0') + offset}/26",
+        subnet=str(block_of(installation)[number]),
         instance=installation,
         tenant=tenant,
     )

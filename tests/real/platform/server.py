@@ -1,7 +1,6 @@
 """The platform as its callers have it: a server process on the real engine, and a tenant that speaks HTTP to it."""
 
 import http.client
-import ipaddress
 import json
 import os
 import re
@@ -24,19 +23,19 @@ from events.database import open_reader
 from events.log import read_all
 from events.platform import LogCreated
 from tests.parts import docker
-from tests.real.beside import numbers
+from tests.real.beside import ranges
 
 T = TypeVar("T")
 
 PATIENCE_S = 60.0  # a deadline for what is expected to happen, not a wait
 OPEN = ("--dev", "--open-registration")
 _SERVES_ON = re.compile(r"serving on http://[\d.]+:(\d+),")
-_pools = numbers(256)
+_pools = ranges("10.132.0.0", 2048, 256)
 
 
 def a_pool() -> str:
     """A range for 16 tenants, which no other server of this run has."""
-    return f"{ipaddress.ip_address('10.132.0.0') + next(_pools) * 2048}/21"
+    return str(next(_pools))
 
 
 def eventually(probe: Callable[[], T], within_s: float = PATIENCE_S) -> T:

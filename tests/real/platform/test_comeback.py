@@ -66,6 +66,7 @@ def test_after_a_reboot_all_that_ran_of_all_tenants_runs_again(
     assert [(one.id, one.status) for one in again] == [(one.id, "running") for one in stopped]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("point", crashpoints.POINTS)
 def test_wherever_in_a_deployment_the_server_dies_the_next_one_brings_it_to_its_end(
     make_server: MakeServer, sdk: docker.DockerClient, point: str

@@ -94,6 +94,7 @@ def test_it_is_restricted(site: Site) -> None:
     assert {"/root", "/tmp"} <= mounts.keys()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("builder", ["nixpacks", "dockerfile"])
 def test_it_builds_deploys_routes_and_runs_commands(site: Site, git_server: GitServer, builder: str) -> None:
     service = site.server.register(f"t{os.urandom(4).hex()}").create("web", "pending", egress="internet")

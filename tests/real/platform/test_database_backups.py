@@ -90,6 +90,7 @@ def test_what_belongs_to_a_role_is_proved_and_comes_back_though_the_role_was_dro
     assert owner == "an App 1"
 
 
+@pytest.mark.sampled
 @KINDS
 def test_what_was_restored_is_still_there_when_the_server_was_killed(
     tenant: Tenant, sdk: docker.DockerClient, kind: str
@@ -102,6 +103,7 @@ def test_what_was_restored_is_still_there_when_the_server_was_killed(
     eventually(lambda: query(service, sdk, database.string, READ[kind]) == "42")
 
 
+@pytest.mark.sampled
 @KINDS
 def test_a_file_that_was_changed_is_refused_and_the_database_goes_on(
     server: Server, tenant: Tenant, sdk: docker.DockerClient, kind: str
@@ -149,6 +151,7 @@ def newest(database: Database) -> dict[str, object]:
     return dict(database.tenant.call("GET", f"{database.path}/backups")[0])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("phases", [1, pytest.param(3, marks=pytest.mark.long)])
 @KINDS
 def test_a_platform_that_is_killed_in_any_phase_comes_to_a_backup_and_to_a_restore_all_the_same(

@@ -71,6 +71,7 @@ def test_a_link_deploys_a_service_that_finds_it_in_its_variables(
     assert done.output.decode().strip() == {"postgres": "42", "redis": "PONG"}[kind]
 
 
+@pytest.mark.sampled
 @KINDS
 @pytest.mark.parametrize("how", ["killed", "removed"])
 def test_killed_or_removed_it_comes_back_with_its_data(

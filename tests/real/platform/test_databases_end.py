@@ -85,6 +85,7 @@ def test_of_many_that_are_asked_for_at_once_the_quota_lets_three_run(tenant: Ten
     assert len({network[f"ah-tenant-{tenant.id}"]["IPAddress"] for network in networks}) == 3
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("point", ["after-intent", "after-attempt", "after-effect", "after-outcome", "between-commits"])
 def test_whatever_kills_the_platform_there_is_one_container_one_volume_and_an_outcome(
     make_server: MakeServer, sdk: docker.DockerClient, point: str
