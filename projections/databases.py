@@ -61,6 +61,8 @@ class DatabaseRow(Struct, frozen=True):
     crash_count: int
     last_error_code: str | None
     last_error: bytes | None
+    restore_code: str | None
+    restore_error: bytes | None
     last_crashed_at: int | None
     purge_us: int | None
     created_at: int
@@ -266,11 +268,11 @@ def purge_requested(db: Connection, at: Recorded, _: Event) -> None:
 
 def purged(db: Connection, at: Recorded, _: Event) -> None:
     db.execute("DELETE FROM database_crash WHERE database_id = ?", (at.subject,))
-    _update(db, at, ", desired = 'purged', password = NULL, last_error = NULL")
+    _update(db, at, ", desired = 'purged', password = NULL, last_error = NULL, restore_error = NULL")
 
 
 def restore_requested(db: Connection, at: Recorded, _: Event) -> None:
-    _update(db, at, ", status = 'restoring'")
+    _update(db, at, ", status = 'restoring', restore_code = NULL, restore_error = NULL")
 
 
 def restored(db: Connection, at: Recorded, _: Event) -> None:
@@ -278,7 +280,7 @@ def restored(db: Connection, at: Recorded, _: Event) -> None:
 
 
 def restore_failed(db: Connection, at: Recorded, event: DatabaseRestoreFailed) -> None:
-    _update(db, at, ", status = 'running', last_error_code = ?4, last_error = ?5", event.code, event.detail)
+    _update(db, at, ", status = 'running', restore_code = ?4, restore_error = ?5", event.code, event.detail)
 
 
 def touched(db: Connection, at: Recorded, _: Event) -> None:

@@ -24,6 +24,8 @@ CREATE TABLE database (
     crash_count     INTEGER NOT NULL,
     last_error_code TEXT,
     last_error      BLOB,               -- sealed
+    restore_code    TEXT,               -- why the last restore failed, until another is asked for
+    restore_error   BLOB,               -- sealed
     last_crashed_at INTEGER,
     purge_us        INTEGER,            -- until when the volume of a deleted one is kept
     created_at      INTEGER NOT NULL,

@@ -88,10 +88,14 @@ def render(call: Call, row: DatabaseRow) -> Database:
 
 
 def _last_error(call: Call, row: DatabaseRow) -> str | UnsetType:
-    if row.last_error_code is None:
+    """What keeps it from running; where nothing does, why the last restore left it as it was."""
+    code, sealed = row.last_error_code, row.last_error
+    if code is None:
+        code, sealed = row.restore_code, row.restore_error
+    if code is None:
         return UNSET
-    detail = call.unsealed(row.tenant_id, f"database-{row.database_id}", "detail", row.last_error)
-    return f"{row.last_error_code}: {detail}".rstrip(": ")
+    detail = call.unsealed(row.tenant_id, f"database-{row.database_id}", "detail", sealed)
+    return f"{code}: {detail}".rstrip(": ")
 
 
 def find(call: Call, views: Connection, database_id: str) -> DatabaseRow:

@@ -38,10 +38,13 @@ _COUNT = (
 )
 
 
-def has_turn(_: Connection, work: TodoRow, busy: Collection[str]) -> bool:
-    """Whether one may be taken or proved now: DATABASE_BACKUPS_AT_ONCE in all; who asked first goes first."""
+def has_turn(views: Connection, work: TodoRow, busy: Collection[str]) -> bool:
+    """Whether one may be taken or proved now: DATABASE_BACKUPS_AT_ONCE in all, and one of a tenant's."""
     others = [subject for subject in busy if subject.startswith("backup-") and subject != work.subject]
-    return len(others) < limits.DATABASE_BACKUPS_AT_ONCE
+    rows = [database_backups.find(views, subject.partition("-")[2]) for subject in others]
+    return len(others) < limits.DATABASE_BACKUPS_AT_ONCE and work.tenant_id not in {
+        row.tenant_id for row in rows if row
+    }
 
 
 async def take(task: Task[DatabaseBackupRequested]) -> list[Event]:
@@ -64,7 +67,10 @@ async def take(task: Task[DatabaseBackupRequested]) -> list[Event]:
 async def _roles(task: Task[Any], plan: Plan, server: Instance) -> str:
     if plan.database.kind == "redis":
         return ""
-    return await task.step(run, task.engine, server.id, psql("postgres", database_tools.ROLES), task.subject)
+    roles = await task.step(run, task.engine, server.id, psql("postgres", database_tools.ROLES), task.subject)
+    if roles.count("CREATE ROLE") > limits.DATABASE_ROLES:
+        raise Failed("too_many_roles", f"a database with more than {limits.DATABASE_ROLES} roles cannot be backed up")
+    return roles
 
 
 def _running(task: Task[DatabaseBackupRequested]) -> Plan:

@@ -3,12 +3,14 @@
 Postgres: the backup is restored into `ah_restore` beside the database. Then one transaction renames the database to
 `ah_before` and `ah_restore` to the database, and `ah_before` is dropped. A comment on what was restored names the intent:
 an attempt that finds it on the database knows that the exchange was made. So there is one of the two, whole, at any time.
+With the exchange the restore is done: what could not be dropped then goes with the next one.
 
 Redis: a scratch server with the backup becomes the master of the database, which replaces what it holds once all of the
 new has arrived. When its file of appends was written anew it has the new for good, and only then is it its own master
 again, and takes writes.
 """
 
+import logging
 from typing import Any
 
 from ahplat import limits
@@ -22,7 +24,14 @@ from ahplat.errors import Rejected, Unavailable
 from events.databases import DatabaseRestored, DatabaseRestoreFailed, DatabaseRestoreRequested
 from events.event import Event, Intent
 
+logger = logging.getLogger("ahplat.databases")
+
 RESTORED, BEFORE = "ah_restore", "ah_before"
+_STAYS = (  # what Postgres would not let go
+    "SELECT CASE WHEN datistemplate THEN 'it is a template' ELSE 'it has a subscription' END FROM pg_database"
+    " LEFT JOIN pg_subscription ON subdbid = pg_database.oid"
+    " WHERE datname = '{name}' AND (datistemplate OR subdbid IS NOT NULL) LIMIT 1"
+)
 _OWN_MASTER = ("REPLICAOF", "NO", "ONE")
 _NO_SECRET = ("CONFIG", "SET", "masterauth", "")
 
@@ -47,13 +56,18 @@ async def _in_postgres(task: Task[DatabaseRestoreRequested], plan: Plan, server:
     comment = f"SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{name}'"
     found = await _sql(task, server, comment)  # an empty line where it has none, nothing where there is no database
     if found.strip() != mark:
+        if why := await _sql(task, server, _STAYS.format(name=name)):
+            raise Failed("restore_failed", f"it could not take the database's place: {why.strip()}")
         await _sql(task, server, *(_drop(left) for left in (RESTORED, BEFORE)))
         await _sql(task, server, f"CREATE DATABASE {RESTORED} TEMPLATE template0")
         await database_tools.make_roles(task, server, task.intent.backup_id)
         await database_tools.feed(task, server, database_tools.load(RESTORED), task.intent.backup_id)
         await _sql(task, server, f"COMMENT ON DATABASE {RESTORED} IS '{mark}'")
         await _exchange(task, server, name, is_there=bool(found))
-    await _sql(task, server, _drop(BEFORE))
+    try:
+        await _sql(task, server, _drop(BEFORE))
+    except (Failed, Rejected) as failed:
+        logger.warning("database-%s: what it held before its restore is still there: %s", task.subject, failed.detail)
 
 
 async def _exchange(task: Task[DatabaseRestoreRequested], server: Instance, name: str, is_there: bool) -> None:

@@ -22,7 +22,7 @@ _POSTGRES = 'export PGHOST=127.0.0.1 PGPORT="$PORT" PGUSER="$POSTGRES_USER" PGPA
 _REDIS = 'export REDISCLI_AUTH="$REDIS_PASSWORD"; exec redis-cli -p "$PORT" "$@"'
 ROLES = (
     "SELECT string_agg(format('DO $do$ BEGIN CREATE ROLE %I; EXCEPTION WHEN duplicate_object THEN NULL; END $do$', rolname),"
-    " '; ') FROM (SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY oid LIMIT 500) AS made"
+    f" '; ') FROM (SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY oid LIMIT {limits.DATABASE_ROLES + 1}) AS made"
 )
 """Says the SQL that makes all roles, by their names alone, where they are missing: a dump names them and does not make them."""
 
@@ -41,7 +41,7 @@ def in_redis(*words: str) -> tuple[str, ...]:
 
 
 def psql(database: str, *statements: str) -> tuple[str, ...]:
-    """Statements, each in a transaction of its own, whose rows are said as `a|b`."""
+    """Statements, each in a transaction of its own, whose rows are said as `a|b`; without any, those on stdin."""
     said = (word for statement in statements for word in ("-c", statement))
     return in_postgres("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, *said)
 
@@ -94,7 +94,7 @@ async def make_roles(task: Task[Any], instance: Instance, backup_id: str) -> Non
     row = database_backups.find(task.platform.views, backup_id)
     if row is not None and row.roles:
         sql = task.platform.keyring.unseal(row.tenant_id, f"backup-{backup_id}", "roles", row.roles).decode()
-        await task.step(run, task.engine, instance.id, psql("postgres", sql), backup_id)
+        await task.step(tell, task.engine, instance.id, psql("postgres"), backup_id, sql)
 
 
 async def tell(engine: Engine, instance_id: str, argv: tuple[str, ...], mark: str, words: str) -> str:

@@ -34,6 +34,9 @@ async def quiet(task: Task[TenantSuspended]) -> list[Event]:
     if tenants.status_of(task.platform.views, task.subject) == "active":
         return [TenantQuieted(task.work.intent, [])]
     await call_off(task, builds.list_of(task.platform.views, task.subject, ""))
+    for backup in database_backups.of_tenant(task.platform.views, task.subject):
+        if backup.is_open:  # its scratch server runs what is in it
+            await _order(task, RemoveBackup(tenant_id=task.subject, backup_id=backup.backup_id))
     stopped = [
         row.service_id
         for row in services.list_of(task.platform.views, task.subject)

@@ -28,6 +28,8 @@ class Contents:
         self.hung: set[str] = set()
         self.roles: set[str] = set()  # volumes in which those of a backup were made
         self.loading = 0  # so often Redis loads when it is told something
+        self.stays = ""  # why Postgres would not drop what is to be replaced
+        self.kept: set[str] = set()  # databases that are not dropped
         self.clients = 0  # who comes back before the exchange, so often
         host.does_else = self.does
         host.on_volume_gone = self.forget
@@ -54,7 +56,8 @@ class Contents:
             case "pg_restore":
                 return self._pg_restore(volume, words[-1], given)
             case "psql":
-                return self._psql(volume, words[words.index("-c") + 1 :: 2])
+                told = words[words.index("-c") + 1 :: 2] if "-c" in words else (given.decode(),)
+                return self._psql(volume, told)
             case "redis-cli":
                 return self._redis(volume, words, given.decode())
         return None
@@ -81,7 +84,15 @@ class Contents:
         held, comments = self.databases[volume], self.comments[volume]
         if found := re.search("COMMENT ON DATABASE (.*) IS '(.*)'", statement):
             comments[found[1]] = found[2]
-        elif found := re.search("DROP DATABASE IF EXISTS (\\w+)", statement):
+        elif "datistemplate" in statement:
+            return Ran(stdout=self.stays.encode())
+        elif (
+            (found := re.search("DROP DATABASE IF EXISTS (\\w+)", statement))
+            and found[1] in held
+            and found[1] in self.kept
+        ):
+            return Ran(1, stderr=b"cannot drop it")
+        elif found:
             held.pop(found[1], None)
             comments.pop(found[1], None)
         elif found := re.search("CREATE DATABASE (\\w+)", statement):
@@ -92,7 +103,7 @@ class Contents:
         elif found := re.search("shobj_description.*datname = '(.*)'", statement):
             return Ran(stdout=f"{comments.get(found[1], '')}\n".encode() if found[1] in held else b"")
         elif "pg_roles" in statement:
-            return Ran(stdout=b"DO make roles\n")
+            return Ran(stdout=b"DO make roles CREATE ROLE\n")
         elif statement.startswith("DO make roles"):
             self.roles.add(volume)
         elif "count(*)" in statement:

@@ -1,14 +1,16 @@
 """A backup of a database counts once it was restored for proof, whatever dies or fails on the way to that."""
 
 import pytest
+from msgspec import structs
 
 from ahplat import limits
 from ahplat.commands.database_backups import RemoveBackup
 from ahplat.commands.databases import DeleteDatabase, StopDatabase
 from ahplat.commands.tenants import RequestErasure, SuspendTenant
+from ahplat.effects.database_backups import has_turn
 from ahplat.engines.engine import Mount
 from events.database_backups import DatabaseBackupFailed, DatabaseBackupTaken
-from projections import database_backups
+from projections import database_backups, todo
 from tests.effects.database_contents import ARCHIVE
 from tests.effects.databases_world import PASSWORD, Databases
 from tests.effects.world import TENANT, World
@@ -163,7 +165,7 @@ async def test_a_database_that_crashes_meanwhile_is_backed_up_when_it_is_back(ru
     assert (running.row.status, running.backup.status) == ("running", "verified")
 
 
-async def test_so_many_are_under_way_at_once_and_the_others_wait(db: Databases) -> None:
+async def test_a_tenant_has_one_under_way_and_its_others_wait(db: Databases) -> None:
     db.contents.hung = {"pg_dump"}
     ids = []
     for name in ("one", "two", "three"):
@@ -171,12 +173,42 @@ async def test_so_many_are_under_way_at_once_and_the_others_wait(db: Databases) 
         await db.world.until(lambda: db.row.status == "running")
         ids.append(await db.back_up())
     await db.world.later(60)
-    assert len(db.world.host.executing) == limits.DATABASE_BACKUPS_AT_ONCE
+    assert len(db.world.host.executing) == 1
     db.contents.hung = set()
     for backup_id in ids[:2]:
         await db.order(RemoveBackup, backup_id=backup_id, database_id="")
     await db.world.settled()
     assert (db.backup.status, db.files) == ("verified", ids[2:])
+
+
+async def test_so_many_are_under_way_at_once_of_all_tenants(running: Databases) -> None:
+    running.contents.hung = {"pg_dump"} if running.row.kind == "postgres" else {"redis-cli"}
+    backup_id = await running.back_up()
+    (work,) = todo.open_of(running.world.views, f"backup-{backup_id}")
+    busy = {f"backup-{backup_id}"} | {f"backup-of-{n}" for n in range(limits.DATABASE_BACKUPS_AT_ONCE - 2)}
+    others = structs.replace(work, subject="backup-other", tenant_id="other")
+    assert has_turn(running.world.views, others, busy)
+    assert not has_turn(running.world.views, others, busy | {"backup-of-one-more"})
+    assert not has_turn(running.world.views, structs.replace(work, subject="backup-2"), busy)
+
+
+async def test_they_are_called_off_when_their_tenant_is_suspended(running: Databases) -> None:
+    running.contents.hung = {"pg_restore", "pg_dump", "redis-cli"}
+    await running.back_up()
+    await running.world.later(60)
+    await running.world.submit(SuspendTenant(tenant_id=TENANT))
+    running.contents.hung = set()
+    await running.world.settled()
+    assert (running.scratches, running.backups, running.files) == ([], [], [])
+
+
+async def test_one_with_too_many_roles_says_so(db: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DATABASE_ROLES", 0)
+    await db.create()
+    await db.world.settled()
+    await db.back_up()
+    await db.world.settled()
+    assert (db.backup.status, db.backup.error_code) == ("failed", "too_many_roles")
 
 
 # deaths

@@ -133,8 +133,36 @@ async def test_one_that_fails_leaves_what_there_was_and_says_why(changed: Databa
     (failed,) = changed.world.facts(DatabaseRestoreFailed)
     stream = f"database-{changed.database_id}"
     assert b"no, I will not" in changed.world.keyring.unseal(TENANT, stream, "detail", failed.detail)
-    assert (changed.row.status, changed.row.last_error_code, changed.held) == ("running", failed.code, NEW)
+    assert (changed.row.status, changed.row.restore_code, changed.held) == ("running", failed.code, NEW)
     nothing_is_left(changed)
+
+
+async def test_with_the_exchange_it_is_done_and_what_could_not_go_then_goes_with_the_next(db: Databases) -> None:
+    await db.create()
+    await db.world.settled()
+    db.held = OLD
+    await db.back_up()
+    await db.world.settled()
+    for db.contents.kept, left in (({"ah_before"}, ["ah_before"]), (set(), [])):
+        db.held = NEW
+        await db.restore()
+        await db.world.settled()
+        assert (db.row.status, db.row.restore_code, db.held) == ("running", None, OLD)
+        assert sorted(db.contents.databases[f"ah-db-{db.database_id}"]) == [*left, "postgres", "u_orders"]
+    assert not db.world.facts(DatabaseRestoreFailed)
+    nothing_is_left(db)
+
+
+async def test_what_postgres_would_not_let_go_is_not_replaced(db: Databases) -> None:
+    await db.create()
+    await db.world.settled()
+    await db.back_up()
+    await db.world.settled()
+    db.held, db.contents.stays = NEW, "it has a subscription"
+    await db.restore()
+    await db.world.settled()
+    assert (db.row.status, db.row.restore_code, db.held) == ("running", "restore_failed", NEW)
+    nothing_is_left(db)
 
 
 @pytest.mark.parametrize("harm", ["changed", "cut", "gone"])
@@ -147,7 +175,7 @@ async def test_a_file_that_is_not_what_was_stored_is_refused(changed: Databases,
     await changed.restore()
     await changed.world.settled()
     code = "backup_missing" if harm == "gone" else "unreadable"
-    assert (changed.row.status, changed.row.last_error_code, changed.held) == ("running", code, NEW)
+    assert (changed.row.status, changed.row.restore_code, changed.held) == ("running", code, NEW)
     nothing_is_left(changed)
 
 
@@ -233,5 +261,6 @@ async def test_a_database_that_crashes_meanwhile_is_repaired_and_the_restore_has
     await changed.world.later(120)
     await changed.world.settled()
     assert (changed.row.status, changed.server.state, changed.held) == ("running", "running", NEW)
-    assert changed.world.facts(DatabaseRestoreFailed)
+    (failed,) = changed.world.facts(DatabaseRestoreFailed)
+    assert (changed.row.last_error_code, changed.row.restore_code) == (None, failed.code)
     assert changed.scratches == []

@@ -21,7 +21,7 @@ DESTROY = {"postgres": "DROP TABLE kept; CREATE TABLE other (y int)", "redis": "
 def backed_up(database: Database) -> dict[str, object]:
     """A verified backup of all that it holds."""
     made = database.tenant.call("POST", f"{database.path}/backups", Prefer="wait=60")
-    assert made["status"] == "verified", made
+    assert made["status"] == "verified", made.get("error")
     return dict(made)
 
 
@@ -74,12 +74,13 @@ def test_what_belongs_to_a_role_is_proved_and_comes_back_though_the_role_was_dro
     database, service = holding(tenant, sdk, "postgres")
     string = database.string
     made = (
+        "DO $$ BEGIN FOR n IN 1..600 LOOP EXECUTE format('CREATE ROLE r%s', n); END LOOP; END $$;"
         'CREATE ROLE "an App"; ALTER TABLE kept OWNER TO "an App"; ALTER TABLE kept ENABLE ROW LEVEL SECURITY;'
         'CREATE POLICY own ON kept TO "an App" USING (true)'
     )
     query(service, sdk, string, made)
     backup = backed_up(database)
-    query(service, sdk, string, 'DROP TABLE kept; DROP ROLE "an App"')
+    query(service, sdk, string, 'DROP TABLE kept; DROP ROLE "an App", r600')
     assert restored(database, backup).get("last_error") is None
     owner = query(
         service,
@@ -88,6 +89,28 @@ def test_what_belongs_to_a_role_is_proved_and_comes_back_though_the_role_was_dro
         "SELECT tableowner || ' ' || (SELECT count(*) FROM pg_policies) FROM pg_tables WHERE tablename = 'kept'",
     )
     assert owner == "an App 1"
+    assert query(service, sdk, string, "SELECT count(*) FROM pg_roles WHERE rolname = 'r600'") == "1"
+
+
+def test_a_database_that_postgres_would_not_drop_is_not_replaced(tenant: Tenant, sdk: docker.DockerClient) -> None:
+    database, service = holding(tenant, sdk, "postgres")
+    string, backup = database.string, backed_up(database)
+    query(service, sdk, string, "UPDATE kept SET x = 43")
+    for made, gone, why in (
+        ("ALTER DATABASE u_store IS_TEMPLATE true", "ALTER DATABASE u_store IS_TEMPLATE false", "it is a template"),
+        (
+            "CREATE SUBSCRIPTION s CONNECTION 'host=10.9.9.9 dbname=x' PUBLICATION p WITH (connect = false)",
+            "ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s",
+            "it has a subscription",
+        ),
+    ):
+        query(service, sdk, string, made)
+        assert why in restored(database, backup)["last_error"]
+        assert why in database.now["last_error"]
+        assert query(service, sdk, string, READ["postgres"]) == "43"
+        query(service, sdk, string, gone)
+    assert restored(database, backup).get("last_error") is None
+    assert query(service, sdk, string, READ["postgres"]) == "42"
 
 
 @pytest.mark.sampled
