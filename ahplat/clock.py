@@ -16,7 +16,10 @@ class Clock(Protocol):
     off_s: float
 
     def now_us(self) -> int:
-        """Unix time in microseconds."""
+        """Unix time in microseconds: what events have, and what is compared with theirs. Never goes back."""
+
+    def go_on_from(self, at_us: int) -> None:
+        """Where the log ends, when it is opened: time goes on from there."""
 
     def monotonic(self) -> float:
         """Seconds that only ever go forward, for measuring and for limits."""
@@ -26,28 +29,47 @@ class SystemClock:
     """The machine's own clock, while it goes steadily.
 
     One that is set by more than CLOCK_JUMP_S is not followed, but counted on from where it was: what is kept for a month
-    would be due at once, and what runs would be billed for a year. `off_s` says by how much the machine's clock is away
-    then, else 0. A clock that is set back to what it was is followed again; a restart takes it as it is.
+    would be due at once, and what runs would be billed for a year. A clock that is set back to what it was is followed
+    again; a restart takes it as it is. One that is behind what was told, set back by less or behind the log at the start,
+    is waited for: time goes on meanwhile, slower by a CLOCK_WAIT-th. `off_s` says by how much the machine's clock is away,
+    0 where that is no more than CLOCK_JUMP_S.
     """
 
     def __init__(self) -> None:
         self.off_s = 0.0
-        self._last = _read()
+        self._followed = self._told = _read()
+
+    def go_on_from(self, at_us: int) -> None:
+        told_us, since_boot_us = self._told
+        self._told = (max(told_us, at_us), since_boot_us)
 
     def now_us(self) -> int:
-        now_us, since_boot_us = _read()
-        last_us, last_since_boot_us = self._last
-        steady_us = last_us + since_boot_us - last_since_boot_us
-        off_us = now_us - steady_us
-        if abs(off_us) > limits.CLOCK_JUMP_S * 1_000_000:
-            self.off_s = off_us / 1e6
-            return steady_us
-        self.off_s = 0.0
-        self._last = (now_us, since_boot_us)
+        machine_us, since_boot_us = _read()
+        steady_us = _steady_us(self._followed, since_boot_us)
+        told_us, told_since_boot_us = self._told
+        if _is_jump(machine_us - steady_us) and _is_jump(machine_us - _steady_us(self._told, since_boot_us)):
+            followed_us = steady_us
+        else:
+            followed_us = machine_us
+            self._followed = (machine_us, since_boot_us)
+        passed_us = since_boot_us - told_since_boot_us
+        now_us = max(followed_us, told_us + passed_us - passed_us // limits.CLOCK_WAIT)
+        self._told = (now_us, since_boot_us)
+        self.off_s = (machine_us - now_us) / 1e6 if _is_jump(machine_us - now_us) else 0.0
         return now_us
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+def _steady_us(read: tuple[int, int], since_boot_us: int) -> int:
+    """What a clock that was read then shows by now."""
+    then_us, then_since_boot_us = read
+    return then_us + since_boot_us - then_since_boot_us
+
+
+def _is_jump(off_us: int) -> bool:
+    return abs(off_us) > limits.CLOCK_JUMP_S * 1_000_000
 
 
 def _read() -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 # the clock
 CLOCK_JUMP_S = 600.0  # by which the machine's clock may be set, and be followed
+CLOCK_WAIT = 10  # a clock that is behind is waited for by a second of so many
 CLOCK_GAP_S = 30 * 24 * 3600.0  # from the log's last event to a start that nobody has to confirm
 
 # engines

@@ -203,6 +203,7 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
     stack.callback(log.close)
     if not config.accept_clock:
         _check_clock(clock.now_us(), log.last_us)
+    clock.go_on_from(log.last_us)
     app = Application(config, keyring, clock)
     app.build_logs = BuildLogs(folder / "buildlogs", keyring)
     app.epoch, app.installation = log.epoch, log.installation
@@ -222,7 +223,7 @@ def _check_clock(now_us: int, last_us: int) -> None:
         )
     if last_us - now_us > limits.CLOCK_JUMP_S * 1_000_000:
         logger.warning(
-            "the clock is %d s behind the log's last event: events have its time until then",
+            "the clock is %d s behind the log's last event: time goes on from there, slower until the clock has caught up",
             (last_us - now_us) // 10**6,
         )
 

@@ -145,7 +145,7 @@ class _Parts(Collector):
 
     def _clock(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
-            "ahplat_clock_off_seconds", "By how much the clock was set and is not followed.", self._app.clock.off_s
+            "ahplat_clock_off_seconds", "By how much the clock is off the log's time.", self._app.clock.off_s
         )
 
     def _disks(self) -> Iterator[Metric]:

@@ -118,7 +118,10 @@ class RouterPart(Part, frozen=True):
 
 
 class ClockPart(Struct, frozen=True):
-    """Whether the machine's clock is followed; `off_s` is by how much it was set while the server ran, and is not."""
+    """Whether the machine's clock is followed; `off_s` is by how much it is away from the log's time where it is not.
+
+    Below 0 the log is ahead: the clock was set back while the server ran, or had been ahead before it started.
+    """
 
     followed: bool
     off_s: int | UnsetType = UNSET

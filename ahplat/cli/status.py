@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from ahplat.api.status import Status
-from ahplat.api.system import Disk
+from ahplat.api.system import ClockPart, Disk
 from ahplat.cli.folders import data_dir_option
 from ahplat.cli.operate import ask
 
@@ -51,7 +51,7 @@ def lines(found: Status) -> list[str]:
         ("router", health.router.name + ("" if health.router.available else f": AWAY, {health.router.detail}")),
         ("builds", f"{health.builds.name if health.builds.available else f'refused, {health.builds.detail}'}"),
         *((name, _disk(disk)) for name, disk in disks),
-        ("clock", "ok" if health.clock.followed else f"OFF by {health.clock.off_s} s, and not followed"),
+        ("clock", _clock(health.clock)),
         ("backup", _backup(found)),
         ("tenants", _counts(found.tenants)),
         ("services", _counts(found.services)),
@@ -91,6 +91,13 @@ def _disk(disk: Disk) -> str:
     return f"{disk.used_percent:g} % used, {disk.free_gb:g} GB free" + (
         "" if disk.level == "ok" else f": {disk.level.upper()}"
     )
+
+
+def _clock(clock: ClockPart) -> str:
+    off_s = clock.off_s or 0
+    if off_s < 0:
+        return f"OFF, {_age(-off_s)} behind the log's time, which goes on"
+    return "ok" if clock.followed else f"OFF by {off_s} s, and not followed"
 
 
 def _backup(found: Status) -> str:

@@ -43,6 +43,9 @@ class Movable(SystemClock):
         super().__init__()
         self.ahead_s = 0.0
 
+    def go_on_from(self, at_us: int) -> None:
+        super().go_on_from(at_us - int(self.ahead_s * 1_000_000))
+
     def now_us(self) -> int:
         return super().now_us() + int(self.ahead_s * 1_000_000)
 

@@ -1,7 +1,8 @@
 """A clock that is set: a running server counts on, and a start by a clock that is far off is refused. Nothing is removed."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ahplat.clock import SystemClock
 from ahplat.errors import CannotStart
 from events.log import read_all
 from tests.api.site import Movable, Site, Tenant, a_site
+from tests.engines.simulated import Ran
 
 HOUR_S, YEAR_S = 3_600, 365 * 24 * 3_600
 
@@ -58,6 +60,43 @@ def test_a_machine_that_slept_did_not_jump(machine: Machine) -> None:
     machine.slept_s = YEAR_S
     assert clock.now_us() - before >= YEAR_S * 10**6
     assert clock.off_s == 0
+
+
+def test_time_goes_on_from_the_log_until_the_clock_has_caught_up(machine: Machine) -> None:
+    clock = SystemClock()
+    log_ends_us = clock.now_us() + HOUR_S * 10**6
+    clock.go_on_from(log_ends_us)
+    assert 0 <= clock.now_us() - log_ends_us < 60_000_000
+    assert clock.off_s == pytest.approx(-HOUR_S, abs=60)
+    machine.slept_s = HOUR_S
+    assert 0.9 * HOUR_S * 1e6 <= clock.now_us() - log_ends_us < 0.9 * HOUR_S * 1e6 + 60_000_000
+    assert clock.off_s == pytest.approx(-0.9 * HOUR_S, abs=60)
+    machine.slept_s = 11 * HOUR_S
+    assert clock.now_us() == pytest.approx(time.time_ns() / 1e3, abs=60_000_000)
+    assert clock.off_s == 0
+
+
+def test_a_clock_that_was_behind_the_log_is_followed_once_it_is_put_right(machine: Machine) -> None:
+    machine.set_by_s = -HOUR_S
+    clock = SystemClock()
+    clock.go_on_from(time.time_ns() // 1_000 + HOUR_S * 10**6)
+    clock.now_us()
+    assert clock.off_s
+    machine.set_by_s = 0
+    assert clock.now_us() == pytest.approx(time.time_ns() / 1e3, abs=60_000_000)
+    assert clock.off_s == 0
+
+
+@pytest.mark.parametrize("seconds", [1, 500])
+def test_time_never_goes_back_and_goes_on_where_the_clock_is_set_back_by_little(machine: Machine, seconds: int) -> None:
+    clock = SystemClock()
+    before = clock.now_us()
+    machine.set_by_s = -seconds
+    assert 0 <= clock.now_us() - before < 60_000_000
+    machine.slept_s = seconds // 2 + 1
+    assert clock.now_us() - before >= 0.4e6 * seconds
+    machine.slept_s = 10 * seconds
+    assert clock.now_us() == pytest.approx(time.time_ns() / 1e3, abs=60_000_000)
 
 
 async def with_something_kept(site: Site) -> tuple[Tenant, str, Tenant]:
@@ -120,3 +159,36 @@ async def test_a_clock_that_is_set_back_an_hour_stops_nothing_now_or_at_the_next
         assert (await acme.post(f"/v1/databases/{database}/undelete")).status == 200
         times = [at.at_us for at in read_all(site.app.log, 0, 10_000)]
         assert times == sorted(times)
+
+
+@pytest.fixture
+async def behind(machine: Machine, folder: Path) -> AsyncIterator[Site]:
+    """A site that was started by a clock an hour before its log's last event."""
+    async with a_site(folder / "data") as site:
+        await site.register()
+        machine.set_by_s = -HOUR_S
+        site.clock = Movable()
+        await site.restart()
+        yield site
+
+
+async def test_a_command_runs_as_long_as_it_may_by_a_clock_behind_the_log(behind: Site) -> None:
+    behind.host.commands[("sleep", "9")] = Ran(None)
+    acme = await behind.register()
+    service = await acme.running()
+    body = {"command": ["sleep", "9"], "timeout_s": 1}
+    running = asyncio.create_task(acme.post(f"/v1/services/{service['id']}/exec", body))
+    await acme.service()  # which has all open work looked at
+    assert (await running).json["outcome"] == "timed_out"
+
+
+async def test_an_answer_waits_for_its_work_by_a_clock_behind_the_log(behind: Site) -> None:
+    acme = await behind.register()
+    answer = await acme.post("/v1/databases", {"name": "cache", "type": "redis"}, Prefer="wait=5")
+    assert (answer.status, answer.json["status"]) == (201, "running")
+
+
+async def test_how_far_the_log_is_ahead_of_the_clock_is_told(behind: Site) -> None:
+    acme = await behind.register()
+    told = (await acme.get("/v1/system/health/detailed")).json["clock"]
+    assert (told["followed"], told["off_s"]) == (False, pytest.approx(-HOUR_S, abs=60))

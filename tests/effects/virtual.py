@@ -72,5 +72,8 @@ class LoopClock:
     def now_us(self) -> int:
         return START_US + round((self._loop.now + self.ahead_s) * 1_000_000)
 
+    def go_on_from(self, at_us: int) -> None:
+        assert at_us <= self.now_us()
+
     def monotonic(self) -> float:
         return self._loop.now

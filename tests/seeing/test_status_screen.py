@@ -77,6 +77,7 @@ def test_a_calm_server_fits_on_a_dozen_lines() -> None:
         ("disk", health(disk=Disk(100.0, 4.0, 96.0, "full")), "FULL"),
         ("docker disk", health(docker_disk=Disk(100.0, 4.0, 96.0, "full")), "FULL"),
         ("clock", health(clock=ClockPart(False, 7_200)), "OFF by 7200 s"),
+        ("clock", health(clock=ClockPart(False, -7_200)), "OFF, 2h0m behind the log's time"),
         ("open work", health(effects=EffectsPart(3, 5_400, 1)), "3, oldest 1h30m, parked 1"),
     ],
 )

@@ -35,6 +35,9 @@ class ByHand:
     def now_us(self) -> int:
         return self.us
 
+    def go_on_from(self, at_us: int) -> None:
+        self.us = max(self.us, at_us)
+
     def monotonic(self) -> float:
         return self.s
 
