@@ -17,8 +17,8 @@ from ahplat.sealing import KeyFileBad, Keyring, read_master_key, write_master_ke
 NEXT = "master.key.next"
 
 
-def finish_rotation(data_dir: Path) -> bool:
-    """Puts the next master key in place where keys.db is wrapped with it. The folder's lock is held by the caller."""
+def is_half_done(data_dir: Path) -> bool:
+    """Whether keys.db is wrapped with the next master key, which is not in its place."""
     following = data_dir / NEXT
     if not following.exists() or not (data_dir / "keys.db").exists():
         return False
@@ -26,7 +26,14 @@ def finish_rotation(data_dir: Path) -> bool:
         Keyring(data_dir / "keys.db", read_master_key(following, may_make=False), may_make=False).close()
     except KeyFileBad:  # it was not wrapped yet: the file means nothing
         return False
-    durable.move(following, data_dir / "master.key")
+    return True
+
+
+def finish_rotation(data_dir: Path) -> bool:
+    """Puts the next master key in place where keys.db is wrapped with it. The folder's lock is held by the caller."""
+    if not is_half_done(data_dir):
+        return False
+    durable.move(data_dir / NEXT, data_dir / "master.key")
     return True
 
 

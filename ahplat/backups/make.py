@@ -19,6 +19,7 @@ from ahplat.backups import known, pairs
 from ahplat.backups.pairs import ABOUT, ERASED, EVENTS, KEYS, About, BackupFailed, Pair
 from ahplat.backups.proof import Log, check_keys, read_log
 from ahplat.crashpoints import CrashPoints
+from ahplat.rotation import is_half_done
 from ahplat.sealing import KeyFileBad, read_master_key
 from events.database import copy_database
 
@@ -71,6 +72,10 @@ def _master(data_dir: Path) -> bytes:
         if not (data_dir / name).exists():
             raise BackupFailed(f"{data_dir / name} is missing: is this --data-dir the server's?")
     try:
+        if is_half_done(data_dir):
+            raise BackupFailed(
+                "a new master key is not in its place yet: run `ah rotate-key` again, or start the server"
+            )
         return read_master_key(data_dir / "master.key", may_make=False)
     except KeyFileBad as error:
         raise BackupFailed(str(error)) from error

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from ahplat.backups.make import make_backup
+from ahplat.backups.pairs import BackupFailed
+from ahplat.crashpoints import ROTATION, CrashPoints
 from ahplat.rotation import NEXT, finish_rotation, rotate
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
 from tests.backups.conftest import ONE, TWO
-from tests.backups.platform_folder import NEVER, Folder
+from tests.backups.platform_folder import NEVER, START_US, Folder
 
 
 def master(data: Folder) -> bytes:
@@ -48,6 +51,30 @@ def test_keys_that_do_not_open_are_not_wrapped_anew(data: Folder) -> None:
         rotate(data.path, NEVER)
     assert (data.path / "keys.db").read_bytes() == before
     assert not (data.path / NEXT).exists()
+
+
+class Killed(CrashPoints):
+    """Ends what reaches the point, as a kill does."""
+
+    def reached(self, point: str) -> None:
+        if point == self._point:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("point", "says"), [("key-written", ""), ("wrapped-anew", "run `ah rotate-key` again")])
+def test_a_backup_after_a_rotation_that_was_killed_says_what_to_do(
+    data: Folder, backups: Path, point: str, says: str
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rotate(data.path, Killed(point, ROTATION))
+    said = ""
+    try:
+        make_backup(data.path, backups, START_US, NEVER)
+    except BackupFailed as failed:
+        said = str(failed)
+    assert (says in said) and bool(said) == bool(says)
+    rotate(data.path, NEVER)
+    make_backup(data.path, backups, START_US, NEVER)
 
 
 @pytest.mark.parametrize("content", ["", "half a k", "cd" * 32])
