@@ -41,6 +41,7 @@ from events.services import (
     ServiceStopRequested,
     ServiceWorkSuperseded,
 )
+from projections.crashes import in_words
 from projections.deployments import DEPLOYMENT, DeploymentRow
 from projections.instances import INSTANCE
 from projections.tables import Table, Tables, Value
@@ -78,6 +79,7 @@ class ServiceRow(Struct, frozen=True, gc=False):
     last_error_code: str | None
     last_error: bytes | None
     last_error_of: str | None
+    last_crash: str | None
     last_crashed_at: int | None
     created_at: int
     updated_at: int
@@ -143,9 +145,9 @@ def count_by_status(db: Connection) -> dict[str, int]:
     return dict(db.execute("SELECT status, count(*) FROM service WHERE desired <> 'deleted' GROUP BY status"))
 
 
-def _error(code: str | None, detail: bytes | None, of: str | None) -> dict[str, Value]:
-    """What last went wrong, as columns; `of` is what it happened to: a deployment or an instance."""
-    return {"last_error_code": code, "last_error": detail, "last_error_of": of}
+def _error(code: str | None, detail: bytes | None, of: str | None, how: str | None = None) -> dict[str, Value]:
+    """What last went wrong, as columns; `of` is what it happened to: a deployment or an instance, that ended so."""
+    return {"last_error_code": code, "last_error": detail, "last_error_of": of, "last_crash": how}
 
 
 _NO_ERROR = _error(None, None, None)
@@ -185,6 +187,7 @@ def created(tables: Tables, at: Recorded, event: ServiceCreated) -> None:
         last_error_code=None,
         last_error=None,
         last_error_of=None,
+        last_crash=None,
         last_crashed_at=None,
         created_at=at.at_s,
         updated_at=at.at_s,
@@ -306,20 +309,22 @@ def deleted(tables: Tables, at: Recorded, _: Event) -> None:
 
 
 def crashed(tables: Tables, at: Recorded, event: ServiceCrashed) -> None:
-    _fall(tables, at, event.crash_count, "out_of_memory" if event.oom_killed else "crashed", None)
+    deployment = tables.find(DEPLOYMENT, event.deployment_id)
+    how = in_words(event.exit_code, event.oom_killed, deployment.memory_mb if deployment else None)
+    code = "out_of_memory" if event.oom_killed else "crashed"
+    _fall(tables, at, event.crash_count, _error(code, None, "instance", how))
 
 
 def repair_failed(tables: Tables, at: Recorded, event: ServiceRepairFailed) -> None:
     service = tables.find(SERVICE, at.subject)
-    _fall(tables, at, service.crash_count + 1 if service else 0, event.code, event.detail)
+    _fall(tables, at, service.crash_count + 1 if service else 0, _error(event.code, event.detail, "instance"))
 
 
-def _fall(tables: Tables, at: Recorded, crash_count: int, code: str, detail: bytes | None) -> None:
+def _fall(tables: Tables, at: Recorded, crash_count: int, error: dict[str, Value]) -> None:
     """An instance is gone; with none left, the service does not serve."""
     service = tables.find(SERVICE, at.subject)
     if service is None:
         return
-    error = _error(code, detail, "instance")
     _update(tables, at, crash_count=crash_count, last_crashed_at=at.at_s, **error)
     if not tables.of(INSTANCE, at.subject):
         status = "crashed" if service.status == "running" else service.status

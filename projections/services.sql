@@ -26,6 +26,7 @@ CREATE TABLE service (
     last_error_code TEXT,
     last_error      BLOB,               -- sealed
     last_error_of   TEXT,               -- deployment: it did not come to serve; instance: it did not go on
+    last_crash      TEXT,               -- how the instance ended that crashed, in words; where that is the last error
     last_crashed_at INTEGER,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,

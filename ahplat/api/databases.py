@@ -27,6 +27,7 @@ from ahplat.labels import label_of
 from ahplat.writer import Answer
 from events.databases import DatabaseCreateRequested
 from projections import databases, deployments
+from projections.crashes import in_words
 from projections.databases import DatabaseRow
 
 STATUSES = ("provisioning", "running", "restoring", "failed", "stopped", "unavailable", "deleted")
@@ -95,6 +96,8 @@ def _last_error(call: Call, row: DatabaseRow) -> str | UnsetType:
     if code is None:
         return UNSET
     detail = call.unsealed(row.tenant_id, f"database-{row.database_id}", "detail", sealed)
+    if row.last_error_code == "out_of_memory" and not detail:
+        detail = in_words(None, True, row.memory_mb)
     return f"{code}: {detail}".rstrip(": ")
 
 

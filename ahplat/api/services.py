@@ -131,7 +131,7 @@ def _last_error(call: Call, row: ServiceRow) -> str | UnsetType:
     if row.last_error_code is None:
         return UNSET
     detail = call.unsealed(row.tenant_id, f"service-{row.service_id}", "detail", row.last_error)
-    return f"{row.last_error_code}: {detail}".rstrip(": ")
+    return f"{row.last_error_code}: {detail or row.last_crash or ''}".rstrip(": ")
 
 
 def find(call: Call, views: Connection, service_id: str) -> ServiceRow:

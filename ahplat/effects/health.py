@@ -7,12 +7,15 @@ import asyncio
 from typing import Any
 
 import aiohttp
+from apsw import Connection
 from msgspec import Struct
 
 from ahplat import limits
 from ahplat.effects.task import Failed, Task
-from ahplat.engines.engine import Instance
+from ahplat.engines.engine import Identity, Instance
 from ahplat.errors import Unavailable
+from projections import databases, deployments
+from projections.crashes import in_words
 
 
 async def wait_healthy(task: Task[Any], instances: list[Instance], port: int, health_path: str) -> list[Instance]:
@@ -59,8 +62,14 @@ async def crashed(task: Task[Any], seen: Instance, wanted: str) -> Failed:
         raise Unavailable("engine_interrupted", "the engine was away, and the instance ended, maybe with it")
     tail = await tail_of(task, seen)
     if seen.oom_killed:
-        return Failed("out_of_memory", "the instance was killed for using more memory than memory_mb allows", tail)
+        how = in_words(seen.exit_code, True, _memory_mb(task.platform.views, seen.identity))
+        return Failed("out_of_memory", f"the instance was {how}", tail)
     return Failed("crashed", f"the instance ended with exit code {seen.exit_code} before it was {wanted}", tail)
+
+
+def _memory_mb(views: Connection, of: Identity) -> int | None:
+    row = deployments.find(views, of.deployment) or databases.find(views, of.database)
+    return row.memory_mb if row else None
 
 
 async def tail_of(task: Task[Any], instance: Instance) -> str:

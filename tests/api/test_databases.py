@@ -254,6 +254,15 @@ async def test_an_image_that_cannot_be_had_is_told(brief: Site) -> None:
     assert "last_error" not in answer.json
 
 
+async def test_one_that_was_killed_for_its_memory_says_so_with_the_limit(site: Site, acme: Tenant) -> None:
+    made = await running(acme)
+    site.host.crash(made["container_id"], 137, oom_killed=True)
+    answer = await acme.get(f"/v1/databases/{made['id']}?wait=unavailable&timeout=5")
+    limit = f"{answer.json['memory_mb']} MB (memory_mb)"
+    assert answer.json["last_error"] == f"out_of_memory: killed for using more than its {limit}"
+    await acme.delete(f"/v1/databases/{made['id']}")
+
+
 async def test_a_volume_that_is_kept_is_no_work_that_anybody_waits_for(site: Site, acme: Tenant) -> None:
     made = await running(acme)
     await acme.delete(f"/v1/databases/{made['id']}")

@@ -92,9 +92,18 @@ async def test_a_crash_shows_in_the_service(site: Site, acme: Tenant) -> None:
     service = await acme.running(image="frail:1")
     site.host.crash(service["container_id"], exit_code=9)
     answer = await acme.get(f"/v1/services/{service['id']}?wait=crashed&timeout=5")
-    assert answer.json["crash_count"] == 1 and answer.json["last_error"] == "crashed"
+    assert answer.json["crash_count"] == 1 and answer.json["last_error"] == "crashed: ended with exit code 9"
     assert type(answer.json["last_crashed_at"]) is int and no_nulls(answer.json)
     await acme.delete(f"/v1/services/{service['id']}")  # or it would be repaired in a second
+
+
+async def test_an_end_for_want_of_memory_is_told_with_the_limit(site: Site, acme: Tenant) -> None:
+    site.host.images["hungry:1"] = Behaviour()
+    service = await acme.running(image="hungry:1", memory_mb=128)
+    site.host.crash(service["container_id"], 137, oom_killed=True)
+    answer = await acme.get(f"/v1/services/{service['id']}?wait=crashed&timeout=5")
+    assert answer.json["last_error"] == "out_of_memory: killed for using more than its 128 MB (memory_mb)"
+    await acme.delete(f"/v1/services/{service['id']}")
 
 
 async def test_commands_on_a_service(site: Site, acme: Tenant) -> None:

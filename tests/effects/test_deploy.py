@@ -1,5 +1,7 @@
 """The story of a deploy: the old one is untouched until the new one is healthy, and stays where it never is."""
 
+import re
+
 import pytest
 
 from ahplat.commands.deployments import RestartService, RollBack
@@ -156,7 +158,9 @@ async def test_what_used_too_much_memory_is_told_so(world: World) -> None:
     await world.until(lambda: world.instances)
     world.host.crash(world.instances[0].id, 137, oom_killed=True)
     await world.settled()
-    assert world.last(ServiceDeployFailed).code == "out_of_memory"
+    failed = world.last(ServiceDeployFailed)
+    assert failed.code == "out_of_memory"
+    assert re.search(r"more than its \d+ MB \(memory_mb\)", world.unsealed("detail", failed.detail))
 
 
 async def test_what_somebody_removes_while_it_becomes_healthy_has_failed(world: World) -> None:
