@@ -275,7 +275,7 @@ class Erasing(Struct, frozen=True):
     """A tenant that is on its way out. Nothing personal: the answer is kept longer than the tenant is.
 
     `unrecoverable_after`: when the server's last backup that holds the tenant's key will have made room for newer ones, in
-    unix seconds. Absent where backups are made by hand only. Copies that were made of them elsewhere are not known.
+    unix seconds. Absent where the server makes none: those made by hand, and copies elsewhere, are not known.
     """
 
     tenant_id: str
@@ -289,8 +289,7 @@ async def erase(call: Call) -> Reply:
     name = _opened(call.app.keyring, row.tenant_id, "name", row.name)
     if call.body(Erasure).confirm != name:
         raise invalid("/confirm", "expected the tenant's name: this cannot be undone")
-    config = call.app.config
-    after = aged_out_at(config.backup_folder, config.backup_every_s, call.app.clock.now_us())
+    after = aged_out_at(call.app.config.backup_every_s, call.app.clock.now_us())
     reply = await call.order(
         RequestErasure(tenant_id=row.tenant_id),
         lambda views: Erasing(

@@ -36,14 +36,14 @@ def is_due(made_at: int, now_s: float, every_s: float) -> bool:
     return not 0 <= now_s - made_at < every_s
 
 
-def aged_out_at(folder: Path, every_s: float, now_us: int) -> int | None:
-    """When no pair will be left that is there now or is being made, in unix seconds; None where nobody makes newer ones.
+def aged_out_at(every_s: float, now_us: int) -> int | None:
+    """When no pair will be left that is there now or is being made, in unix seconds; None where the server makes none.
 
-    Each of these may be late by the time between two looks.
+    Each of these may be late by the time between two looks. What somebody made by hand, here or elsewhere, is not known.
     """
-    if every_s:
-        return now_us // 1_000_000 + int(limits.BACKUP_PAIRS * (every_s + min(limits.BACKUP_LOOK_S, every_s)))
-    return None if pairs.list_pairs(folder) else now_us // 1_000_000
+    if not every_s:
+        return None
+    return now_us // 1_000_000 + int(limits.BACKUP_PAIRS * (every_s + min(limits.BACKUP_LOOK_S, every_s)))
 
 
 class Schedule:
@@ -71,7 +71,8 @@ class Schedule:
         while True:
             await asyncio.sleep(min(limits.BACKUP_LOOK_S, self._every_s))
             try:
-                if is_due(last_made_at(self._folder), self._clock.now_us() / 1e6, self._every_s):
+                machine_s = self._clock.now_us() / 1e6 + self._clock.off_s  # which the pairs have their time from
+                if is_due(last_made_at(self._folder), machine_s, self._every_s):
                     await self._make()
             except Unavailable as error:
                 logger.error("no backup was made: %s", error.detail)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from ahplat import limits
+from ahplat.backups import schedule
+from ahplat.backups.schedule import is_due
 from ahplat.clock import SystemClock
 from ahplat.errors import CannotStart
 from events.log import read_all
@@ -184,7 +187,7 @@ async def test_a_command_runs_as_long_as_it_may_by_a_clock_behind_the_log(behind
 
 async def test_an_answer_waits_for_its_work_by_a_clock_behind_the_log(behind: Site) -> None:
     acme = await behind.register()
-    answer = await acme.post("/v1/databases", {"name": "cache", "type": "redis"}, Prefer="wait=5")
+    answer = await acme.post("/v1/services", {"name": "web", "image": "web:1", "port": 0}, Prefer="wait=5")
     assert (answer.status, answer.json["status"]) == (201, "running")
 
 
@@ -192,3 +195,26 @@ async def test_how_far_the_log_is_ahead_of_the_clock_is_told(behind: Site) -> No
     acme = await behind.register()
     told = (await acme.get("/v1/system/health/detailed")).json["clock"]
     assert (told["followed"], told["off_s"]) == (False, pytest.approx(-HOUR_S, abs=60))
+
+
+@pytest.mark.parametrize("seconds", [-HOUR_S, YEAR_S])
+async def test_a_backup_is_not_due_for_a_clock_that_is_not_followed(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """Pairs have the machine's time, by which the newest is as old as it is."""
+    clock = SystemClock()
+    machine.set_by_s = seconds
+    looks: asyncio.Queue[bool] = asyncio.Queue()
+
+    def asked(made_at: int, now_s: float, every_s: float) -> bool:
+        looks.put_nowait(is_due(made_at, now_s, every_s))
+        return False
+
+    monkeypatch.setattr(limits, "BACKUP_LOOK_S", 0.001)
+    monkeypatch.setattr(schedule, "is_due", asked)
+    monkeypatch.setattr(schedule, "last_made_at", lambda folder: time.time_ns() // 10**9 - 60)
+    looking = schedule.Schedule(folder, folder, HOUR_S / 2, clock)
+    looking.begin()
+    async with asyncio.timeout(5):
+        assert not await looks.get()
+    await looking.close()

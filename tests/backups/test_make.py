@@ -60,17 +60,19 @@ def test_the_newest_ten_are_kept_whatever_the_clock_says(data: Folder, backups: 
 
 def test_when_the_last_of_todays_pairs_is_gone_follows_from_how_often_one_is_made(data: Folder, backups: Path) -> None:
     hour_s = 3_600.0
-    assert aged_out_at(backups, 0, START_US) == START_US // 1_000_000
     make_backup(data.path, backups, START_US, NEVER)
     today = pairs.list_pairs(backups)
-    assert aged_out_at(backups, 0, START_US) is None
-    gone_at = aged_out_at(backups, hour_s, START_US)
+    gone_at = aged_out_at(hour_s, START_US)
     assert gone_at
     made_s, every_s = START_US / 1e6, hour_s + limits.BACKUP_LOOK_S
     while made_s + every_s <= gone_at:
         made_s += every_s
         make_backup(data.path, backups, int(made_s * 1e6), NEVER)
         assert (today[0] in pairs.list_pairs(backups)) == (made_s + every_s <= gone_at)
+
+
+def test_where_the_server_makes_no_backups_nobody_knows_when_the_last_is_gone() -> None:
+    assert aged_out_at(0, START_US) is None
 
 
 def test_another_backup_into_the_same_folder_is_refused_meanwhile(data: Folder, backups: Path) -> None:
