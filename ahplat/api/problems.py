@@ -299,7 +299,8 @@ PROBLEMS: dict[str, Problem] = {
     "disk_full": _problem(
         503,
         "The server's disk is full",
-        "delete what is not needed, or ask the operator to make room: what stops, deletes and reads goes on",
+        "delete what is not needed, or ask the operator to make room: what stops, deletes and reads goes on while the log"
+        " can grow; where not even that can, room has to be made outside of ah first",
         "GET /v1/system/health/detailed",
         retryable=True,
     ),

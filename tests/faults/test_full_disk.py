@@ -98,6 +98,9 @@ def test_a_full_disk_is_told_and_reads_go_on(small: Server, api_key: str) -> Non
     assert answer.status == 503
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.json["code"], answer.json["status"]) == ("disk_full", 503)
+    assert "outside of ah" in answer.json["remediation"]["why"]
+    stopped = small.ask("POST", f"/v1/services/{service_id}/stop", key=api_key)
+    assert (stopped.status, stopped.json["code"]) == (503, "disk_full")
     assert int(answer.headers["retry-after"]) > 0
     seen = small.ask("GET", f"/v1/services/{service_id}", key=api_key)
     assert seen.json["status"] == "running"
