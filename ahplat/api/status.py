@@ -60,7 +60,7 @@ async def status(call: Call) -> Reply:
     return json_reply(
         Status(
             version=VERSION,
-            now=app.clock.now_us() // 1_000_000,
+            now=int(app.clock.now_us() / 1e6 + app.clock.off_s),  # the machine's time, which backups have theirs from
             health=health,
             tenants=tenants.count_by_status(app.views),
             services=services.count_by_status(app.views),
