@@ -190,7 +190,7 @@ def test_a_restore_that_failed_leaves_it_running_and_says_why() -> None:
     given(DatabaseRestoreFailed(last(), BACKUP, "unreadable", b"detail"))
     row = databases.find(world().views.db, DATABASE)
     assert row
-    assert (row.status, row.last_error_code, row.last_error) == ("running", "unreadable", b"detail")
+    assert (row.status, row.restore_code, row.restore_error) == ("running", "unreadable", b"detail")
 
 
 def test_a_stop_and_a_deletion_call_a_restore_off_and_a_start_does_not() -> None:
