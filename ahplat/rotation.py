@@ -4,10 +4,14 @@
     keys.db is wrapped anew, committed         killed here: keys.db opens with master.key.next, which is put in place
     master.key.next is renamed to master.key   done
 
+The key that goes stays beside it, under a name of its own, for the backups that were made with it: nobody else has it.
 So at any moment one of the two files opens keys.db, and which one it is says what is left to do. Whoever comes next, a
 server that starts or another rotation, does that first. What is sealed does not change: tenants' keys stay what they are.
 """
 
+import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from ahplat import durable
@@ -33,16 +37,37 @@ def finish_rotation(data_dir: Path) -> bool:
     """Puts the next master key in place where keys.db is wrapped with it. The folder's lock is held by the caller."""
     if not is_half_done(data_dir):
         return False
-    durable.move(data_dir / NEXT, data_dir / "master.key")
+    _put_in_place(data_dir)
     return True
 
 
-def rotate(data_dir: Path, crash: CrashPoints) -> int:
-    """Makes a new master key and wraps all keys with it; returns how many. Raises KeyFileBad, Unavailable, OSError."""
+def name_of_old(key: bytes) -> str:
+    """Under which a master key that was replaced is kept.
+
+    >>> name_of_old(bytes(32))
+    'master.key.66687aad'
+    """
+    return f"master.key.{hashlib.sha256(key).hexdigest()[:8]}"
+
+
+def _put_in_place(data_dir: Path) -> None:
+    master = data_dir / "master.key"
+    if master.exists():
+        with suppress(FileExistsError):
+            os.link(master, data_dir / name_of_old(read_master_key(master, may_make=False)))
+    durable.move(data_dir / NEXT, master)
+
+
+def rotate(data_dir: Path, crash: CrashPoints) -> tuple[int, str]:
+    """Makes a new master key and wraps all keys with it; returns how many, and the name of the old one's file.
+
+    Raises KeyFileBad, Unavailable, OSError.
+    """
     if not (data_dir / "keys.db").exists():
         raise KeyFileBad(f"{data_dir / 'keys.db'} is missing: is this --data-dir the server's?")
     finish_rotation(data_dir)
-    keyring = Keyring(data_dir / "keys.db", read_master_key(data_dir / "master.key", may_make=False), may_make=False)
+    old = read_master_key(data_dir / "master.key", may_make=False)
+    keyring = Keyring(data_dir / "keys.db", old, may_make=False)
     try:
         keyring.open_all()
         following = data_dir / NEXT
@@ -52,6 +77,6 @@ def rotate(data_dir: Path, crash: CrashPoints) -> int:
     finally:
         keyring.close()
     crash.reached("wrapped-anew")
-    durable.move(following, data_dir / "master.key")
+    _put_in_place(data_dir)
     crash.reached("key-in-place")
-    return count
+    return count, name_of_old(old)

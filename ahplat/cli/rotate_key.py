@@ -23,12 +23,13 @@ def rotate_key(data_dir: Path) -> None:
 
     All keys in keys.db are wrapped anew, in one transaction; API keys, variables and all else that is sealed go on as
     they are. Killed half-way, it is run again, or the server started: either ends it first. Backups that are older open
-    with the old master key only: keep it until they have aged out, and make a new backup now.
+    with the old master key only: it stays beside the new one, as master.key.<8 hex digits>. Make a new backup now, keep
+    the old key with the backups' other keys until they have aged out, and remove it here.
     """
     crash = CrashPoints(os.environ.get("AH_TOOL_CRASH_AT", ""), ROTATION)
     try:
         with lock_folder(data_dir):
-            count = rotate(data_dir, crash)
+            count, old = rotate(data_dir, crash)
     except (KeyFileBad, CannotStart) as failed:
         click.echo(f"ah: {failed}", err=True)
         sys.exit(_EXIT_FAILED)
@@ -36,5 +37,5 @@ def rotate_key(data_dir: Path) -> None:
         click.echo(f"ah: {data_dir} cannot be written ({failed}): make room, and run it again", err=True)
         sys.exit(_EXIT_FAILED)
     click.echo(
-        f"{count} keys are wrapped with a new master.key; make a backup now, and keep the old key for older ones"
+        f"{count} keys are wrapped with a new master.key; make a backup now. Older ones open with {old}: keep it elsewhere"
     )

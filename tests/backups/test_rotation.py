@@ -1,5 +1,6 @@
 """A new master key: everything goes on, the old one opens nothing, and a kill at any step is made good."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from ahplat.backups.make import make_backup
 from ahplat.backups.pairs import BackupFailed
 from ahplat.crashpoints import ROTATION, CrashPoints
-from ahplat.rotation import NEXT, finish_rotation, rotate
+from ahplat.rotation import NEXT, finish_rotation, name_of_old, rotate
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
 from tests.backups.conftest import ONE, TWO
 from tests.backups.platform_folder import NEVER, START_US, Folder
@@ -22,8 +23,10 @@ def test_tenants_and_indexes_go_on_as_they_were(data: Folder) -> None:
     index = keyring.email_index("ada@example.org")
     keyring.close()
     before = data.content
-    assert rotate(data.path, NEVER) == 2 + 7  # tenants, and the platform's own
+    count, kept = rotate(data.path, NEVER)
+    assert count == 2 + 7  # tenants, and the platform's own
     assert master(data) != old
+    assert read_master_key(data.path / kept, may_make=False) == old
     assert (data.name_of(ONE), data.name_of(TWO)) == ("Ada Lovelace", "Grace Hopper")
     keyring = data.keyring()
     assert keyring.email_index("ada@example.org") == index
@@ -75,6 +78,21 @@ def test_a_backup_after_a_rotation_that_was_killed_says_what_to_do(
     assert (says in said) and bool(said) == bool(says)
     rotate(data.path, NEVER)
     make_backup(data.path, backups, START_US, NEVER)
+
+
+def test_no_key_with_which_a_backup_was_made_is_lost_however_often_it_is_rotated(data: Folder, backups: Path) -> None:
+    keys = [master(data)]
+    for point in ("key-in-place", "wrapped-anew", ""):
+        with suppress(KeyboardInterrupt):
+            rotate(data.path, Killed(point, ROTATION))
+        finish_rotation(data.path)
+        keys.append(master(data))
+        make_backup(data.path, backups, START_US, NEVER)
+    files = [data.path / name_of_old(key) for key in keys[:-1]]
+    assert [read_master_key(file, may_make=False) for file in files] == keys[:-1]
+    assert sorted(file.name for file in data.path.glob("master.key*")) == sorted(
+        ["master.key", *(f.name for f in files)]
+    )
 
 
 @pytest.mark.parametrize("content", ["", "half a k", "cd" * 32])
