@@ -22,7 +22,7 @@ from tests.real.platform.test_builds import APP, build, events, log_of
 pytestmark = pytest.mark.real
 
 BASE = "FROM railwayapp/nixpacks:ubuntu-1745885067\n"
-TIMEOUT_S = 45
+TIMEOUT_S = 30
 HOSTILE = {
     "memory": BASE + "RUN python3 -c \"b = [bytearray(b'x' * 50_000_000) for _ in range(60)]\"\n",
     "forks": BASE + "RUN sh -c 'f() { f | f & }; f; sleep 300'\n",
