@@ -137,7 +137,7 @@ SETTINGS: list[click.Parameter] = [
     ),
     _option(
         "--metrics-listen",
-        "Prometheus scrapes here, without a key; `off` is nowhere.",
+        "Prometheus scrapes here, without a key; `off` is nowhere. With --dev it is on the API's port instead.",
         default="127.0.0.1:9464",
         metavar="HOST:PORT",
     ),
