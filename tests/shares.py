@@ -20,7 +20,7 @@ from hypothesis import settings
 
 TREE = Path(__file__).resolve().parents[1]
 SAMPLED_OF = 3
-SHORT = TREE / "tests/real/engine"  # large files of short tests
+SHORT = TREE / "tests/real/engine"  # many short tests: side by side they come last, and fill what the long ones leave
 settings.register_profile("fast", max_examples=20, print_blob=True)  # the embedded group tries five times as many
 
 
@@ -41,13 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if is_ours(item.path, config) and item.nodeid not in left_out]
     if len(kept) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = sorted(kept, key=lambda item: turn_of(item.path)) if config.pluginmanager.hasplugin("xdist") else kept
-
-
-@cache
-def turn_of(path: Path) -> tuple[bool, int]:
-    """When a file's tests have their turn side by side: the long ones first, for short ones fill what those leave."""
-    return path.is_relative_to(SHORT), -path.stat().st_size
+    items[:] = sorted(kept, key=lambda item: item.path.is_relative_to(SHORT))
 
 
 def not_drawn(items: list[pytest.Item], seed: str) -> set[str]:
