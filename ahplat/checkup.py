@@ -65,10 +65,15 @@ async def look(config: Config, clock: Clock) -> list[Finding]:
 
 def folder(data_dir: Path) -> Finding:
     """Whether the data folder can be written, or made."""
-    there = next(path for path in (data_dir, *data_dir.parents) if path.exists())
+    there = _nearest(data_dir)
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         return fault("folder", f"{there} cannot be written", "run as the user that it belongs to, or give --data-dir")
     return ok("folder", f"{data_dir}" if there == data_dir else f"{data_dir} will be made")
+
+
+def _nearest(data_dir: Path) -> Path:
+    """The folder, or what it will be made in."""
+    return next(path for path in (data_dir, *data_dir.parents) if path.exists())
 
 
 def key(data_dir: Path) -> Finding:
@@ -187,8 +192,9 @@ async def router(config: Config) -> Finding:
 
 def disks(config: Config, engine_root: str) -> list[Finding]:
     """How full the disks of the log and of Docker are."""
-    there = next(path for path in (config.data_dir, *config.data_dir.parents) if path.exists())
-    places = [("disk", there)] + ([("docker disk", Path(engine_root))] if Path(engine_root or "/-").exists() else [])
+    places = [("disk", _nearest(config.data_dir))]
+    if Path(engine_root or "/-").exists():
+        places.append(("docker disk", Path(engine_root)))
     found = []
     for name, place in places:
         disk = Disk(*shutil.disk_usage(place))

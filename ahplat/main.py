@@ -137,8 +137,8 @@ async def _start(config: Config, engine_of: EngineOf, builder_of: BuilderOf, clo
         parts = await stack.enter_async_context(AsyncExitStack())  # after the parts that use them,
         await _listen(app, stack)  # which end after those who may still ask them
         views = await _views_in_step(app, log_reader, files)
-        gone = [row.tenant_id for row in tenants.list_ever(app.views) if row.status == "erased"]
-        await app.builder.sweep([row.build_id for row in builds.list_open(app.views)], gone)
+        open_builds = [row.build_id for row in builds.list_open(app.views)]
+        await app.builder.sweep(open_builds, lambda tenant_id: tenants.status_of(app.views, tenant_id) == "erased")
         _begin(app, running, log, views, parts)
         stack.callback(app.hub.close)  # first of all, streams let go
         running._stack = stack.pop_all()

@@ -52,9 +52,8 @@ def name_of_old(key: bytes) -> str:
 
 def _put_in_place(data_dir: Path) -> None:
     master = data_dir / "master.key"
-    if master.exists():
-        with suppress(FileExistsError):
-            os.link(master, data_dir / name_of_old(read_master_key(master, may_make=False)))
+    with suppress(KeyFileBad, FileExistsError):  # what is no key opens no backup
+        os.link(master, data_dir / name_of_old(read_master_key(master, may_make=False)))
     durable.move(data_dir / NEXT, master)
 
 

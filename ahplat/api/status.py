@@ -7,7 +7,7 @@ from ahplat.api import system
 from ahplat.api.application import Application
 from ahplat.api.call import Call, Reply, json_reply
 from ahplat.api.route import Route
-from ahplat.backups.schedule import last_made_at
+from ahplat.backups.schedule import last_made_at, machine_s
 from ahplat.version import VERSION
 from projections import builds, databases, services, tenants, todo
 from projections.todo import TodoRow
@@ -60,7 +60,7 @@ async def status(call: Call) -> Reply:
     return json_reply(
         Status(
             version=VERSION,
-            now=int(app.clock.now_us() / 1e6 + app.clock.off_s),  # the machine's time, which backups have theirs from
+            now=int(machine_s(app.clock)),
             health=health,
             tenants=tenants.count_by_status(app.views),
             services=services.count_by_status(app.views),

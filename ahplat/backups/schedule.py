@@ -27,6 +27,11 @@ def last_made_at(folder: Path) -> int:
         return 0
 
 
+def machine_s(clock: Clock) -> float:
+    """The machine's time, which pairs have theirs from, whether it is followed or not."""
+    return clock.now_us() / 1e6 + clock.off_s
+
+
 def is_due(made_at: int, now_s: float, every_s: float) -> bool:
     """Whether the last one is too old, or of a time that has not come: then the clock was set back.
 
@@ -71,8 +76,7 @@ class Schedule:
         while True:
             await asyncio.sleep(min(limits.BACKUP_LOOK_S, self._every_s))
             try:
-                machine_s = self._clock.now_us() / 1e6 + self._clock.off_s  # which the pairs have their time from
-                if is_due(last_made_at(self._folder), machine_s, self._every_s):
+                if is_due(last_made_at(self._folder), machine_s(self._clock), self._every_s):
                     await self._make()
             except Unavailable as error:
                 logger.error("no backup was made: %s", error.detail)

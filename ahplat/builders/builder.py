@@ -6,7 +6,7 @@ finished. A step that is cancelled has, when it returns, ended every process tha
 blame for raises `Rejected` with a stable code; what is ours for now raises `Unavailable`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -75,8 +75,8 @@ class Builder(Protocol):
     async def discard(self, build_id: str) -> None:
         """Ends what still runs of a build and removes its folder. Nothing happens where there is nothing."""
 
-    async def sweep(self, keep: Sequence[str], gone: Collection[str] = ()) -> None:
-        """Discards what an earlier server left of builds that are not in `keep`, and all of tenants that are `gone`."""
+    async def sweep(self, keep: Sequence[str], is_gone: Callable[[str], bool]) -> None:
+        """Discards what an earlier server left of builds that are not in `keep`, and all of tenants that are gone."""
 
     async def forget(self, tenant_id: str, service_id: str) -> None:
         """Removes all images of a service that is gone."""

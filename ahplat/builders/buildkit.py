@@ -8,7 +8,7 @@ image comes back as an OCI layout, and we push it.
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -113,13 +113,13 @@ class BuildKitBuilder:
         await self._leave(build_id)
         await Workplace(self._builds, build_id).discard()
 
-    async def sweep(self, keep: Sequence[str], gone: Collection[str] = ()) -> None:
+    async def sweep(self, keep: Sequence[str], is_gone: Callable[[str], bool]) -> None:
         """Also ends the daemons of an earlier server: what they were at is done again."""
         await self._registry.blobs.end()
         for folder in sorted(self._daemons_folder.iterdir()) if self._daemons_folder.exists() else []:
             if not self._missing():
                 await self._daemon(folder.name).stop()
-            if folder.name in gone:
+            if is_gone(folder.name):
                 await asyncio.to_thread(remove, folder)
         for build_id in left_in(self._builds, keep):
             await self.discard(build_id)

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -80,7 +80,7 @@ class EmbeddedBuilder:
         self._begun.discard(build_id)
         await Workplace(self._builds, build_id).discard()
 
-    async def sweep(self, keep: Sequence[str], gone: Collection[str] = ()) -> None:
+    async def sweep(self, keep: Sequence[str], is_gone: Callable[[str], bool]) -> None:
         for build_id in left_in(self._builds, keep):
             await self.discard(build_id)
 

@@ -11,21 +11,24 @@ gone, and what it took in the registry is given back (`builders/blobs.py`).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
+from apsw import Connection
 from msgspec import Struct
 
 from ahplat import limits
 from ahplat.commands.garbage import ReportGarbage
 from ahplat.effects import leftovers
 from ahplat.effects.task import Platform
-from ahplat.engines.engine import Belonging, Network, Volume
+from ahplat.engines.engine import Belonging
 from ahplat.engines.images import familiar, repository_of
 from ahplat.errors import AhError, Rejected, Unavailable
 from events.garbage import GarbageCollected
 from projections import images
 
 logger = logging.getLogger("ahplat.garbage")
+
+T = TypeVar("T")
 
 Kind = Literal["image", "network", "volume", "registry"]
 Sizes = dict[tuple[Kind, str], int]  # kind and name → bytes
@@ -102,22 +105,19 @@ class Collector:
         platform = self.platform
         knew = leftovers.known(platform.views, platform.installation)
         self._seen = await platform.engine.belongings()
-        knows = leftovers.known(platform.views, platform.installation)
-        self._meet([one for one in self._seen if not (knew(one) or knows(one))])
-        volumes = self._idle_volumes()
+        strangers = [one for one in self._seen if not knew(one)]
+        if strangers:
+            knows = leftovers.known(platform.views, platform.installation)
+            strangers = [one for one in strangers if not knows(one)]
+        self._meet(strangers)
+        volumes = self._idle(leftovers.idle_scratches)
         sizes = await platform.engine.volume_bytes() if volumes else {}
-        found: Sizes = {("network", name): 0 for name in self._idle_networks()}
+        found: Sizes = {("network", name): 0 for name in self._idle(leftovers.idle_networks)}
         return found | {("volume", name): sizes.get(name, 0) for name in volumes}
 
-    def _idle_networks(self) -> dict[str, Network]:
+    def _idle(self, kind: Callable[[Connection, str, int, list[Belonging]], dict[str, T]]) -> dict[str, T]:
         platform = self.platform
-        now_us = platform.clock.now_us()
-        return leftovers.idle_networks(platform.views, platform.installation, now_us, self._seen)
-
-    def _idle_volumes(self) -> dict[str, Volume]:
-        platform = self.platform
-        now_us = platform.clock.now_us()
-        return leftovers.idle_scratches(platform.views, platform.installation, now_us, self._seen)
+        return kind(platform.views, platform.installation, platform.clock.now_us(), self._seen)
 
     def _meet(self, strangers: list[Belonging]) -> None:
         """Says of each once that it is there."""
@@ -165,11 +165,11 @@ class Collector:
         engine = self.platform.engine
         if garbage.kind == "image":
             return await self._remove_image(garbage.name)
-        if garbage.kind == "network" and (network := self._idle_networks().get(garbage.name)):
+        if garbage.kind == "network" and (network := self._idle(leftovers.idle_networks).get(garbage.name)):
             await engine.remove_network(network)
             await self.platform.names.look(network.tenant)
             return True
-        if garbage.kind == "volume" and (volume := self._idle_volumes().get(garbage.name)):
+        if garbage.kind == "volume" and (volume := self._idle(leftovers.idle_scratches).get(garbage.name)):
             await engine.remove_volume(volume)
             return True
         return False

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import BuilderStatus, Job
@@ -54,9 +54,9 @@ class SimulatedBuilder:
         self.calls.append(("discard", build_id))
         self.folders.discard(build_id)
 
-    async def sweep(self, keep: Sequence[str], gone: Collection[str] = ()) -> None:
+    async def sweep(self, keep: Sequence[str], is_gone: Callable[[str], bool]) -> None:
         self.folders &= set(keep)
-        self.kept_for -= set(gone)
+        self.kept_for = {tenant_id for tenant_id in self.kept_for if not is_gone(tenant_id)}
 
     async def forget(self, tenant_id: str, service_id: str) -> None:
         self.calls.append(("forget", service_id))

@@ -4,6 +4,7 @@ What apt and pip need to reach this machine's package index comes from this mach
 each program runs in a mount namespace and a process namespace of its own, and what it leaves running ends with it.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -77,6 +78,14 @@ class Root:
             text=True,
             timeout=900,
         )
+
+    def set_up(self, daemon_json: dict[str, object]) -> None:
+        """As a server is found: systemd, a Docker that somebody has set, and a folder for /programs."""
+        done = self.run("sh", "-c", "apt-get -q update && apt-get -q install -y --no-install-recommends systemd")
+        assert done.returncode == 0, done.stdout
+        (self.folder / "etc/docker").mkdir()
+        (self.folder / "etc/docker/daemon.json").write_text(json.dumps(daemon_json))
+        (self.folder / "programs").mkdir()
 
     def install(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Runs deploy/install.sh in it."""

@@ -29,11 +29,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     parts = up()
     folder = tmp_path_factory.mktemp("booted")
     root = Root(folder / "root", TREE)
-    done = root.run("sh", "-c", "apt-get -q update && apt-get -q install -y --no-install-recommends systemd")
-    assert done.returncode == 0, done.stdout
-    (root.folder / "etc/docker").mkdir()
-    (root.folder / "etc/docker/daemon.json").write_text(json.dumps(DAEMON_JSON))
-    (root.folder / "programs").mkdir()
+    root.set_up(DAEMON_JSON)
     for program in {parts.runsc, parts.traefik, *(path for place in parts.builders for path in place.iterdir())}:
         if program.name in ("runsc", "traefik", "buildkitd", "buildctl", "nixpacks"):
             shutil.copy(program, root.folder / "programs")

@@ -32,11 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
             copy = shutil.copytree if (TREE / name).is_dir() else shutil.copy
             copy(TREE / name, tree / name)
         made = Root(folder / "root", tree)
-        done = made.run("sh", "-c", "apt-get -q update && apt-get -q install -y --no-install-recommends systemd")
-        assert done.returncode == 0, done.stdout
-        (made.folder / "etc/docker").mkdir()
-        (made.folder / "etc/docker/daemon.json").write_text(json.dumps(DAEMON_JSON))
-        (made.folder / "programs").mkdir()
+        made.set_up(DAEMON_JSON)
         (made.folder / "programs/gvisor-bin").mkdir()
         for name in ("runsc", "gvisor-bin/gvisor_sentry", "traefik", "buildkitd", "buildctl"):
             program(made, name, "1")

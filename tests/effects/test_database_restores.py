@@ -26,15 +26,20 @@ def db(world: World, monkeypatch: pytest.MonkeyPatch) -> Databases:
     return Databases(world, monkeypatch)
 
 
-@pytest.fixture(params=["postgres", "redis"])
-async def changed(db: Databases, request: pytest.FixtureRequest) -> Databases:
-    """One that holds something else than what its backup does, of each kind."""
-    await db.create(kind=request.param)
+async def backed_up(db: Databases, kind: str = "postgres") -> None:
+    """A new one, with a backup of what it holds."""
+    await db.create(kind=kind)
     await db.world.settled()
     db.held = OLD
     await db.back_up()
     await db.world.settled()
     assert db.backup.status == "verified"
+
+
+@pytest.fixture(params=["postgres", "redis"])
+async def changed(db: Databases, request: pytest.FixtureRequest) -> Databases:
+    """One that holds something else than what its backup does, of each kind."""
+    await backed_up(db, request.param)
     db.held = NEW
     db.world.engine.calls.clear()
     return db
@@ -112,11 +117,7 @@ async def test_a_redis_that_still_loads_is_its_own_master_in_the_end(changed: Da
 
 
 async def test_what_was_dropped_altogether_is_back(db: Databases) -> None:
-    await db.create()
-    await db.world.settled()
-    db.held = OLD
-    await db.back_up()
-    await db.world.settled()
+    await backed_up(db)
     del db.contents.databases[f"ah-db-{db.database_id}"]["u_orders"]
     await db.restore()
     await db.world.settled()
@@ -138,11 +139,7 @@ async def test_one_that_fails_leaves_what_there_was_and_says_why(changed: Databa
 
 
 async def test_with_the_exchange_it_is_done_and_what_could_not_go_then_goes_with_the_next(db: Databases) -> None:
-    await db.create()
-    await db.world.settled()
-    db.held = OLD
-    await db.back_up()
-    await db.world.settled()
+    await backed_up(db)
     for db.contents.kept, left in (({"ah_before"}, ["ah_before"]), (set(), [])):
         db.held = NEW
         await db.restore()
@@ -154,10 +151,7 @@ async def test_with_the_exchange_it_is_done_and_what_could_not_go_then_goes_with
 
 
 async def test_what_postgres_would_not_let_go_is_not_replaced(db: Databases) -> None:
-    await db.create()
-    await db.world.settled()
-    await db.back_up()
-    await db.world.settled()
+    await backed_up(db)
     db.held, db.contents.stays = NEW, "it has a subscription"
     await db.restore()
     await db.world.settled()
