@@ -93,6 +93,9 @@ DISK_WARN_PERCENT = 80.0
 DISK_FULL_PERCENT = 90.0  # from here on nothing is begun that grows
 DISK_CALM_PERCENT = 2  # below a level until it is left
 DISK_LOOK_S = 10.0
+RESERVE_BYTES = 16 * 1024**2  # kept on the log's disk for what frees room,
+RESERVE_SHARE = 8  # but never more than an eighth of it,
+RESERVE_TIMES = 3  # and taken where there is room for three
 
 # garbage
 IMAGES_KEPT = 5  # of a service: the last that ran

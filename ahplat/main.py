@@ -54,6 +54,7 @@ from ahplat.metrics import exposition
 from ahplat.names import zone
 from ahplat.names.responders import Responders
 from ahplat.names.upstream import Upstreams
+from ahplat.reserve import Reserve
 from ahplat.rotation import finish_rotation
 from ahplat.routers.choice import choose_router
 from ahplat.routers.router import Route
@@ -122,6 +123,8 @@ async def start(
 async def _start(config: Config, engine_of: EngineOf, builder_of: BuilderOf, clock: Clock) -> Running:
     async with AsyncExitStack() as stack:
         stack.callback(lock_folder(config.data_dir).close)
+        reserve = Reserve(config.data_dir)
+        reserve.begin()
         app, log = _open(config, clock, stack)
         app.engine = await engine_of(config, app.installation)
         stack.push_async_callback(app.engine.close)
@@ -139,7 +142,9 @@ async def _start(config: Config, engine_of: EngineOf, builder_of: BuilderOf, clo
         views = await _views_in_step(app, log_reader, files)
         open_builds = [row.build_id for row in builds.list_open(app.views)]
         await app.builder.sweep(open_builds, lambda tenant_id: tenants.status_of(app.views, tenant_id) == "erased")
-        _begin(app, running, log, views, parts)
+        crash = CrashPoints(config.crash_at)
+        app.writer = Writer(log, views, app.keyring, clock, crash, BUILD, reserve)
+        _begin(app, running, crash, parts)
         stack.callback(app.hub.close)  # first of all, streams let go
         running._stack = stack.pop_all()
     return running
@@ -309,14 +314,12 @@ async def _views_in_step(app: Application, log: Connection, stack: AsyncExitStac
     return views
 
 
-def _begin(app: Application, running: Running, log: EventLog, views: Views, stack: AsyncExitStack) -> None:
-    """The writer, those who listen to it, and the loops."""
+def _begin(app: Application, running: Running, crash: CrashPoints, stack: AsyncExitStack) -> None:
+    """Those who listen to the writer, and the loops."""
     config = app.config
-    crash = CrashPoints(config.crash_at)
-    app.writer = Writer(log, views, app.keyring, app.clock, crash, BUILD)
     app.writer.on_broken = running.broken
     stack.push_async_callback(app.writer.close)
-    app.hub = Hub(app.log, log.position)
+    app.hub = Hub(app.log, app.writer.log.position)
     app.writer.on_commit += [app.forget, app.gate.forget, app.rates.committed, app.hub.committed]
     app.writer.on_caught_up += [app.listed.clear, app.hub.caught_up]
     upstreams = Upstreams(config.dns_upstreams)

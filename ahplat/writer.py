@@ -11,7 +11,8 @@ What may go wrong, and what then:
 
     Rejected                  ends its own request; nothing was written for it
     any other exception       the whole batch is rolled back and its requests run one by one: only the bad one fails
-    SQLITE_FULL               rolled back, the last position is unchanged: 503, go on
+    SQLITE_FULL               rolled back, the last position is unchanged; the reserve is given up, and from then on
+                              only what frees room is decided, the rest is 503; with no reserve left, all is
     SQLITE_BUSY at BEGIN      somebody else holds the lock (a replicator): tried again for BUSY_S
     another error in COMMIT   the outcome is unknown: everybody is told so, the process ends, recovery decides
     an error in the views     the log holds the batch, so it counts; the views catch up before the next batch, or as
@@ -32,48 +33,18 @@ import msgspec
 from msgspec import Struct
 
 from ahplat import limits
+from ahplat.answers import Answer, Done, Key, answered
 from ahplat.clock import Clock
 from ahplat.commands.catalog import COMMANDS
 from ahplat.commands.command import Command
 from ahplat.crashpoints import CrashPoints
 from ahplat.errors import AhError, Broken, PreconditionFailed, Rejected, Unavailable, Unknown
+from ahplat.reserve import Reserve
 from ahplat.sealing import Keyring
 from ahplat.statistics import Statistics
 from events.event import Event, Meta, Recorded
-from events.log import EventLog, Expected, VersionConflict, read_command, read_command_secret
+from events.log import EventLog, Expected, VersionConflict
 from projections.views import DAMAGE, Views, catch_up
-
-
-class Answer(Struct, frozen=True):
-    """What the caller is told: an HTTP status and body. `secret` is the body that also holds a secret, given for a day."""
-
-    status: int = 204
-    body: bytes = b""
-    secret: bytes = b""
-    location: str = ""
-    version: int = 0  # of the resource, for the ETag; 0 for none
-
-
-class Key(Struct, frozen=True):
-    """An idempotency key, hashed: `id` of (principal, method, path, key), `fingerprint` of the body.
-
-    The answer is sealed for `tenant_id`, whose end is the answer's; for the platform where the caller is no tenant.
-    """
-
-    id: bytes
-    fingerprint: bytes
-    tenant_id: str
-    keeps_secret: bool = True  # False where whoever repeats cannot be known to be the first caller
-
-
-class Done(Struct, frozen=True):
-    """A command that was accepted: the positions of its events, and the answer. `replayed` when it had been before."""
-
-    first_position: int
-    last_position: int
-    answer: Answer
-    replayed: bool = False
-    secret_expired: bool = False
 
 
 class Request(Struct, frozen=True):
@@ -95,7 +66,14 @@ class Writer:
     """See the module. Of each method the sections below say whose thread it belongs to."""
 
     def __init__(
-        self, log: EventLog, views: Views, keyring: Keyring, clock: Clock, crash: CrashPoints, build: str
+        self,
+        log: EventLog,
+        views: Views,
+        keyring: Keyring,
+        clock: Clock,
+        crash: CrashPoints,
+        build: str,
+        reserve: Reserve | None = None,
     ) -> None:
         self.log = log
         self.views = views
@@ -106,6 +84,7 @@ class Writer:
         self._keyring = keyring
         self._clock = clock
         self._crash = crash
+        self._reserve = reserve
         self._build = build
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
@@ -242,13 +221,16 @@ class Writer:
         self._loop.call_soon_threadsafe(self._turn_away)
         self._loop.call_soon_threadsafe(self.on_broken, error)
 
-    def _finish(self, batch: list[Request]) -> None:
+    def _finish(self, batch: list[Request], may_retry: bool = True) -> None:
         """Commits a batch and resolves it; falls back to one by one when something in it is broken."""
         try:
             results, facts = self._commit(batch)
         except (Broken, Unknown, *DAMAGE):
             raise
         except Unavailable as error:
+            if may_retry and error.code == "disk_full" and self._reserve and self._reserve.give_up():
+                self._finish(batch, may_retry=False)
+                return
             results, facts = [error] * len(batch), []
         except Exception as error:
             if len(batch) > 1:
@@ -304,6 +286,10 @@ class Writer:
         if key and (before := self._answered(key)):
             return before
         decision = COMMANDS[type(command)]
+        if self._reserve and not (decision.frees or self._reserve.may_grow()):
+            return Unavailable(
+                "disk_full", "the disk is full: what room is left is kept for what stops and deletes", 30
+            )
         try:
             events = decision.decide(decision.load(self.views.db, command), command)
             recorded = self.log.append(
@@ -376,24 +362,3 @@ class Writer:
 
 def _stopping() -> Unavailable:
     return Unavailable("stopping", "the writer has stopped; a restart recovers", 5)
-
-
-def answered(log: apsw.Connection, keyring: Keyring, key: Key, now_us: int) -> Done | Rejected | None:
-    """What the same request was answered before; Rejected where the key came with another body, None where it is new."""
-    row = read_command(log, key.id)
-    if row is None:
-        return None
-    fingerprint, first, last, sealed = row
-    if fingerprint != key.fingerprint:
-        return Rejected("idempotency_mismatch", "the same Idempotency-Key came before with another body")
-    answer = _ANSWER.decode(keyring.unseal_answer(key.tenant_id, sealed, key.id))
-    if not answer.secret:
-        return Done(first, last, answer, replayed=True)
-    secret = read_command_secret(log, key.id, now_us) if key.keeps_secret else None
-    if secret is None:
-        return Done(first, last, msgspec.structs.replace(answer, secret=b""), replayed=True, secret_expired=True)
-    body = keyring.unseal_answer(key.tenant_id, secret, key.id)
-    return Done(first, last, msgspec.structs.replace(answer, secret=body), replayed=True)
-
-
-_ANSWER = msgspec.json.Decoder(Answer)

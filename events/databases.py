@@ -65,6 +65,7 @@ class DatabaseCrashed(Event, frozen=True, tag="database.crashed"):
     exit_code: int | None = None
     oom_killed: bool = False
     tail: bytes = b""  # sealed
+    memory_mb: int = 0  # that it might use, where it was killed for using more
 
 
 class DatabaseGivenUp(Event, frozen=True, tag="database.given_up"):

@@ -183,6 +183,7 @@ class ServiceCrashed(Event, frozen=True, tag="service.crashed"):
     exit_code: int | None = None
     oom_killed: bool = False
     tail: bytes = b""  # sealed
+    memory_mb: int = 0  # that it might use, where it was killed for using more
 
 
 class ServiceRepairRequested(Intent, frozen=True, tag="service.repair_requested"):

@@ -309,8 +309,7 @@ def deleted(tables: Tables, at: Recorded, _: Event) -> None:
 
 
 def crashed(tables: Tables, at: Recorded, event: ServiceCrashed) -> None:
-    deployment = tables.find(DEPLOYMENT, event.deployment_id)
-    how = in_words(event.exit_code, event.oom_killed, deployment.memory_mb if deployment else None)
+    how = in_words(event.exit_code, event.oom_killed, event.memory_mb or None)
     code = "out_of_memory" if event.oom_killed else "crashed"
     _fall(tables, at, event.crash_count, _error(code, None, "instance", how))
 

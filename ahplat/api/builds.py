@@ -6,6 +6,7 @@ from apsw import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat import limits
+from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
 from ahplat.api.fields import invalid
 from ahplat.api.route import Route
@@ -13,7 +14,6 @@ from ahplat.api.services import find
 from ahplat.commands.builds import CancelBuild, RequestBuild
 from ahplat.errors import Rejected, Unavailable
 from ahplat.sources import Rules, check_ref, check_url
-from ahplat.writer import Answer
 from events.builds import BuildRequested
 from events.event import canonical
 from projections import builds

@@ -14,13 +14,13 @@ from aiohttp import web
 from msgspec import Struct
 
 from ahplat import limits
+from ahplat.answers import Answer, Done, Key, answered
 from ahplat.api import body as bodies
 from ahplat.api import cursors, headers
 from ahplat.api.application import Application
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.errors import Rejected, Unreadable, Violation
-from ahplat.writer import Answer, Done, Key, answered
 from events.event import canonical
 
 T = TypeVar("T")

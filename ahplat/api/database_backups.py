@@ -4,13 +4,13 @@ from apsw import Connection
 from msgspec import UNSET, Struct, UnsetType
 
 from ahplat import limits
+from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
 from ahplat.api.databases import find, order
 from ahplat.api.fields import Id
 from ahplat.api.route import Route
 from ahplat.api.waiting import waited
 from ahplat.commands.database_backups import RemoveBackup, RequestBackup, RestoreDatabase, not_found
-from ahplat.writer import Answer
 from projections import database_backups
 from projections.database_backups import BackupRow
 

@@ -7,6 +7,7 @@ from apsw import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat import limits
+from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
 from ahplat.api.fields import EnvName, Id, ServiceName, check_env_name, cpu_count, cpu_milli, invalid
 from ahplat.api.route import Route
@@ -24,7 +25,6 @@ from ahplat.commands.databases import (
 from ahplat.effects.database_specs import PORTS, connection_string, reached_at
 from ahplat.errors import Rejected
 from ahplat.labels import label_of
-from ahplat.writer import Answer
 from events.databases import DatabaseCreateRequested
 from projections import databases, deployments
 from projections.crashes import in_words

@@ -4,6 +4,7 @@ from apsw import Connection
 from msgspec import UNSET, Struct, UnsetType
 
 from ahplat import limits
+from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
 from ahplat.api.fields import Id, ImageName, check_image, invalid
 from ahplat.api.route import Route
@@ -12,7 +13,6 @@ from ahplat.api.waiting import waited
 from ahplat.commands.deployments import CancelDeployment, DeployImage, DeploymentCommand, RollBack
 from ahplat.errors import Rejected
 from ahplat.references import PLACEHOLDERS
-from ahplat.writer import Answer
 from projections import builds, deployments
 from projections.deployments import DeploymentRow
 

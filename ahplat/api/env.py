@@ -3,13 +3,13 @@
 from apsw import Connection
 from msgspec import Struct
 
+from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import EnvValues, check_env, invalid
 from ahplat.api.route import Route
 from ahplat.api.services import find, seal_env
 from ahplat.commands.services import SetEnv, UnsetEnv
 from ahplat.errors import Rejected
-from ahplat.writer import Answer
 from projections import env, services
 
 MASK = "********"

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat import limits
+from ahplat.answers import Done
 from ahplat.api.call import Call, Reply, answer
 from ahplat.api.fields import invalid
 from ahplat.api.forward import is_gone
@@ -23,7 +24,6 @@ from ahplat.commands.effects import Conclude
 from ahplat.commands.execs import StartExec
 from ahplat.engines.engine import Execution
 from ahplat.errors import AhError, EngineAway, Rejected, Unavailable
-from ahplat.writer import Done
 from events.event import canonical
 from events.execs import ExecEnded
 from projections import execs, instances

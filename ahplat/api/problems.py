@@ -299,8 +299,7 @@ PROBLEMS: dict[str, Problem] = {
     "disk_full": _problem(
         503,
         "The server's disk is full",
-        "delete what is not needed, or ask the operator to make room: what stops, deletes and reads goes on while the log"
-        " can grow; where not even that can, room has to be made outside of ah first",
+        "delete what is not needed, or ask the operator to make room: what stops, deletes and reads goes on",
         "GET /v1/system/health/detailed",
         retryable=True,
     ),

@@ -6,6 +6,7 @@ from apsw import Connection
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 
 from ahplat import limits
+from ahplat.answers import Answer
 from ahplat.api.call import Call, Page, Reply, answer, invalid_parameter
 from ahplat.api.fields import (
     CpuCount,
@@ -33,7 +34,6 @@ from ahplat.commands.command import Command
 from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
 from ahplat.commands.services import ConfigureService, CreateService, DeleteService, StopService
 from ahplat.errors import Rejected, Violation
-from ahplat.writer import Answer
 from events.services import ServiceConfigured, ServiceCreated
 from projections import env, services, volumes
 from projections.services import ServiceRow

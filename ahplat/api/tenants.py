@@ -5,6 +5,7 @@ import asyncio
 from apsw import Connection
 from msgspec import UNSET, Struct, UnsetType
 
+from ahplat.answers import Answer
 from ahplat.api.auth import SCOPES, Throttled, Token, key_created
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import Email, TenantName, check_label, invalid
@@ -23,7 +24,6 @@ from ahplat.commands.tenants import (
 )
 from ahplat.errors import Rejected, Unavailable, Unreadable
 from ahplat.sealing import Keyring
-from ahplat.writer import Answer
 from projections import keys, tenants
 from projections.tenants import TenantRow
 

@@ -142,6 +142,6 @@ def deliver(state: Delivery, command: DeployBuild) -> list[Event]:
 
 COMMANDS: dict[type[Command], Decision] = {
     RequestBuild: Decision(load_queue, request, STREAM),
-    CancelBuild: Decision(load_build, cancel, STREAM),
+    CancelBuild: Decision(load_build, cancel, STREAM, frees=True),
     DeployBuild: Decision(load_delivery, deliver, SERVICE_STREAM),
 }

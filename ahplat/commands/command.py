@@ -23,12 +23,14 @@ class Command(Struct, frozen=True, kw_only=True):
 class Decision(Struct, frozen=True):
     """How a command is decided. `stream` is a template over the command's fields: `service-{0.service_id}`.
 
-    `load` and `decide` raise Rejected; nothing has been written by then.
+    `load` and `decide` raise Rejected; nothing has been written by then. What `frees` room, or records the end of what
+    was begun, is decided on a disk that is full, too.
     """
 
     load: Callable[[Connection, Any], Any]
     decide: Callable[[Any, Any], list[Event]]
     stream: str
+    frees: bool = False
 
     def stream_of(self, command: Command) -> str:
         """The stream that the command's events go to."""

@@ -112,6 +112,6 @@ def restore(state: BackupState, command: RestoreDatabase) -> list[Event]:
 
 COMMANDS: dict[type[Command], Decision] = {
     RequestBackup: Decision(load_backups, request, STREAM),
-    RemoveBackup: Decision(load_removal, remove, STREAM),
+    RemoveBackup: Decision(load_removal, remove, STREAM, frees=True),
     RestoreDatabase: Decision(load_backups, restore, DATABASE_STREAM),
 }

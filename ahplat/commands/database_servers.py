@@ -62,7 +62,14 @@ def report_crash(state: ServerState, command: ReportDatabaseCrash) -> list[Event
     if state.open or state.database.container_id != command.instance:
         raise Rejected("outcome_refused", "the server is not the one that should run, or work on it is under way")
     crashes = state.crashes + 1
-    crashed = DatabaseCrashed(command.instance, crashes, command.exit_code, command.oom_killed, command.tail)
+    crashed = DatabaseCrashed(
+        instance=command.instance,
+        crash_count=crashes,
+        exit_code=command.exit_code,
+        oom_killed=command.oom_killed,
+        tail=command.tail,
+        memory_mb=state.database.memory_mb if command.oom_killed else 0,
+    )
     return [crashed, *after_crash(crashes, command.seen_us)]
 
 

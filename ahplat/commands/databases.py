@@ -270,8 +270,8 @@ def link(state: LinkState, command: LinkDatabase) -> list[Event]:
 COMMANDS: dict[type[Command], Decision] = {
     CreateDatabase: Decision(load_creation, create, STREAM),
     StartDatabase: Decision(load_there, start, STREAM),
-    StopDatabase: Decision(load_there, stop, STREAM),
-    DeleteDatabase: Decision(load_kept, delete, STREAM),
+    StopDatabase: Decision(load_there, stop, STREAM, frees=True),
+    DeleteDatabase: Decision(load_kept, delete, STREAM, frees=True),
     UndeleteDatabase: Decision(load_kept, undelete, STREAM),
     ReadConnectionString: Decision(load_there, read_connection_string, STREAM),
     LinkDatabase: Decision(load_link, link, SERVICE_STREAM),

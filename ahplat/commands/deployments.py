@@ -229,5 +229,5 @@ COMMANDS: dict[type[Command], Decision] = {
     RestartService: Decision(load_service, restart, STREAM),
     ResetService: Decision(load_service, reset, STREAM),
     RollBack: Decision(load_roll_back, roll_back, STREAM),
-    CancelDeployment: Decision(load_cancel, cancel, STREAM),
+    CancelDeployment: Decision(load_cancel, cancel, STREAM, frees=True),
 }

@@ -24,4 +24,4 @@ def report_disk(before: str, command: ReportDisk) -> list[Event]:
     return [] if command.level == before else [DiskLevelChanged(command.level, command.used_percent)]
 
 
-COMMANDS: dict[type[Command], Decision] = {ReportDisk: Decision(load_level, report_disk, "disk-{0.name}")}
+COMMANDS: dict[type[Command], Decision] = {ReportDisk: Decision(load_level, report_disk, "disk-{0.name}", frees=True)}

@@ -180,5 +180,5 @@ COMMANDS: dict[type[Command], Decision] = {
     VerifyDomain: Decision(load_domain, verify, STREAM),
     CheckDomain: Decision(load_domain, check, STREAM),
     FinishDomainCheck: Decision(load_check, finish, STREAM),
-    RemoveDomain: Decision(load_domain, remove, STREAM),
+    RemoveDomain: Decision(load_domain, remove, STREAM, frees=True),
 }

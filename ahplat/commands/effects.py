@@ -109,9 +109,9 @@ def conclude(work: TodoRow, command: Conclude) -> list[Event]:
 
 
 COMMANDS: dict[type[Command], Decision] = {
-    BeginAttempt: Decision(load_work, begin, STREAM),
-    Postpone: Decision(load_work, postpone, STREAM),
-    Park: Decision(load_work, park, STREAM),
-    Unpark: Decision(load_work, unpark, STREAM),
-    Conclude: Decision(load_work, conclude, "{0.stream}"),
+    BeginAttempt: Decision(load_work, begin, STREAM, frees=True),
+    Postpone: Decision(load_work, postpone, STREAM, frees=True),
+    Park: Decision(load_work, park, STREAM, frees=True),
+    Unpark: Decision(load_work, unpark, STREAM, frees=True),
+    Conclude: Decision(load_work, conclude, "{0.stream}", frees=True),
 }

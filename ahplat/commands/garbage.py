@@ -22,4 +22,6 @@ def report_garbage(_: None, command: ReportGarbage) -> list[Event]:
     return [command.collected]
 
 
-COMMANDS: dict[type[Command], Decision] = {ReportGarbage: Decision(load_nothing, report_garbage, "garbage-{0.kind}")}
+COMMANDS: dict[type[Command], Decision] = {
+    ReportGarbage: Decision(load_nothing, report_garbage, "garbage-{0.kind}", frees=True)
+}

@@ -81,6 +81,7 @@ def report_crash(state: InstanceState, command: ReportCrash) -> list[Event]:
         exit_code=command.exit_code,
         oom_killed=command.oom_killed,
         tail=command.tail,
+        memory_mb=state.service.last.memory_mb if command.oom_killed and state.service.last else 0,
     )
     return [crashed, *after_crash(state.service.service, placed[0].deployment_id, crashes, command.seen_us)]
 

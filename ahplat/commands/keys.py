@@ -58,5 +58,5 @@ def revoke(_: None, command: RevokeKey) -> list[Event]:
 
 COMMANDS: dict[type[Command], Decision] = {
     CreateKey: Decision(load_keys, create, STREAM),
-    RevokeKey: Decision(load_key, revoke, STREAM),
+    RevokeKey: Decision(load_key, revoke, STREAM, frees=True),
 }

@@ -321,7 +321,7 @@ COMMANDS: dict[type[Command], Decision] = {
     CreateService: Decision(load_creation, create, STREAM),
     ConfigureService: Decision(load_service, configure, STREAM),
     SetEnv: Decision(load_variables, set_env, STREAM),
-    UnsetEnv: Decision(load_variables, unset_env, STREAM),
-    StopService: Decision(load_service, stop, STREAM),
-    DeleteService: Decision(load_deletion, delete, STREAM),
+    UnsetEnv: Decision(load_variables, unset_env, STREAM, frees=True),
+    StopService: Decision(load_service, stop, STREAM, frees=True),
+    DeleteService: Decision(load_deletion, delete, STREAM, frees=True),
 }

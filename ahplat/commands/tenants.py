@@ -222,9 +222,9 @@ COMMANDS: dict[type[Command], Decision] = {
     RegisterTenant: Decision(load_registration, register, STREAM),
     ChangeProfile: Decision(load_profile, change_profile, STREAM),
     SetQuotas: Decision(load_tenant, set_quotas, STREAM),
-    SuspendTenant: Decision(load_tenant, suspend, STREAM),
+    SuspendTenant: Decision(load_tenant, suspend, STREAM, frees=True),
     ReactivateTenant: Decision(load_standing, reactivate, STREAM),
     KeepSuspended: Decision(load_standing, keep, STREAM),
-    EndKeeping: Decision(load_standing, end_keeping, STREAM),
-    RequestErasure: Decision(load_standing, request_erasure, STREAM),
+    EndKeeping: Decision(load_standing, end_keeping, STREAM, frees=True),
+    RequestErasure: Decision(load_standing, request_erasure, STREAM, frees=True),
 }

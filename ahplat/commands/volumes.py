@@ -45,5 +45,5 @@ def purge(state: VolumeState, _: PurgeVolume) -> list[Event]:
 
 
 COMMANDS: dict[type[Command], Decision] = {
-    PurgeVolume: Decision(load, purge, "volume-{0.volume_id}"),
+    PurgeVolume: Decision(load, purge, "volume-{0.volume_id}", frees=True),
 }

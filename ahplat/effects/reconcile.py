@@ -53,10 +53,10 @@ class Wanted(Struct, frozen=True):
 def diff(wanted: Wanted, actual: list[Instance], epoch: int, watched: bool = True) -> list[Finding]:
     """What is not as it should be, of one service without open work. Empty when all is well.
 
-    `actual` is everything of the service that the engine has. An end that nobody watched is no crash: the engine, or the
-    whole machine, may have ended with it.
+    `actual` is everything of the service that the engine has; what is being taken away is as good as gone. An end that
+    nobody watched is no crash: the engine, or the whole machine, may have ended with it.
     """
-    by_id = {instance.id: instance for instance in actual}
+    by_id = {instance.id: instance for instance in actual if instance.state != "removing"}
     placed = {row.replica: row for row in wanted.placed}
     findings: list[Finding] = []
     for replica in range(1, wanted.replicas + 1):

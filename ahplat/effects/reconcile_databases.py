@@ -29,7 +29,7 @@ def diff(row: DatabaseRow, found: Instance | None, epoch: int) -> str:
         return "stray" if found else ""
     if row.status == "failed":
         return ""
-    if found is None or found.id != row.container_id:
+    if found is None or found.id != row.container_id or found.state == "removing":
         return "missing"
     if found.identity.epoch != epoch:
         return "foreign_epoch"

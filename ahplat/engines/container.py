@@ -27,7 +27,7 @@ STATES: dict[str, State] = {
     "running": "running",
     "restarting": "running",
     "paused": "paused",
-    "removing": "exited",
+    "removing": "removing",
     "exited": "exited",
     "dead": "exited",
 }
@@ -180,6 +180,36 @@ class Inspected(Struct, rename="pascal"):
     def status(self) -> str:
         """Docker's own word for its state."""
         return self.state.status
+
+
+class Summary(Struct, rename="pascal"):
+    """The part of Docker's `GET /containers/json` that is read, of one container."""
+
+    id: str
+    created: int = 0
+    names: list[str] = []  # with a slash before them; none of one that is being removed
+    labels: dict[str, str] | None = None
+
+
+def summaries(answer: object) -> list[Summary]:
+    """Reads Docker's list of containers. Raises msgspec.ValidationError when it is none."""
+    return msgspec.convert(answer, list[Summary])
+
+
+def copies(found: Iterable[Summary]) -> set[str]:
+    """The ids of those that somebody made with another one's labels: what was made first is ours.
+
+    >>> of = {"ah.service": "s", "ah.attempt": "1"}
+    >>> copies([Summary("b", 20, ["/b"], of), Summary("a", 10, ["/a"], of), Summary("c", 30, ["/c"], {"ah.service": "t"})])
+    {'b'}
+    """
+    first: dict[frozenset[tuple[str, str]], str] = {}
+    later = set()
+    for one in sorted(found, key=lambda one: (one.created, one.id)):
+        ours = frozenset((key, value) for key, value in (one.labels or {}).items() if key.startswith("ah."))
+        if first.setdefault(ours, one.id) != one.id:
+            later.add(one.id)
+    return later
 
 
 def inspected(answer: object) -> Inspected:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-State = Literal["created", "running", "paused", "exited"]
+State = Literal["created", "running", "paused", "exited", "removing"]  # the last: somebody is taking it away
 
 
 class Identity(Struct, frozen=True):
@@ -158,7 +158,7 @@ class Belonging(Struct, frozen=True):
     kind: Literal["container", "network", "volume"]
     name: str
     tenant: str = ""
-    subject: str = ""  # of a container the id of the service or the database; "" where its labels are not whole
+    subject: str = ""  # of a container the id of the service or database; "" where its labels are not whole, or copied
 
 
 class Spec(Struct, frozen=True):

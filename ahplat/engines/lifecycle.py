@@ -37,8 +37,10 @@ def ours(client: APIClient, container_id: str, installation: str) -> Inspected |
 def listed(client: APIClient, installation: str, subject: str | None, label: str = "ah.service") -> list[Inspected]:
     """Every container of an installation's services (or databases, where `label` says so), or of one of them."""
     labels = [f"ah.instance={installation}", label if subject is None else f"{label}={subject}"]
-    summaries = client.containers(all=True, filters={"label": labels})
-    return [found for summary in summaries if (found := look(client, summary["Id"])) is not None]
+    found = container.summaries(client.containers(all=True, filters={"label": labels}))
+    copies = container.copies(found)
+    looks = (look(client, one.id) for one in found if one.id not in copies)
+    return [seen for seen in looks if seen is not None]
 
 
 def find_or_start(client: APIClient, spec: Spec, image: str, config: Callable[[], Config], give: Give) -> Inspected:

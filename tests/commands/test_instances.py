@@ -86,6 +86,13 @@ def test_a_crash_names_the_replica_that_it_was() -> None:
     assert (event.replica, event.instance) == (2, "d1-2")
 
 
+def test_an_end_for_too_much_memory_names_the_limit() -> None:
+    a_running_service()
+    when(crash(oom_killed=True))
+    event, _ = then_accepted(ServiceCrashed, ServiceRepairRequested)
+    assert event.memory_mb == 256
+
+
 def test_each_crash_is_repaired_after_a_longer_wait() -> None:
     a_running_service()
     waits_s = []

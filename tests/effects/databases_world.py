@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from ahplat.answers import Done
 from ahplat.commands.command import Command
 from ahplat.commands.database_backups import RequestBackup, RestoreDatabase
 from ahplat.commands.databases import CreateDatabase
 from ahplat.effects import database_health
 from ahplat.effects.database_specs import PORTS
 from ahplat.engines.engine import Instance
-from ahplat.writer import Done
 from events.databases import DatabaseCreateRequested
 from projections import database_backups, databases
 from projections.database_backups import BackupRow

@@ -53,6 +53,10 @@ def test_when_all_is_well_nothing_is_said() -> None:
     assert found(replicas=0) == []
 
 
+def test_what_somebody_is_taking_away_is_missing_and_has_not_crashed() -> None:
+    assert found(an_instance(1, state="removing", host="", port=0)) == [drifted("missing")]
+
+
 def test_what_ended_by_itself_has_crashed() -> None:
     ended = an_instance(1, state="exited", host="", port=0, exit_code=3)
     assert found(ended) == [Crash(ended)]

@@ -9,6 +9,7 @@ import pytest
 from ahplat.commands.disks import ReportDisk
 from ahplat.effects.disks import DiskWatch
 from ahplat.errors import Unavailable
+from ahplat.reserve import Reserve
 from events.disks import DiskLevelChanged
 from tests.effects.world import World
 
@@ -26,6 +27,13 @@ def used(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
     return percents
+
+
+@pytest.fixture
+def reserve(tmp_path: Path, used: dict[str, int]) -> Reserve:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return Reserve(folder)
 
 
 @pytest.fixture
@@ -86,3 +94,33 @@ async def test_no_room_to_tell_it_is_told_when_there_is(world: World, watch: Dis
         watch.refuse()
     await watch.look()
     assert world.facts(DiskLevelChanged) == [DiskLevelChanged("full", 99)]
+
+
+def test_the_reserve_is_taken_where_there_is_room_for_several(reserve: Reserve, used: dict[str, int]) -> None:
+    used["data"] = 60  # 360 of 1,000 bytes are left: an eighth thrice is more
+    reserve.begin()
+    assert not reserve.may_grow()
+    used["data"] = 50
+    assert reserve.may_grow()
+
+
+def test_a_reserve_is_given_up_once_and_found_again_by_the_next_server(
+    reserve: Reserve, tmp_path: Path, used: dict[str, int]
+) -> None:
+    reserve.begin()
+    used["data"] = 90
+    again = Reserve(tmp_path / "data")
+    again.begin()
+    assert again.may_grow()
+    assert again.give_up()
+    assert not again.may_grow()
+    assert not again.give_up()
+
+
+def test_a_start_without_room_gives_the_reserve_up(reserve: Reserve, tmp_path: Path, used: dict[str, int]) -> None:
+    reserve.begin()
+    used["data"] = 100
+    again = Reserve(tmp_path / "data")
+    again.begin()
+    assert not again.may_grow()
+    assert not (tmp_path / "data" / "reserve").exists()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ahplat import limits
+from ahplat.answers import Done
 from ahplat.backups.database_files import DatabaseFiles
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.commands.command import Command
@@ -34,7 +35,7 @@ from ahplat.errors import AhError
 from ahplat.names.responders import Responders
 from ahplat.names.upstream import Upstreams
 from ahplat.sealing import Keyring
-from ahplat.writer import Done, Writer
+from ahplat.writer import Writer
 from events.catalog import decode
 from events.database import open_reader
 from events.event import Event, Recorded, wire_name

@@ -12,10 +12,11 @@ import signal
 import sys
 from typing import Any
 
+from ahplat.answers import Done
 from ahplat.cli.entry import run
 from ahplat.commands.command import Command
 from ahplat.commands.effects import Conclude
-from ahplat.writer import Done, Writer
+from ahplat.writer import Writer
 
 PROGRAM = (sys.executable, "-P", "-m", "tests.faults.hurried")
 

@@ -17,7 +17,7 @@ from tests.faults.test_stopping import running
 
 pytestmark = pytest.mark.embedded
 
-SIZE = "4m"
+SIZE = "16m"
 BIG = "x" * 30_000
 
 
@@ -34,7 +34,7 @@ def mounted(folder: Path) -> Iterator[None]:
 @pytest.fixture
 def small(server: Server) -> Iterator[Server]:
     """A server whose folder is a small file system, with what was in it."""
-    kept = {path.name: path.read_bytes() for path in server.folder.iterdir()}
+    kept = {path.name: path.read_bytes() for path in server.folder.iterdir() if path.name != "reserve"}
     with mounted(server.folder):
         for name, content in kept.items():
             (server.folder / name).write_bytes(content)
@@ -44,7 +44,7 @@ def small(server: Server) -> Iterator[Server]:
 
 
 def fill(server: Server) -> Callable[[], None]:
-    """Leaves no byte; returns what makes room again."""
+    """Leaves no byte but the reserve's; returns what makes room again."""
     filler = server.folder / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (65_536, 4_096, 1):
@@ -84,10 +84,11 @@ def set_until_full(server: Server, key: str, service_id: str) -> tuple[list[int]
 def full_service(server: Server, key: str) -> tuple[str, list[int], Callable[[], None]]:
     """A service that runs on a disk that is full by now."""
     service_id = running(server, key)
+    before = [server.ask("POST", f"/v1/services/{service_id}/env", {"A": f"{n}"}, key=key).position for n in range(3)]
     make_room = fill(server)
     positions, answer = set_until_full(server, key, service_id)
     assert answer.status == 503
-    return service_id, positions, make_room
+    return service_id, before + positions, make_room
 
 
 def test_a_full_disk_is_told_and_reads_go_on(small: Server, api_key: str) -> None:
@@ -98,15 +99,33 @@ def test_a_full_disk_is_told_and_reads_go_on(small: Server, api_key: str) -> Non
     assert answer.status == 503
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.json["code"], answer.json["status"]) == ("disk_full", 503)
-    assert "outside of ah" in answer.json["remediation"]["why"]
-    stopped = small.ask("POST", f"/v1/services/{service_id}/stop", key=api_key)
-    assert (stopped.status, stopped.json["code"]) == (503, "disk_full")
+    assert "what stops, deletes and reads goes on" in answer.json["remediation"]["why"]
     assert int(answer.headers["retry-after"]) > 0
     seen = small.ask("GET", f"/v1/services/{service_id}", key=api_key)
     assert seen.json["status"] == "running"
     assert small.ask("GET", "/", Host=seen.json["url"].removeprefix("http://")).status == 200
     assert small.ask("GET", "/v1/events?after=0&limit=200", key=api_key, Accept="application/json").status == 200
     assert small.ask("GET", "/v1/system/health").status == 200
+
+
+def test_what_stops_and_deletes_goes_on_to_its_end_where_no_byte_is_left(small: Server, api_key: str) -> None:
+    small.start()
+    service_id, _, make_room = full_service(small, api_key)
+    path = f"/v1/services/{service_id}"
+    assert small.ask("POST", f"{path}/stop", key=api_key).status == 200
+    assert small.ask("GET", f"{path}?wait=stopped&timeout=20", key=api_key).json["status"] == "stopped"
+    assert small.ask("DELETE", f"{path}/env/A", key=api_key).status == 204
+    assert small.ask("DELETE", path, key=api_key).status == 204
+    eventually(lambda: "service.deleted" in [at.type for at, _ in small.events])
+    assert not small.instances
+    created = small.ask("POST", "/v1/services", {"name": "another"}, key=api_key)
+    assert (created.status, created.json["code"]) == (503, "disk_full")
+    assert "kept for what stops and deletes" in created.json["detail"]
+    make_room()
+    assert small.ask("POST", "/v1/services", {"name": "another"}, key=api_key).status == 201
+    assert (small.folder / "reserve").exists()
+    assert small.end() == 0
+    small.check_files()
 
 
 def test_one_that_is_nearly_full_is_warned_of_and_work_goes_on(small: Server, api_key: str) -> None:

@@ -114,7 +114,7 @@ def tell() -> None:
     given(ServiceDeploySuperseded(intent(ServiceDeployRequested), "d4"), a_deploy("d5", 5))
     given(ServiceDeployCancelled(intent(ServiceDeployRequested), "d5"))
     later(60)
-    given(ServiceCrashed("d2", 0, "d2-0", 1, 137, True, b"tail"), ServiceRepairRequested("d2"))
+    given(ServiceCrashed("d2", 0, "d2-0", 1, 137, True, b"tail", 128), ServiceRepairRequested("d2"))
     repair = intent(ServiceRepairRequested)
     given(ServiceRepaired(repair, "d2", [Target(0, "d2-9", "10.0.0.9", 8000)], ["d2-0"]))
     given(of(a_service("worker", port=0), OTHER_SERVICE), of(a_deploy("d6"), OTHER_SERVICE))

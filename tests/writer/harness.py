@@ -9,11 +9,12 @@ from typing import Any
 
 import apsw
 
+from ahplat.answers import Answer, Done, Key
 from ahplat.commands.command import Command
 from ahplat.commands.tenants import RegisterTenant, SetQuotas
 from ahplat.crashpoints import CrashPoints
 from ahplat.sealing import Keyring
-from ahplat.writer import Answer, Done, Key, Writer
+from ahplat.writer import Writer
 from events.database import open_reader
 from events.event import Recorded
 from events.log import EventLog, read_all

@@ -7,10 +7,10 @@ import apsw
 import pytest
 
 from ahplat import limits
+from ahplat.answers import Answer, Done
 from ahplat.commands.services import CreateService, SetEnv
 from ahplat.commands.tenants import SetQuotas, SuspendTenant
 from ahplat.errors import PreconditionFailed, Rejected, Unavailable
-from ahplat.writer import Answer, Done
 from events.event import Event, Meta, Recorded
 from events.tenants import TenantQuotasSet
 from projections import tenants

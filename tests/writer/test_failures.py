@@ -8,9 +8,9 @@ import apsw
 import pytest
 
 from ahplat import limits
+from ahplat.answers import Done
 from ahplat.commands.tenants import ChangeProfile
 from ahplat.errors import Broken, Unavailable, Unknown
-from ahplat.writer import Done
 from tests.commands.given import TENANT
 from tests.writer.harness import PATIENCE_S, Bench, a_key_for, outcomes
 

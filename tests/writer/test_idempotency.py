@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from ahplat import limits
+from ahplat.answers import Answer, Done
 from ahplat.commands.tenants import SetQuotas
 from ahplat.errors import PreconditionFailed, Rejected, Unreadable
-from ahplat.writer import Answer, Done
 from tests.commands.given import TENANT
 from tests.writer.harness import Bench, a_key_for, breaks, outcomes, says
 

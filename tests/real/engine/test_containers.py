@@ -12,7 +12,7 @@ import pytest
 
 from ahplat.engines import container
 from ahplat.engines.docker import DockerEngine
-from ahplat.engines.engine import Image, Network
+from ahplat.engines.engine import Belonging, Image, Network
 from ahplat.errors import Rejected, Unavailable
 from tests.parts.parts import Parts
 from tests.real.beside import REGISTRY, containers_named, pushed
@@ -72,6 +72,18 @@ async def test_a_container_that_takes_too_much_memory_says_so(
     ended = await until_exited(engine, instance.id)
     assert ended.oom_killed
     assert ended.exit_code not in (None, 0)
+
+
+async def test_a_container_with_the_labels_of_another_is_a_stranger(
+    engine: DockerEngine, network: Network, hello: Image, sdk: docker.DockerClient
+) -> None:
+    spec = a_spec(network)
+    instance = await engine.find_or_start(spec, hello)
+    copy = sdk.containers.create("hang:1", labels=spec.identity.labels())
+    assert [one.id for one in await engine.list(spec.identity.service)] == [instance.id]
+    shown = [one for one in await engine.belongings() if one.name == copy.name]
+    assert shown == [Belonging("container", str(copy.name), network.tenant, subject="")]
+    assert copy in sdk.containers.list(all=True)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def test_a_container_that_was_removed_is_made_again(service: Service, sdk: docke
     before, old = position(service), service.container(sdk)
     old.remove(force=True)
     found, *_ = repaired(service, before)
-    assert found["type"] == "service.crashed" or found["data"]["finding"] == "missing"  # it is killed, and then removed
+    assert (found["type"], found["data"]["finding"]) == ("service.drifted", "missing")
+    assert service.now["crash_count"] == 0
     assert service.container(sdk).id != old.id
     assert service.get().text.startswith("hello 1")
 
@@ -95,7 +96,7 @@ def test_a_network_that_was_removed_is_made_again(service: Service, sdk: docker.
 
 def test_a_container_too_many_is_removed(service: Service, sdk: docker.DockerClient) -> None:
     before, wanted = position(service), service.container(sdk)
-    stray = sdk.containers.run("hang:1", detach=True, labels=wanted.labels)
+    stray = sdk.containers.run("hang:1", detach=True, labels=wanted.labels | {"ah.deployment": "0" * 32})
     found, *_ = repaired(service, before)
     assert (found["type"], found["data"]["finding"]) == ("service.drifted", "stray")
     assert found["data"]["instance"] == stray.id

@@ -1,0 +1,62 @@
+"""What a command was answered, and how the answer is found again by the idempotency key that it came with."""
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from ahplat.errors import Rejected
+from ahplat.sealing import Keyring
+from events.log import read_command, read_command_secret
+
+
+class Answer(Struct, frozen=True):
+    """What the caller is told: an HTTP status and body. `secret` is the body that also holds a secret, given for a day."""
+
+    status: int = 204
+    body: bytes = b""
+    secret: bytes = b""
+    location: str = ""
+    version: int = 0  # of the resource, for the ETag; 0 for none
+
+
+class Key(Struct, frozen=True):
+    """An idempotency key, hashed: `id` of (principal, method, path, key), `fingerprint` of the body.
+
+    The answer is sealed for `tenant_id`, whose end is the answer's; for the platform where the caller is no tenant.
+    """
+
+    id: bytes
+    fingerprint: bytes
+    tenant_id: str
+    keeps_secret: bool = True  # False where whoever repeats cannot be known to be the first caller
+
+
+class Done(Struct, frozen=True):
+    """A command that was accepted: the positions of its events, and the answer. `replayed` when it had been before."""
+
+    first_position: int
+    last_position: int
+    answer: Answer
+    replayed: bool = False
+    secret_expired: bool = False
+
+
+def answered(log: apsw.Connection, keyring: Keyring, key: Key, now_us: int) -> Done | Rejected | None:
+    """What the same request was answered before; Rejected where the key came with another body, None where it is new."""
+    row = read_command(log, key.id)
+    if row is None:
+        return None
+    fingerprint, first, last, sealed = row
+    if fingerprint != key.fingerprint:
+        return Rejected("idempotency_mismatch", "the same Idempotency-Key came before with another body")
+    answer = _ANSWER.decode(keyring.unseal_answer(key.tenant_id, sealed, key.id))
+    if not answer.secret:
+        return Done(first, last, answer, replayed=True)
+    secret = read_command_secret(log, key.id, now_us) if key.keeps_secret else None
+    if secret is None:
+        return Done(first, last, msgspec.structs.replace(answer, secret=b""), replayed=True, secret_expired=True)
+    body = keyring.unseal_answer(key.tenant_id, secret, key.id)
+    return Done(first, last, msgspec.structs.replace(answer, secret=body), replayed=True)
+
+
+_ANSWER = msgspec.json.Decoder(Answer)
