@@ -1,12 +1,20 @@
-"""What a command was answered, and how the answer is found again by the idempotency key that it came with."""
+"""What goes into the writer and what comes out: a request, its answer, and how that is found again by its idempotency key."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import apsw
 import msgspec
 from msgspec import Struct
 
+from ahplat.commands.command import Command
 from ahplat.errors import Rejected
 from ahplat.sealing import Keyring
-from events.log import read_command, read_command_secret
+from events.event import Event, Meta, Recorded
+from events.log import Expected, read_command, read_command_secret
+
+T = TypeVar("T")
 
 
 class Answer(Struct, frozen=True):
@@ -39,6 +47,34 @@ class Done(Struct, frozen=True):
     answer: Answer
     replayed: bool = False
     secret_expired: bool = False
+
+
+Fact = tuple[Recorded, Event]
+
+
+class Rehearsal(Struct, Generic[T], frozen=True):
+    """What a command would have done: at `position` of the log and `version` of its stream, and what was seen around it."""
+
+    position: int
+    version: int
+    facts: list[Fact]
+    before: T
+    after: T
+
+
+class Request(Struct, frozen=True):
+    """One command on its way. Where `look` is given it is a rehearsal: nothing of it stays."""
+
+    command: Command
+    meta: Meta
+    expected: Expected
+    answer: Callable[[apsw.Connection], Answer] | None
+    key: Key | None
+    future: asyncio.Future[Any]
+    look: Callable[[apsw.Connection], Any] | None = None
+
+
+Result = Done | Rehearsal[Any] | Exception
 
 
 def answered(log: apsw.Connection, keyring: Keyring, key: Key, now_us: int) -> Done | Rejected | None:

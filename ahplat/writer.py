@@ -26,14 +26,15 @@ The invariant: a future that was resolved with a result belongs to events that a
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import apsw
 import msgspec
-from msgspec import Struct
 
 from ahplat import limits
-from ahplat.answers import Answer, Done, Key, answered
+from ahplat.answers import Answer, Done, Fact, Key, Rehearsal, Request, Result, answered
 from ahplat.clock import Clock
 from ahplat.commands.catalog import COMMANDS
 from ahplat.commands.command import Command
@@ -42,24 +43,11 @@ from ahplat.errors import AhError, Broken, PreconditionFailed, Rejected, Unavail
 from ahplat.reserve import Reserve
 from ahplat.sealing import Keyring
 from ahplat.statistics import Statistics
-from events.event import Event, Meta, Recorded
+from events.event import Meta
 from events.log import EventLog, Expected, VersionConflict
 from projections.views import DAMAGE, Views, catch_up
 
-
-class Request(Struct, frozen=True):
-    """One command on its way."""
-
-    command: Command
-    meta: Meta
-    expected: Expected
-    answer: Callable[[apsw.Connection], Answer] | None
-    key: Key | None
-    future: asyncio.Future[Done]
-
-
-Fact = tuple[Recorded, Event]
-Result = Done | Exception
+T = TypeVar("T")
 
 
 class Writer:
@@ -115,16 +103,31 @@ class Writer:
         Raises through the future: Rejected, Unavailable, Unknown.
         """
         future: asyncio.Future[Done] = self._loop.create_future()
+        meta = Meta(actor, type(command).__name__, cause, correlation, traceparent, self._build)
+        self._queue_up(Request(command, meta, expected, answer, key, future))
+        return future
+
+    def rehearse(
+        self, command: Command, look: Callable[[apsw.Connection], T], *, actor: str, expected: Expected = "any"
+    ) -> asyncio.Future[Rehearsal[T]]:
+        """Has a command decided, appended and projected as `submit` does, and then all of it undone.
+
+        `look` reads the views before and after; it runs on the writer's thread. Raises through the future as `submit`.
+        """
+        future: asyncio.Future[Rehearsal[T]] = self._loop.create_future()
+        meta = Meta(actor, type(command).__name__, build=self._build)
+        self._queue_up(Request(command, meta, expected, None, None, future, look))
+        return future
+
+    def _queue_up(self, request: Request) -> None:
         if self._ended:
-            future.set_exception(_stopping())
+            request.future.set_exception(_stopping())
         elif self.waiting >= limits.QUEUE:
-            future.set_exception(Unavailable("overloaded", f"{limits.QUEUE} commands are waiting"))
+            request.future.set_exception(Unavailable("overloaded", f"{limits.QUEUE} commands are waiting"))
         else:
-            meta = Meta(actor, type(command).__name__, cause, correlation, traceparent, self._build)
             if not self._submitted:
                 self._loop.call_soon(self._hand_over)
-            self._submitted.append(Request(command, meta, expected, answer, key, future))
-        return future
+            self._submitted.append(request)
 
     def _hand_over(self) -> None:
         """Gives the thread all that one turn of the loop brought, at once: it would else begin with the first alone."""
@@ -182,7 +185,11 @@ class Writer:
                 else:
                     batch.append(request)
             try:
-                self._finish(batch)
+                if orders := [request for request in batch if request.look is None]:
+                    self._finish(orders)
+                for request in batch:
+                    if request.look is not None:
+                        self._rehearse(request, request.look)
             except Exception as error:  # an invariant broke: say so, stop, let a restart recover
                 self._stop(batch, error)
                 return
@@ -244,14 +251,8 @@ class Writer:
         """Decides, appends and projects each request, then commits the log, then the views."""
         self._begin()
         facts: list[Fact] = []
-        try:
+        with self._undone_by_error():
             results: list[Result] = [self._decide(request, facts) for request in batch]
-        except apsw.FullError as error:
-            self._rollback()
-            raise Unavailable("disk_full", "the disk is full: nothing was changed", 30) from error
-        except BaseException:
-            self._rollback()
-            raise
         self._commit_log()
         if facts:
             self._crash.reached("between-commits")
@@ -261,25 +262,49 @@ class Writer:
         self.statistics.decided(len(results), refused, replayed, len(facts))
         return results, facts
 
+    def _rehearse(self, request: Request, look: Callable[[apsw.Connection], Any]) -> None:
+        """The same decision in a transaction of its own, which is rolled back whatever comes of it."""
+        results: list[Result] = []
+        facts: list[Fact] = []
+        try:
+            self._begin()
+            with self._undone_by_error():
+                position, before = self.log.position, look(self.views.db)
+                _, version = self.log.version(COMMANDS[type(request.command)].stream_of(request.command))
+                decided = self._decide(request, facts)
+                rehearsal = Rehearsal(position, version, facts, before, look(self.views.db))
+            results.append(decided if isinstance(decided, Exception) else rehearsal)
+            self._rollback()
+        except (Broken, Unknown, *DAMAGE):
+            raise
+        except Exception as error:
+            results.append(error)
+        self._loop.call_soon_threadsafe(self._resolve, [request], results, [])
+
     def _begin(self) -> None:
         deadline = self._clock.monotonic() + limits.BUSY_S
         while True:
             try:
-                if self.behind:
-                    self._catch_up()
-                self.log.begin()
-                self.views.begin()
+                with self._undone_by_error():
+                    if self.behind:
+                        self._catch_up()
+                    self.log.begin()
+                    self.views.begin()
                 return
             except apsw.BusyError as error:
-                self._rollback()
                 if self._clock.monotonic() > deadline:
                     raise Unavailable("log_busy", "another program holds the lock on the log") from error
-            except apsw.FullError as error:
-                self._rollback()
-                raise Unavailable("disk_full", "the disk is full: nothing was changed", 30) from error
-            except BaseException:
-                self._rollback()
-                raise
+
+    @contextmanager
+    def _undone_by_error(self) -> Iterator[None]:
+        """An error takes back what the batch did, and goes on as Unavailable where there is no room."""
+        try:
+            yield
+        except BaseException as error:
+            self._rollback()
+            if isinstance(error, apsw.FullError):
+                raise _full() from error
+            raise
 
     def _decide(self, request: Request, facts: list[Fact]) -> Result:
         command, key = request.command, request.key
@@ -341,7 +366,7 @@ class Writer:
             self._rollback()
             if self.log.last_position_in_file() != before:
                 raise Unknown("outcome_unknown", "the disk is full and the log moved all the same") from error
-            raise Unavailable("disk_full", "the disk is full: nothing was changed", 30) from error
+            raise _full() from error
         except apsw.Error as error:
             raise Unknown("outcome_unknown", f"COMMIT of the log failed: {error}") from error
         self.statistics.commits.add(self._clock.monotonic() - started)
@@ -362,3 +387,7 @@ class Writer:
 
 def _stopping() -> Unavailable:
     return Unavailable("stopping", "the writer has stopped; a restart recovers", 5)
+
+
+def _full() -> Unavailable:
+    return Unavailable("disk_full", "the disk is full: nothing was changed", 30)

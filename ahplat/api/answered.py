@@ -9,12 +9,10 @@ who would fill the log.
 import logging
 from http import HTTPStatus
 
-from ahplat.api.call import Call
+from ahplat.api.call import READS, Call
 from ahplat.statistics import REQUEST_BOUNDS_S, Durations
 
 logger = logging.getLogger("ahplat.requests")
-
-READS = ("GET", "HEAD")
 
 
 class Answered:

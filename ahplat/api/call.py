@@ -5,6 +5,7 @@ unless it streams.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -18,6 +19,7 @@ from ahplat.answers import Answer, Done, Key, answered
 from ahplat.api import body as bodies
 from ahplat.api import cursors, headers
 from ahplat.api.application import Application
+from ahplat.api.plans import look, plan_of
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.errors import Rejected, Unreadable, Violation
@@ -28,6 +30,7 @@ T = TypeVar("T")
 Kind = Literal["anonymous", "tenant", "operator", "bootstrap"]
 
 JSON = "application/json"
+READS = ("GET", "HEAD")
 _PLACES = ("limit", "offset", "cursor", "after", "min_position")  # parameters that say which part of a list
 
 
@@ -56,6 +59,14 @@ class Reply(Struct):
     content_type: str = JSON
     headers: dict[str, str] = {}
     stream: web.StreamResponse | None = None
+
+
+class Planned(Exception):
+    """A dry run came to its end: `reply` is its plan, and nothing that its handler would do after it is done."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__("a dry run")
+        self.reply = reply
 
 
 class Page(Struct, frozen=True):
@@ -209,7 +220,9 @@ class Call:
         answer: Callable[[apsw.Connection], Answer] | None = None,
         keeps_secret: bool = True,
     ) -> Done:
-        """Has a command decided; returns when its events are durable."""
+        """Has a command decided; returns when its events are durable. Raises Planned where the call is a dry run."""
+        if self.is_dry:
+            raise Planned(await self._planned(command))
         done = await self.app.writer.submit(
             command,
             actor=self.principal.actor,
@@ -222,12 +235,28 @@ class Call:
         self.position = done.last_position
         return done
 
+    @property
+    def is_dry(self) -> bool:
+        """Whether a command is only asked what it would do. Raises Rejected."""
+        return bool(self.query_text) and self.request.method not in READS and self.flag("dry_run")
+
+    async def _planned(self, command: Command) -> "Reply":
+        rehearsal = await self.app.writer.rehearse(
+            command,
+            partial(look, tenant_id=command.tenant_id),
+            actor=self.principal.actor,
+            expected=self._expected(),
+        )
+        etag = self.etag(rehearsal.version)
+        headers = {"Cache-Control": "no-store"} | ({"ETag": etag} if rehearsal.version else {})
+        return Reply(200, msgspec.json.encode(plan_of(rehearsal, etag)), headers=headers)
+
     def recalled(self) -> "Reply | None":
         """The first answer to this command, where it came before. Raises Rejected where that had another body.
 
         The writer looks first of all, but a handler may find that what the command was about is gone by now.
         """
-        key = None if self.request.method in ("GET", "HEAD") else self._key(keeps_secret=True)
+        key = None if self.request.method in READS or self.is_dry else self._key(keeps_secret=True)
         found = answered(self.app.log, self.app.keyring, key, self.app.clock.now_us()) if key else None
         if isinstance(found, Rejected):
             raise found

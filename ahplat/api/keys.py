@@ -8,8 +8,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from ahplat.api.auth import key_created
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import ExpiresIn, KeyName
-from ahplat.api.quotas import QuotasLeft, TenantUsage, quotas_left, usage_of
 from ahplat.api.route import Route
+from ahplat.api.tenant_usage import QuotasLeft, TenantUsage, quotas_left, usage_of
 from ahplat.api.tenants import Tenant, render, seal
 from ahplat.clock import new_id
 from ahplat.commands.keys import CreateKey, RevokeKey

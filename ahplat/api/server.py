@@ -19,10 +19,10 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.api import body as bodies
 from ahplat.api import headers, problems
-from ahplat.api.answered import READS, Answered
+from ahplat.api.answered import Answered
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
-from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply, invalid_parameter
+from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, READS, Call, Planned, Principal, Reply
 from ahplat.api.forward import Forwarder, Place, abort, refusal, tell_to_go_on
 from ahplat.api.peer import peer_of
 from ahplat.api.rates import Rates
@@ -239,12 +239,12 @@ class Edge:
 
     async def _answer(self, call: Call, route: Route) -> Reply:
         """The handler's answer; the first one, where a command came before and could not be accepted again."""
-        if call.request.method not in READS and call.flag("dry_run"):
-            raise invalid_parameter("dry_run", "expected false: there is no dry run yet, and nothing was done")
         try:
             if route.grows:
                 self._app.disks.refuse()
             return await route.handler(call)
+        except Planned as planned:
+            return planned.reply
         except (Rejected, Unavailable) as error:
             if (isinstance(error, Rejected) or error.code == "disk_full") and (before := call.recalled()):
                 return before

@@ -265,8 +265,10 @@ async def garbage(call: Call) -> Reply:
 
 
 async def collect(call: Call) -> Reply:
-    """Removes what may be removed by now, and says what that was."""
+    """Removes what may be removed by now, and says what that was. A dry run says what there is, and when it may go."""
     call.body(Token)
+    if call.is_dry:
+        return await garbage(call)
     return _garbage(call, await call.app.collector.sweep())
 
 

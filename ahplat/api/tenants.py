@@ -7,7 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ahplat.answers import Answer
 from ahplat.api.auth import SCOPES, Throttled, Token, key_created
-from ahplat.api.call import Call, Reply, answer, json_reply
+from ahplat.api.call import Call, Planned, Reply, answer, json_reply
 from ahplat.api.fields import Email, TenantName, check_label, invalid
 from ahplat.api.route import Route
 from ahplat.api.waiting import waited
@@ -116,7 +116,7 @@ async def register(call: Call) -> Reply:
             lambda _: answer(Registered(tenant_id), 201, "/v1/tenant", secret=Registered(tenant_id, made.api_key)),
             keeps_secret=call.principal.kind != "anonymous",  # of whom nobody knows that it is the same again
         )
-    except (Rejected, Unavailable):  # after any other error there may be a tenant, and it will want its key
+    except (Rejected, Unavailable, Planned):  # after any other error there may be a tenant, and it will want its key
         await asyncio.to_thread(app.keyring.destroy, tenant_id)
         raise
     if done.replayed:

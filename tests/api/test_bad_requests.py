@@ -201,13 +201,6 @@ async def test_no_query_of_many_brings_about_anything_but_an_answer(curious: Ten
     await is_answered_whatever_the_query(curious, query)
 
 
-async def test_a_dry_run_that_cannot_be_had_does_nothing(curious: Tenant) -> None:
-    before = (await curious.get("/v1/services")).body
-    answer = await curious.post("/v1/services?dry_run=true", {"name": "dry", "image": "pending"})
-    assert (answer.status, answer.pointers) == (400, ["/query/dry_run"])
-    assert (await curious.get("/v1/services")).body == before
-
-
 # header fields
 
 
