@@ -111,6 +111,14 @@ async def set_quotas(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("GET", "/v1/tenant/usage", usage),
-    Route("PATCH", "/v1/tenants/{tenant_id}/quotas", set_quotas, auth="operator", body=Quotas),
+    Route("GET", "/v1/tenant/usage", usage, "get_usage", answer=TenantUsage),
+    Route(
+        "PATCH",
+        "/v1/tenants/{tenant_id}/quotas",
+        set_quotas,
+        "set_quotas",
+        auth="operator",
+        body=Quotas,
+        answer=dict[str, int],
+    ),
 ]

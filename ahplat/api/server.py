@@ -22,9 +22,10 @@ from ahplat.api import headers, problems
 from ahplat.api.answered import READS, Answered
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
-from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply, invalid_parameter
+from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, Call, Principal, Reply
 from ahplat.api.forward import Forwarder, Place, abort, refusal, tell_to_go_on
 from ahplat.api.peer import peer_of
+from ahplat.api.query import invalid_parameter
 from ahplat.api.rates import Rates
 from ahplat.api.route import Route, Tree
 from ahplat.api.service_hosts import other_host, target_host
@@ -317,8 +318,7 @@ class Edge:
             logger.error("request %s broke", request_id, exc_info=error)
             return refusal("internal", "something broke on our side", request_id)
         if isinstance(error, LineTooLong):
-            is_line = error.args[1] == limits.REQUEST_LINE_BYTES
-            code = "uri_too_long" if is_line else "headers_too_large"
+            code = "uri_too_long" if error.args[1] == limits.REQUEST_LINE_BYTES else "headers_too_large"
             return refusal(code, f"more than {error.args[1]} bytes", request_id)
         return refusal("bad_request", f"this cannot be read as HTTP ({type(error).__name__})", request_id)
 
