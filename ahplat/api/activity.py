@@ -1,18 +1,20 @@
 """What happened to a tenant's resources, in words, from the log; deleted ones included."""
 
 from datetime import datetime
+from typing import Annotated
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ahplat.api.call import Call, Reply, invalid_parameter
+from ahplat import limits
+from ahplat.api.call import Call, Reply
 from ahplat.api.frames import public
+from ahplat.api.query import Moment, Paged, invalid_parameter
 from ahplat.api.route import Route
 from events.catalog import decode
 from events.log import read_all
 from projections import activity
 from projections.activity import ActivityRow, Wanted
 
-_DEFAULT = 50  # lines of one answer
 _FAILED = ("failed", "crashed", "opened", "drifted", "cancelled", "superseded")
 
 
@@ -32,16 +34,25 @@ class Activity(Struct, frozen=True):
     service_id: str | UnsetType = UNSET
 
 
+class Asked(Paged):
+    """Which lines."""
+
+    limit: Annotated[int, Meta(ge=1, le=limits.LIST_LIMIT, description="at most so many")] = 50
+    resource_type: Annotated[str, Meta(description="only of this kind: service, database, …")] = ""
+    action: Annotated[str, Meta(description="only what is called so: created, deploy_requested, …")] = ""
+    service_id: Annotated[str, Meta(description="only of this service")] = ""
+    since: Moment = ""
+
+
 async def list_all(call: Call) -> Reply:
     """Newest first; `since` is unix seconds or RFC 3339."""
-    page = call.page("activity", _DEFAULT)
-    query = call.query
-    service_id = query.get("service_id", "")
+    asked = call.asked(Asked)
+    page = call.page("activity", asked)
     wanted = Wanted(
-        resource_type="service" if service_id else query.get("resource_type", ""),
-        resource_id=service_id,
-        action=query.get("action", ""),
-        since=moment(query.get("since", ""), "since"),
+        resource_type="service" if asked.service_id else asked.resource_type,
+        resource_id=asked.service_id,
+        action=asked.action,
+        since=moment(asked.since, "since"),
         before=int(page.before) if page.before else 0,
     )
     rows = activity.list_of(call.app.views, call.tenant_id, wanted, page.limit, page.offset)
@@ -97,5 +108,5 @@ def moment(text: str, name: str) -> int:
 
 
 ROUTES = [
-    Route("GET", "/v1/activity", list_all),
+    Route("GET", "/v1/activity", list_all, "list_activity", query=Asked, answer=list[Activity]),
 ]

@@ -6,8 +6,10 @@ one file, so that nothing is lost between the two, whatever the client's speed; 
 
 import asyncio
 import logging
+from typing import Annotated
 
 from aiohttp import web
+from msgspec import Meta, Struct
 
 from ahplat import limits
 from ahplat.api import frames
@@ -30,11 +32,18 @@ _RETRY_MS = 2_000
 _LAST_ID = "Last-Event-ID"
 
 
+class Asked(Struct):
+    """Which lines."""
+
+    after: Annotated[int, Meta(ge=0, le=2**53, description="begin after this line's number")] = 0
+    follow: Annotated[bool, Meta(description="go on until the build has ended; false: the lines that are there")] = True
+
+
 async def get(call: Call) -> Reply:
     """The log from its beginning, or after a line, to the build's end; with `follow=false` as far as it is now."""
     row = find_build(call)
-    after = _after(call)
-    follow = call.flag("follow") if "follow" in call.query else True
+    asked = call.asked(Asked)
+    after = _after(call, asked)
     is_sse = _EVENT_STREAM in call.request.headers.get("Accept", "")
     outgoing = {
         "Cache-Control": "no-store",
@@ -52,7 +61,7 @@ async def get(call: Call) -> Reply:
     try:
         await response.prepare(call.request)
         with call.app.build_logs.listening(row.build_id, subscriber.wake):
-            await _Follower(call, row, subscriber, response, is_sse).pump(after, follow)
+            await _Follower(call, row, subscriber, response, is_sse).pump(after, asked.follow)
         await asyncio.wait_for(response.write_eof(), limits.STREAM_STALL_S)
     except (ConnectionError, TimeoutError):
         logger.debug("a follower of build %s has gone", row.build_id)
@@ -63,11 +72,11 @@ async def get(call: Call) -> Reply:
     return Reply(stream=response)
 
 
-def _after(call: Call) -> int:
+def _after(call: Call, asked: Asked) -> int:
     """The line to go on after: `Last-Event-ID` before `?after=`."""
     last = call.request.headers.get(_LAST_ID)
     if not last:
-        return call.number("after", 0, 0, 2**53)
+        return asked.after
     if not (last.isascii() and last.isdecimal() and len(last) <= 16):
         raise invalid_header(_LAST_ID, "expected the number of a line")
     return int(last)
@@ -147,5 +156,14 @@ class _Follower:
 
 
 ROUTES = [
-    Route("GET", "/v1/services/{service_id}/builds/{build_id}/logs", get, stream=True),
+    Route(
+        "GET",
+        "/v1/services/{service_id}/builds/{build_id}/logs",
+        get,
+        "read_build_logs",
+        query=Asked,
+        text=True,
+        events=str,
+        stream=True,
+    ),
 ]

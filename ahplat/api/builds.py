@@ -1,14 +1,14 @@
 """Builds over HTTP: a repository becomes an image, and that is deployed."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from apsw import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ahplat import limits
 from ahplat.answers import Answer
-from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
+from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import invalid
+from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import find
 from ahplat.commands.builds import CancelBuild, RequestBuild
@@ -19,7 +19,8 @@ from events.event import canonical
 from projections import builds
 from projections.builds import BuildRow
 
-STATUSES = ("pending", "running", "succeeded", "failed", "cancelled")
+Status = Literal["pending", "running", "succeeded", "failed", "cancelled"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 SourceUrl = Annotated[str, Meta(max_length=4_096)]
 SourceRef = Annotated[str, Meta(max_length=4_096)]
@@ -101,21 +102,25 @@ async def list_all(call: Call) -> Reply:
 
 
 def _list(call: Call, service_id: str) -> Reply:
-    page = call.page("builds")
+    page = call.page("builds", call.asked(Paged))
     views = call.app.views
     rows = builds.list_of(views, call.tenant_id, service_id, page.limit, page.offset, page.before)
     last = rows[-1].build_id if rows else ""
     return call.listing("builds", page, [render(call, views, row) for row in rows], last)
 
 
+class AskedOfOne(Waits):
+    """What to wait for."""
+
+    wait: Annotated[Status, Meta(description="answer as soon as the build has this status")] | UnsetType = UNSET
+
+
 async def get(call: Call) -> Reply:
     """One build; with `?wait=<status>&timeout=<s>` as soon as it has that status, or has ended, or as it is by then."""
     row = find_build(call)
-    if wanted := call.query.get("wait"):
-        if wanted not in STATUSES:
-            raise invalid_parameter("wait", f"expected one of {', '.join(STATUSES)}")
-        timeout_s = call.number("timeout", 30, 0, limits.WAIT_S)
-        await call.app.hub.until(f"build-{row.build_id}", lambda: _has_come_to(call, wanted), timeout_s)
+    asked = call.asked(AskedOfOne)
+    if wanted := asked.wait:
+        await call.app.hub.until(f"build-{row.build_id}", lambda: _has_come_to(call, wanted), asked.timeout)
         row = find_build(call)
     return json_reply(render(call, call.app.views, row))
 
@@ -217,10 +222,31 @@ async def cancel(call: Call) -> Reply:
     return await call.order(command, lambda _: Cancelled())
 
 
+_BUILDS = "/v1/services/{service_id}/builds"
 ROUTES = [
-    Route("POST", "/v1/services/{service_id}/builds", create, scope="deploy", body=NewBuild, grows=True),
-    Route("GET", "/v1/services/{service_id}/builds", list_of_service),
-    Route("GET", "/v1/services/{service_id}/builds/{build_id}", get),
-    Route("DELETE", "/v1/services/{service_id}/builds/{build_id}", cancel, scope="deploy"),
-    Route("GET", "/v1/builds", list_all),
+    Route(
+        "POST",
+        _BUILDS,
+        create,
+        "create_build",
+        scope="deploy",
+        body=NewBuild,
+        answer=Build,
+        status=202,
+        codes=("builds_unavailable", "quota_exceeded", "source_forbidden", "source_invalid"),
+        waits=True,
+        grows=True,
+    ),
+    Route("GET", _BUILDS, list_of_service, "list_service_builds", query=Paged, answer=list[Build]),
+    Route("GET", f"{_BUILDS}/{{build_id}}", get, "get_build", query=AskedOfOne, answer=Build),
+    Route(
+        "DELETE",
+        f"{_BUILDS}/{{build_id}}",
+        cancel,
+        "cancel_build",
+        scope="deploy",
+        answer=Cancelled,
+        codes=("build_ended",),
+    ),
+    Route("GET", "/v1/builds", list_all, "list_builds", query=Paged, answer=list[Build]),
 ]

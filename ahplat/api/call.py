@@ -14,18 +14,20 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from ahplat import limits
 from ahplat.answers import Answer, Done, Key, answered
 from ahplat.api import body as bodies
 from ahplat.api import cursors, headers
 from ahplat.api.application import Application
 from ahplat.api.plans import look, plan_of
+from ahplat.api.query import Paged, invalid_parameter
+from ahplat.api.query import parse as parse_query
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
-from ahplat.errors import Rejected, Unreadable, Violation
+from ahplat.errors import Rejected, Unreadable
 from events.event import canonical
 
 T = TypeVar("T")
+Q = TypeVar("Q", bound=Struct)
 
 Kind = Literal["anonymous", "tenant", "operator", "bootstrap"]
 
@@ -154,6 +156,10 @@ class Call:
         """RFC 7240."""
         return headers.prefer(self.request.headers.getall("Prefer", []))
 
+    def asked(self, type_: type[Q]) -> Q:
+        """The query's parameters as a struct. Raises Rejected with the pointer of the parameter."""
+        return parse_query(self.query, type_)
+
     def number(self, name: str, default: int, low: int, high: int) -> int:
         """An integer parameter of the query, within bounds. Raises Rejected."""
         text = self.query.get(name)
@@ -164,12 +170,10 @@ class Call:
             raise invalid_parameter(name, f"expected an integer from {low} to {high}")
         return int(text)
 
-    def page(self, kind: str, default: int = limits.LIST_DEFAULT) -> "Page":
+    def page(self, kind: str, asked: Paged) -> "Page":
         """Which part of a list is wanted. Raises Rejected `cursor_gone` for a cursor that is not one of ours."""
-        limit = self.number("limit", default, 1, limits.LIST_LIMIT)
-        cursor = self.query.get("cursor", "")
-        before = cursors.read(self.app.keyring, self.scope(kind), cursor) if cursor else ""
-        return Page(limit, self.number("offset", 0, 0, 2**53), before)
+        before = cursors.read(self.app.keyring, self.scope(kind), asked.cursor) if asked.cursor else ""
+        return Page(asked.limit, asked.offset, before)
 
     def scope(self, kind: str) -> str:
         """What a cursor is bound to: the kind of list, its holder, the life of the log."""
@@ -309,11 +313,6 @@ def answer(value: Any, status: int = 200, location: str = "", version: int = 0, 
         location=location,
         version=version,
     )
-
-
-def invalid_parameter(name: str, message: str) -> Rejected:
-    """A parameter of the query that cannot be used."""
-    return Rejected("validation_failed", f"{name}: {message}", (Violation(f"/query/{name}", message),))
 
 
 def json_reply(value: Any, status: int = 200, **extra: str) -> Reply:

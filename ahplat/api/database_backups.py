@@ -1,20 +1,23 @@
 """Backups of databases over HTTP: a backup counts once it is verified, and only then can it be restored."""
 
-from apsw import Connection
-from msgspec import UNSET, Struct, UnsetType
+from typing import Annotated, Literal, get_args
 
-from ahplat import limits
+from apsw import Connection
+from msgspec import UNSET, Meta, Struct, UnsetType
+
 from ahplat.answers import Answer
-from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
-from ahplat.api.databases import find, order
+from ahplat.api.call import Call, Reply, answer, json_reply
+from ahplat.api.databases import Database, find, order
 from ahplat.api.fields import Id
+from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.waiting import waited
 from ahplat.commands.database_backups import RemoveBackup, RequestBackup, RestoreDatabase, not_found
 from projections import database_backups
 from projections.database_backups import BackupRow
 
-STATUSES = ("pending", "verifying", "verified", "failed", "removing")
+Status = Literal["pending", "verifying", "verified", "failed", "removing"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 class Backup(Struct, frozen=True):
@@ -78,20 +81,24 @@ def find_backup(call: Call) -> BackupRow:
 async def list_of_database(call: Call) -> Reply:
     """A database's backups, newest first."""
     database = find(call, call.app.views, call.path_id())
-    page = call.page("database_backups")
+    page = call.page("database_backups", call.asked(Paged))
     rows = database_backups.list_of(call.app.views, database.database_id, page.limit, page.offset, page.before)
     last = rows[-1].backup_id if rows else ""
     return call.listing("database_backups", page, [render(call, row, database.kind) for row in rows], last)
 
 
+class AskedOfOne(Waits):
+    """What to wait for."""
+
+    wait: Annotated[Status, Meta(description="answer as soon as the backup has this status")] | UnsetType = UNSET
+
+
 async def get(call: Call) -> Reply:
     """One backup; with `?wait=<status>&timeout=<s>` as soon as it has that status, or has ended, or as it is by then."""
     row = find_backup(call)
-    if wanted := call.query.get("wait"):
-        if wanted not in STATUSES:
-            raise invalid_parameter("wait", f"expected one of {', '.join(STATUSES)}")
-        timeout_s = call.number("timeout", 30, 0, limits.WAIT_S)
-        await call.app.hub.until(f"backup-{row.backup_id}", lambda: _has_come_to(call, wanted), timeout_s)
+    asked = call.asked(AskedOfOne)
+    if wanted := asked.wait:
+        await call.app.hub.until(f"backup-{row.backup_id}", lambda: _has_come_to(call, wanted), asked.timeout)
         row = find_backup(call)
     return json_reply(render(call, row, find(call, call.app.views, row.database_id).kind), ETag=call.etag(row.version))
 
@@ -141,11 +148,53 @@ async def restore(call: Call) -> Reply:
     return await order(call, command, database_id, 202, f"/v1/databases/{database_id}")
 
 
-_BACKUPS = "/v1/databases/{database_id}/backups"
+_DATABASE = "/v1/databases/{database_id}"
+_BACKUPS = f"{_DATABASE}/backups"
 ROUTES = [
-    Route("POST", _BACKUPS, create, scope="deploy", grows=True),
-    Route("GET", _BACKUPS, list_of_database),
-    Route("GET", f"{_BACKUPS}/{{backup_id}}", get),
-    Route("DELETE", f"{_BACKUPS}/{{backup_id}}", remove, scope="deploy"),
-    Route("POST", "/v1/databases/{database_id}/restore", restore, scope="deploy", body=Restore, grows=True),
+    Route(
+        "POST",
+        _BACKUPS,
+        create,
+        "create_backup",
+        scope="deploy",
+        answer=Backup,
+        status=202,
+        codes=("backup_under_way", "database_not_running", "database_restoring", "quota_exceeded"),
+        versioned=True,
+        waits=True,
+        grows=True,
+    ),
+    Route("GET", _BACKUPS, list_of_database, "list_backups", query=Paged, answer=list[Backup]),
+    Route("GET", f"{_BACKUPS}/{{backup_id}}", get, "get_backup", query=AskedOfOne, answer=Backup, versioned=True),
+    Route(
+        "DELETE",
+        f"{_BACKUPS}/{{backup_id}}",
+        remove,
+        "delete_backup",
+        scope="deploy",
+        status=204,
+        codes=("backup_in_use",),
+        destroys=True,
+    ),
+    Route(
+        "POST",
+        f"{_DATABASE}/restore",
+        restore,
+        "restore_database",
+        scope="deploy",
+        body=Restore,
+        answer=Database,
+        status=202,
+        codes=(
+            "backup_not_found",
+            "backup_not_verified",
+            "backup_under_way",
+            "database_not_running",
+            "database_restoring",
+        ),
+        versioned=True,
+        destroys=True,
+        waits=True,
+        grows=True,
+    ),
 ]

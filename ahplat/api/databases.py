@@ -1,15 +1,16 @@
 """Databases over HTTP. The answer comes at once, `provisioning`; the password is told only to who asks for it."""
 
 import secrets
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from apsw import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat import limits
 from ahplat.answers import Answer
-from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
+from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import EnvName, Id, ServiceName, check_env_name, cpu_count, cpu_milli, invalid
+from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import seal_env
 from ahplat.api.waiting import waited
@@ -30,7 +31,8 @@ from projections import databases, deployments
 from projections.crashes import in_words
 from projections.databases import DatabaseRow
 
-STATUSES = ("provisioning", "running", "restoring", "failed", "stopped", "unavailable", "deleted")
+Status = Literal["provisioning", "running", "restoring", "failed", "stopped", "unavailable", "deleted"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 PASSWORD_BYTES = 24
 
@@ -112,25 +114,33 @@ def find(call: Call, views: Connection, database_id: str) -> DatabaseRow:
 # reading
 
 
+class AskedOfAll(Paged):
+    """Which databases."""
+
+    status: Annotated[Status, Meta(description="only databases of this status")] | UnsetType = UNSET
+
+
 async def list_all(call: Call) -> Reply:
     """The caller's databases, newest first; with `status=deleted` those that can still be undeleted."""
-    status = call.query.get("status", "")
-    if status and status not in STATUSES:
-        raise invalid_parameter("status", f"expected one of {', '.join(STATUSES)}")
-    page = call.page("databases")
-    rows = databases.list_of(call.app.views, call.tenant_id, status, page.limit, page.offset, page.before)
+    asked = call.asked(AskedOfAll)
+    page = call.page("databases", asked)
+    rows = databases.list_of(call.app.views, call.tenant_id, asked.status or "", page.limit, page.offset, page.before)
     last = rows[-1].database_id if rows else ""
     return call.listing("databases", page, [render(call, row) for row in rows], last)
+
+
+class AskedOfOne(Waits):
+    """What to wait for."""
+
+    wait: Annotated[Status, Meta(description="answer as soon as the database has this status")] | UnsetType = UNSET
 
 
 async def get(call: Call) -> Reply:
     """One database; with `?wait=<status>&timeout=<s>` as soon as it has that status, or as it is at the timeout."""
     row = find(call, call.app.views, call.path_id())
-    if wanted := call.query.get("wait"):
-        if wanted not in STATUSES:
-            raise invalid_parameter("wait", f"expected one of {', '.join(STATUSES)}")
-        timeout_s = call.number("timeout", 30, 0, limits.WAIT_S)
-        await call.app.hub.until(f"database-{row.database_id}", lambda: _has_status(call, wanted), timeout_s)
+    asked = call.asked(AskedOfOne)
+    if wanted := asked.wait:
+        await call.app.hub.until(f"database-{row.database_id}", lambda: _has_status(call, wanted), asked.timeout)
         row = find(call, call.app.views, call.path_id())
     return json_reply(render(call, row), ETag=call.etag(row.version))
 
@@ -229,9 +239,15 @@ async def start(call: Call) -> Reply:
     return await order(call, StartDatabase(tenant_id=call.tenant_id, database_id=call.path_id()), call.path_id())
 
 
+class AskedOfRemoval(Struct):
+    """Whether it can come back."""
+
+    purge: Annotated[bool, Meta(description="remove its data, too, now and for good")] = False
+
+
 async def delete(call: Call) -> Reply:
     """The database is gone at once, and can be undeleted for a while; with `purge=true` its data goes, too."""
-    now_us, purge = call.app.clock.now_us(), call.flag("purge")
+    now_us, purge = call.app.clock.now_us(), call.asked(AskedOfRemoval).purge
     kept_us = 0 if purge else int(call.app.config.db_retention_s * 1_000_000)
     command = DeleteDatabase(
         tenant_id=call.tenant_id, database_id=call.path_id(), purge_us=now_us + kept_us, purge=purge
@@ -285,13 +301,65 @@ async def link(call: Call) -> Reply:
     return reply
 
 
+_ONE = "/v1/databases/{database_id}"
 ROUTES = [
-    Route("POST", "/v1/databases", create, scope="deploy", body=NewDatabase, grows=True),
-    Route("GET", "/v1/databases", list_all),
-    Route("GET", "/v1/databases/{database_id}", get),
-    Route("DELETE", "/v1/databases/{database_id}", delete, scope="deploy"),
-    Route("POST", "/v1/databases/{database_id}/undelete", undelete, scope="deploy"),
-    Route("POST", "/v1/databases/{database_id}/start", start, scope="deploy"),
-    Route("GET", "/v1/databases/{database_id}/connection-string", get_connection_string, scope="deploy"),
-    Route("POST", "/v1/databases/{database_id}/link", link, scope="deploy", body=Link),
+    Route(
+        "POST",
+        "/v1/databases",
+        create,
+        "create_database",
+        scope="deploy",
+        body=NewDatabase,
+        answer=Database,
+        status=201,
+        codes=("name_taken", "quota_exceeded"),
+        versioned=True,
+        waits=True,
+        grows=True,
+    ),
+    Route("GET", "/v1/databases", list_all, "list_databases", query=AskedOfAll, answer=list[Database]),
+    Route("GET", _ONE, get, "get_database", query=AskedOfOne, answer=Database, versioned=True),
+    Route("DELETE", _ONE, delete, "delete_database", scope="deploy", query=AskedOfRemoval, status=204, destroys=True),
+    Route(
+        "POST",
+        f"{_ONE}/undelete",
+        undelete,
+        "undelete_database",
+        scope="deploy",
+        answer=Database,
+        codes=("database_not_deleted", "name_taken", "quota_exceeded"),
+        versioned=True,
+        waits=True,
+    ),
+    Route(
+        "POST",
+        f"{_ONE}/start",
+        start,
+        "start_database",
+        scope="deploy",
+        answer=Database,
+        codes=("quota_exceeded",),
+        versioned=True,
+        waits=True,
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/connection-string",
+        get_connection_string,
+        "get_connection_string",
+        scope="deploy",
+        answer=ConnectionString,
+        codes=("disk_full", "idempotency_mismatch", "log_busy", "outcome_unknown", "precondition_failed"),
+    ),
+    Route(
+        "POST",
+        f"{_ONE}/link",
+        link,
+        "link_database",
+        scope="deploy",
+        body=Link,
+        answer=Linked,
+        codes=("circuit_open", "quota_exceeded", "service_not_found"),
+        waits=True,
+    ),
 ]

@@ -1,12 +1,14 @@
 """Deployments over HTTP: what ran, what runs, what is on its way."""
 
-from apsw import Connection
-from msgspec import UNSET, Struct, UnsetType
+from typing import Annotated, Literal, get_args
 
-from ahplat import limits
+from apsw import Connection
+from msgspec import UNSET, Meta, Struct, UnsetType
+
 from ahplat.answers import Answer
-from ahplat.api.call import Call, Reply, answer, invalid_parameter, json_reply
+from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import Id, ImageName, check_image, invalid
+from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import find
 from ahplat.api.waiting import waited
@@ -16,7 +18,8 @@ from ahplat.references import PLACEHOLDERS
 from projections import builds, deployments
 from projections.deployments import DeploymentRow
 
-STATUSES = ("pending", "deploying", "running", "failed", "crashed", "superseded", "stopped", "cancelled")
+Status = Literal["pending", "deploying", "running", "failed", "crashed", "superseded", "stopped", "cancelled"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 class Deployment(Struct, frozen=True):
@@ -70,7 +73,7 @@ def render(call: Call, views: Connection, row: DeploymentRow) -> Deployment:
 async def list_all(call: Call) -> Reply:
     """A service's deployments, newest first."""
     service = find(call, call.app.views, call.path_id())
-    page = call.page("deployments")
+    page = call.page("deployments", call.asked(Paged))
     before = int(page.before) if page.before else 0
     rows = deployments.list_of(call.app.views, service.service_id, page.limit, page.offset, before)
     last = str(rows[-1].number) if rows else ""
@@ -85,15 +88,19 @@ def _find(call: Call, views: Connection) -> DeploymentRow:
     return row
 
 
+class AskedOfOne(Waits):
+    """What to wait for."""
+
+    wait: Annotated[Status, Meta(description="answer as soon as the deployment has this status")] | UnsetType = UNSET
+
+
 async def get(call: Call) -> Reply:
     """One deployment; with `?wait=<status>&timeout=<s>` as soon as it has that status, or as it is at the timeout."""
     row = _find(call, call.app.views)
-    if wanted := call.query.get("wait"):
-        if wanted not in STATUSES:
-            raise invalid_parameter("wait", f"expected one of {', '.join(STATUSES)}")
-        timeout_s = call.number("timeout", 30, 0, limits.WAIT_S)
+    asked = call.asked(AskedOfOne)
+    if wanted := asked.wait:
         await call.app.hub.until(
-            f"service-{row.service_id}", lambda: _find(call, call.app.views).status == wanted, timeout_s
+            f"service-{row.service_id}", lambda: _find(call, call.app.views).status == wanted, asked.timeout
         )
         row = _find(call, call.app.views)
     service = find(call, call.app.views, row.service_id)
@@ -157,10 +164,52 @@ async def cancel(call: Call) -> Reply:
     return await call.order(command, rendered)
 
 
+_SERVICE = "/v1/services/{service_id}"
+_ALL = f"{_SERVICE}/deployments"
 ROUTES = [
-    Route("POST", "/v1/services/{service_id}/deploy", deploy, scope="deploy", body=Deploy, grows=True),
-    Route("POST", "/v1/services/{service_id}/rollback", rollback, scope="deploy", body=Rollback, grows=True),
-    Route("GET", "/v1/services/{service_id}/deployments", list_all),
-    Route("GET", "/v1/services/{service_id}/deployments/{deployment_id}", get),
-    Route("POST", "/v1/services/{service_id}/deployments/{deployment_id}/cancel", cancel, scope="deploy"),
+    Route(
+        "POST",
+        f"{_SERVICE}/deploy",
+        deploy,
+        "deploy_service",
+        scope="deploy",
+        body=Deploy,
+        answer=Deployment,
+        status=202,
+        codes=("circuit_open", "image_forbidden", "image_invalid", "nothing_to_deploy", "quota_exceeded"),
+        waits=True,
+        grows=True,
+    ),
+    Route(
+        "POST",
+        f"{_SERVICE}/rollback",
+        rollback,
+        "rollback_service",
+        scope="deploy",
+        body=Rollback,
+        answer=Deployment,
+        status=202,
+        codes=("deployment_not_found", "nothing_to_roll_back", "quota_exceeded"),
+        waits=True,
+        grows=True,
+    ),
+    Route("GET", _ALL, list_all, "list_deployments", query=Paged, answer=list[Deployment]),
+    Route(
+        "GET",
+        f"{_ALL}/{{deployment_id}}",
+        get,
+        "get_deployment",
+        query=AskedOfOne,
+        answer=Deployment,
+        versioned=True,
+    ),
+    Route(
+        "POST",
+        f"{_ALL}/{{deployment_id}}/cancel",
+        cancel,
+        "cancel_deployment",
+        scope="deploy",
+        answer=Deployment,
+        codes=("not_cancellable",),
+    ),
 ]

@@ -162,9 +162,32 @@ async def _check(call: Call) -> Reply:
     return reply
 
 
+_DOMAINS = "/v1/services/{service_id}/domains"
 ROUTES = [
-    Route("POST", "/v1/services/{service_id}/domains", add, scope="deploy", body=NewDomain),
-    Route("GET", "/v1/services/{service_id}/domains", list_all),
-    Route("DELETE", "/v1/services/{service_id}/domains/{domain}", remove, scope="deploy"),
-    Route("POST", "/v1/services/{service_id}/domains/{domain}/verify", verify, auth="key_or_operator", scope="deploy"),
+    Route(
+        "POST",
+        _DOMAINS,
+        add,
+        "add_domain",
+        scope="deploy",
+        body=NewDomain,
+        answer=Domain,
+        status=201,
+        codes=("domain_taken", "quota_exceeded"),
+    ),
+    Route("GET", _DOMAINS, list_all, "list_domains", answer=list[Domain], versioned=True),
+    Route("DELETE", f"{_DOMAINS}/{{domain}}", remove, "remove_domain", scope="deploy", status=204, destroys=True),
+    Route(
+        "POST",
+        f"{_DOMAINS}/{{domain}}/verify",
+        verify,
+        "verify_domain",
+        auth="key_or_operator",
+        scope="deploy",
+        answer=Domain,
+        status=202,
+        other_status=200,
+        codes=("domain_taken",),
+        waits=True,
+    ),
 ]

@@ -1,7 +1,9 @@
 """A service's variables over HTTP. Values are sealed on their way in, and shown only when that is asked for."""
 
+from typing import Annotated
+
 from apsw import Connection
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
@@ -25,11 +27,17 @@ class EnvUpdated(Struct, frozen=True):
 _UPDATED = EnvUpdated("the next deploy, redeploy or restart applies it", "updated")
 
 
+class Asked(Struct):
+    """Whether to show the values."""
+
+    reveal: Annotated[bool, Meta(description="show the values; wants the scope `deploy`")] = False
+
+
 async def get(call: Call) -> Reply:
     """The variables, masked; with `reveal=true` (which wants the scope `deploy`) as they are."""
     row = find(call, call.app.views, call.path_id())
     sealed = env.values_at(call.app.views, row.service_id, row.env_version)
-    if not call.flag("reveal"):
+    if not call.asked(Asked).reveal:
         return json_reply(dict.fromkeys(sealed, MASK), ETag=call.etag(row.version))
     if not call.principal.scopes & {"deploy", "admin"}:
         raise Rejected("forbidden_scope", "to reveal variables needs a key with the scope 'deploy'")
@@ -60,8 +68,28 @@ async def unset(call: Call) -> Reply:
     return await call.order(command, lambda _: None, 204)
 
 
+_ENV = "/v1/services/{service_id}/env"
 ROUTES = [
-    Route("GET", "/v1/services/{service_id}/env", get),
-    Route("POST", "/v1/services/{service_id}/env", set_env, scope="deploy", body=EnvValues),
-    Route("DELETE", "/v1/services/{service_id}/env/{key}", unset, scope="deploy"),
+    Route(
+        "GET",
+        _ENV,
+        get,
+        "get_env",
+        query=Asked,
+        answer=dict[str, str],
+        codes=("forbidden_scope",),
+        versioned=True,
+    ),
+    Route(
+        "POST",
+        _ENV,
+        set_env,
+        "set_env",
+        scope="deploy",
+        body=EnvValues,
+        answer=EnvUpdated,
+        codes=("quota_exceeded",),
+        versioned=True,
+    ),
+    Route("DELETE", f"{_ENV}/{{key}}", unset, "unset_env", scope="deploy", status=204, destroys=True),
 ]

@@ -3,16 +3,18 @@
 import asyncio
 import logging
 from contextlib import suppress
+from typing import Annotated
 
 from aiohttp import web
-from msgspec import Raw
+from msgspec import Meta, Raw, Struct
 
 from ahplat import limits
 from ahplat.api import frames
-from ahplat.api.call import Call, Reply, invalid_parameter, json_reply
+from ahplat.api.call import Call, Reply, json_reply
 from ahplat.api.forward import abort, is_gone
 from ahplat.api.frames import PublicEvent
 from ahplat.api.headers import invalid_header
+from ahplat.api.query import invalid_parameter
 from ahplat.api.route import Route
 from ahplat.api.stream import Filter, Subscriber
 from ahplat.errors import Rejected
@@ -24,6 +26,19 @@ logger = logging.getLogger("ahplat.events")
 _RETRY_MS = 2_000
 _EVENT_STREAM = "text/event-stream"
 _LAST_ID = "Last-Event-ID"
+
+
+class Asked(Struct):
+    """Which events."""
+
+    after: Annotated[
+        str, Meta(description="begin after this event's id; as a stream without it: from now; as a list: the newest")
+    ] = ""
+    type: Annotated[str, Meta(description="only of this type, such as service.created")] = ""
+    resource: Annotated[str, Meta(description="only about this id")] = ""
+    limit: Annotated[int, Meta(ge=1, le=limits.LIST_LIMIT, description="of a list: at most so many")] = (
+        limits.LIST_DEFAULT
+    )
 
 
 async def events(call: Call) -> Reply:
@@ -51,20 +66,18 @@ def _cursor(call: Call, text: str, name: str) -> int:
     return int(position)
 
 
-def _begin(call: Call) -> int | None:
+def _begin(call: Call, asked: Asked) -> int | None:
     """Where to begin: `Last-Event-ID` before `?after=`; None for from now."""
     if last := call.request.headers.get(_LAST_ID):
         return _cursor(call, last, _LAST_ID)
-    if after := call.query.get("after"):
-        return _cursor(call, after, "after")
-    return None
+    return _cursor(call, asked.after, "after") if asked.after else None
 
 
 async def _list(call: Call) -> Reply:
     """After a cursor: what follows it, oldest first; without one: the newest, newest first."""
-    wanted = Filter(call.query.get("type", ""), call.query.get("resource", ""))
-    limit = call.number("limit", limits.LIST_DEFAULT, 1, limits.LIST_LIMIT)
-    begin = _begin(call)
+    asked = call.asked(Asked)
+    wanted, limit = Filter(asked.type, asked.resource), asked.limit
+    begin = _begin(call, asked)
     read = read_tenant_backwards if begin is None else read_tenant
     head = call.app.hub.position  # what lies beyond is on the disk, but its answers are not out yet
     position = head + 1 if begin is None else begin
@@ -94,8 +107,9 @@ async def _list(call: Call) -> Reply:
 async def _stream(call: Call) -> Reply:
     """Server-sent events until the client goes, its key dies, or it takes nothing for STREAM_STALL_S."""
     app = call.app
-    begin = _begin(call)
-    wanted = Filter(call.query.get("type", ""), call.query.get("resource", ""))
+    asked = call.asked(Asked)
+    begin = _begin(call, asked)
+    wanted = Filter(asked.type, asked.resource)
     outgoing = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(call.limited or {})}
     if call.request.method == "HEAD":
         return Reply(content_type=_EVENT_STREAM, headers=outgoing)
@@ -165,5 +179,15 @@ async def _send(response: web.StreamResponse, data: bytes) -> None:
 
 
 ROUTES = [
-    Route("GET", "/v1/events", events, stream=True),
+    Route(
+        "GET",
+        "/v1/events",
+        events,
+        "read_events",
+        query=Asked,
+        answer=list[PublicEvent],
+        events=PublicEvent,
+        codes=("cursor_gone",),
+        stream=True,
+    ),
 ]

@@ -225,4 +225,24 @@ class _Run:
             )
 
 
-ROUTES = [Route("POST", "/v1/services/{service_id}/exec", execute, scope="deploy", body=Exec, stream=True)]
+ROUTES = [
+    Route(
+        "POST",
+        "/v1/services/{service_id}/exec",
+        execute,
+        "exec_command",
+        scope="deploy",
+        body=Exec,
+        answer=ExecResult,
+        codes=(
+            "engine_unavailable",
+            "exec_busy",
+            "exec_cut_off",
+            "exec_lost",
+            "idempotency_in_flight",
+            "not_running",
+        ),
+        destroys=True,
+        stream=True,
+    )
+]

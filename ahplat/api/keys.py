@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from ahplat.api.auth import key_created
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import ExpiresIn, KeyName
+from ahplat.api.query import Paged
 from ahplat.api.route import Route
 from ahplat.api.tenant_usage import QuotasLeft, TenantUsage, quotas_left, usage_of
 from ahplat.api.tenants import Tenant, render, seal
@@ -73,7 +74,7 @@ def _render(call: Call, row: KeyRow, api_key: str | UnsetType = UNSET) -> Key:
 
 async def list_all(call: Call) -> Reply:
     """The tenant's keys that are not revoked, newest first."""
-    page = call.page("keys")
+    page = call.page("keys", call.asked(Paged))
     rows = keys.list_of(call.app.views, call.tenant_id, page.limit, page.offset, page.before)
     last = rows[-1].key_id if rows else ""
     return call.listing("keys", page, [_render(call, row) for row in rows], last)
@@ -126,8 +127,18 @@ def _limits_left(call: Call) -> LimitsLeft | UnsetType:
 
 
 ROUTES = [
-    Route("GET", "/v1/whoami", whoami),
-    Route("POST", "/v1/auth/keys", create, scope="admin", body=NewKey),
-    Route("GET", "/v1/auth/keys", list_all),
-    Route("DELETE", "/v1/auth/keys/{key_id}", revoke, scope="admin"),
+    Route("GET", "/v1/whoami", whoami, "get_whoami", answer=Whoami),
+    Route(
+        "POST",
+        "/v1/auth/keys",
+        create,
+        "create_key",
+        scope="admin",
+        body=NewKey,
+        answer=Key,
+        status=201,
+        codes=("quota_exceeded",),
+    ),
+    Route("GET", "/v1/auth/keys", list_all, "list_keys", query=Paged, answer=list[Key]),
+    Route("DELETE", "/v1/auth/keys/{key_id}", revoke, "revoke_key", scope="admin", status=204, destroys=True),
 ]

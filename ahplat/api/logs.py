@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat import limits
 from ahplat.api import frames
@@ -22,6 +23,7 @@ from ahplat.api.call import Call, Reply
 from ahplat.api.following import Following, Told, Wanted, instances_of, past
 from ahplat.api.forward import abort, is_gone
 from ahplat.api.headers import invalid_header
+from ahplat.api.query import Moment
 from ahplat.api.route import Route
 from ahplat.api.services import find
 from ahplat.api.stream import Filter, Subscriber
@@ -37,6 +39,18 @@ _LAST_ID = "Last-Event-ID"
 _RETRY_MS = 2_000
 _AGAIN_S = 10  # until it is worth asking again for a log
 NANOSECONDS = 1_000_000_000
+
+
+class Asked(Struct):
+    """Which lines, and how."""
+
+    tail: Annotated[int, Meta(ge=1, le=limits.LOG_TAIL, description="so many of the last lines at most")] = (
+        limits.LOG_TAIL_DEFAULT
+    )
+    since: Moment = ""
+    follow: Annotated[bool, Meta(description="go on with what is written from now on, across deployments")] = False
+    deployment: Annotated[str, Meta(description="of this deployment; else of what serves, or served last")] = ""
+    timestamps: Annotated[bool, Meta(description="as text: put the time before each line")] = False
 
 
 class Line(Struct, frozen=True):
@@ -57,9 +71,9 @@ class End(Struct, frozen=True):
 class Form:
     """How lines go out."""
 
-    def __init__(self, call: Call, several: bool) -> None:
+    def __init__(self, call: Call, has_times: bool, several: bool) -> None:
         self.is_events = _EVENT_STREAM in call.request.headers.get("Accept", "")
-        self._has_times = call.flag("timestamps")
+        self._has_times = has_times
         self._several = several
 
     @property
@@ -106,9 +120,9 @@ def _without_id(event: str, data: Struct) -> bytes:
 async def logs(call: Call) -> Reply:
     """Lines until there are no more; with `follow` until there will be none."""
     service = find(call, call.app.views, call.path_id())
-    wanted = _wanted(call, service.service_id)
-    follow = call.flag("follow")
-    form = Form(call, service.replicas > 1)
+    asked = call.asked(Asked)
+    wanted = _wanted(call, asked, service.service_id)
+    form = Form(call, asked.timestamps, service.replicas > 1)
     if call.request.method == "HEAD":
         return Reply(content_type=form.content_type, headers=_headers(call))
     instances = await instances_of(call.app, wanted)
@@ -116,7 +130,7 @@ async def logs(call: Call) -> Reply:
         _see_that_it_is_not_gone(call, service, wanted)
     places = max(1, len(instances))
     with call.app.logs.taken(call.tenant_id, places, limits.LOG_STREAMS, limits.LOG_STREAMS_OF_TENANT, _AGAIN_S):
-        return await _tell(call, wanted, form, instances, follow)
+        return await _tell(call, wanted, form, instances, asked.follow)
 
 
 async def _tell(call: Call, wanted: Wanted, form: Form, instances: list[Instance], follow: bool) -> Reply:
@@ -152,19 +166,18 @@ async def _tell(call: Call, wanted: Wanted, form: Form, instances: list[Instance
     return Reply(stream=response)
 
 
-def _wanted(call: Call, service_id: str) -> Wanted:
+def _wanted(call: Call, asked: Asked, service_id: str) -> Wanted:
     """What the query asks for. Raises Rejected."""
-    deployment_id = call.query.get("deployment", "")
+    deployment_id = asked.deployment
     row = deployments.find(call.app.views, deployment_id) if deployment_id else None
     if deployment_id and (row is None or row.service_id != service_id):
         raise Rejected("deployment_not_found", f"the service has no deployment {deployment_id[:64]}")
-    since_ns = moment(call.query.get("since", ""), "since") * NANOSECONDS
+    since_ns = moment(asked.since, "since") * NANOSECONDS
     if last := call.request.headers.get(_LAST_ID):
         if not (last.isascii() and last.isdecimal() and len(last) < 20):
             raise invalid_header(_LAST_ID, "expected the id of a line")
         since_ns = int(last) + 1
-    tail = call.number("tail", limits.LOG_TAIL_DEFAULT, 1, limits.LOG_TAIL)
-    return Wanted(service_id, deployment_id, limits.LOG_TAIL if last else tail, since_ns)
+    return Wanted(service_id, deployment_id, limits.LOG_TAIL if last else asked.tail, since_ns)
 
 
 def _see_that_it_is_not_gone(call: Call, service: ServiceRow, wanted: Wanted) -> None:
@@ -265,4 +278,16 @@ async def _send(response: web.StreamResponse, data: bytes) -> None:
             await response.write(data)
 
 
-ROUTES = [Route("GET", "/v1/services/{service_id}/logs", logs, stream=True)]
+ROUTES = [
+    Route(
+        "GET",
+        "/v1/services/{service_id}/logs",
+        logs,
+        "read_logs",
+        query=Asked,
+        text=True,
+        events=Line,
+        codes=("deployment_not_found", "engine_unavailable", "log_gone"),
+        stream=True,
+    )
+]

@@ -8,7 +8,7 @@ from ahplat import limits
 from ahplat.api.call import Call, Reply, json_reply
 from ahplat.api.fields import Quota
 from ahplat.api.route import Route
-from ahplat.api.tenant_usage import usage_of
+from ahplat.api.tenant_usage import TenantUsage, usage_of
 from ahplat.api.tenants import find
 from ahplat.commands.tenants import SetQuotas
 from projections import tenants
@@ -44,6 +44,14 @@ async def set_quotas(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("GET", "/v1/tenant/usage", usage),
-    Route("PATCH", "/v1/tenants/{tenant_id}/quotas", set_quotas, auth="operator", body=Quotas),
+    Route("GET", "/v1/tenant/usage", usage, "get_usage", answer=TenantUsage),
+    Route(
+        "PATCH",
+        "/v1/tenants/{tenant_id}/quotas",
+        set_quotas,
+        "set_quotas",
+        auth="operator",
+        body=Quotas,
+        answer=dict[str, int],
+    ),
 ]

@@ -14,22 +14,47 @@ Handler = Callable[[Call], Awaitable[Reply]]
 
 
 class Route(Struct, frozen=True):
-    """One method of one path. `{…}` in the path stands for one segment; `body` is what the handler parses."""
+    """One method of one path: all that serves it, and all that the OpenAPI document and the tools of MCP say of it.
+
+    `{…}` in the path stands for one segment (see segments.py). What the handler's docstring says is what agents read.
+    `codes` are the problems that are this route's own; those that it has by its kind are worked out in codes.py.
+    """
 
     method: str
     path: str
     handler: Handler
+    id: str  # its name in the document and among the tools; it never changes
     auth: Auth = "key"
     scope: Scope = "read"
-    body: type[Any] | None = None
+    query: type[Struct] | None = None  # parameters, as the handler takes them by `call.asked`
+    body: type[Any] | None = None  # what the handler parses
+    answer: Any = None  # the type of a success as JSON
+    text: bool = False  # a success can be text/plain
+    events: Any = None  # the type of each event's data, where a success can be text/event-stream
+    status: int = 200
+    other_status: int = 0  # of a success, too
+    codes: tuple[str, ...] = ()
+    versioned: bool = False  # its answer has an ETag
+    asks: bool = False  # not a GET, and appends nothing all the same: no key, no precondition
+    destroys: bool = False  # what it takes away does not come back by another call
+    waits: bool = False  # by `Prefer: wait=` until what it began has ended
     early: bool = False  # answers before the views are in step
     grows: bool = False  # what it begins takes room: refused where a disk is full
     stream: bool = False  # answers as long as the client likes: counts as a stream, not as a request
 
+    @property
+    def is_command(self) -> bool:
+        """Whether it appends to the log what it was asked for: repeats are known by their key."""
+        return self.method != "GET" and not self.asks
+
+    @property
+    def segments(self) -> list[str]:
+        """The names of the variable segments."""
+        return [segment[1:-1] for segment in self.path.split("/") if segment.startswith("{")]
+
     def named(self, values: tuple[str, ...]) -> dict[str, str]:
         """The variable segments of a path, by the names that they have here."""
-        names = [segment[1:-1] for segment in self.path.split("/") if segment.startswith("{")]
-        return dict(zip(names, values, strict=True))
+        return dict(zip(self.segments, values, strict=True))
 
 
 class Tree:

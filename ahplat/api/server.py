@@ -317,8 +317,7 @@ class Edge:
             logger.error("request %s broke", request_id, exc_info=error)
             return refusal("internal", "something broke on our side", request_id)
         if isinstance(error, LineTooLong):
-            is_line = error.args[1] == limits.REQUEST_LINE_BYTES
-            code = "uri_too_long" if is_line else "headers_too_large"
+            code = "uri_too_long" if error.args[1] == limits.REQUEST_LINE_BYTES else "headers_too_large"
             return refusal(code, f"more than {error.args[1]} bytes", request_id)
         return refusal("bad_request", f"this cannot be read as HTTP ({type(error).__name__})", request_id)
 

@@ -1,13 +1,13 @@
 """Services over HTTP. A body is rendered once a version and kept: most reads are of what did not change."""
 
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from apsw import Connection
-from msgspec import UNSET, Raw, Struct, UnsetType, json
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, json
 
 from ahplat import limits
 from ahplat.answers import Answer
-from ahplat.api.call import Call, Page, Reply, answer, invalid_parameter
+from ahplat.api.call import Call, Reply, answer
 from ahplat.api.fields import (
     CpuCount,
     DrainS,
@@ -27,12 +27,12 @@ from ahplat.api.fields import (
     cpu_count,
     cpu_milli,
 )
+from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.service_hosts import url_of
 from ahplat.api.waiting import waited
 from ahplat.commands.command import Command
-from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
-from ahplat.commands.services import ConfigureService, CreateService, DeleteService, StopService
+from ahplat.commands.services import ConfigureService, CreateService, DeleteService
 from ahplat.errors import Rejected, Violation
 from events.services import ServiceConfigured, ServiceCreated
 from projections import env, services, volumes
@@ -40,7 +40,8 @@ from projections.services import ServiceRow
 
 T = TypeVar("T")
 
-STATUSES = ("created", "deploying", "running", "stopped", "failed", "crashed", "circuit_open", "deleted")
+Status = Literal["created", "deploying", "running", "stopped", "failed", "crashed", "circuit_open", "deleted"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 class Service(Struct, frozen=True):
@@ -145,17 +146,24 @@ def find(call: Call, views: Connection, service_id: str) -> ServiceRow:
 # reading
 
 
+class AskedOfAll(Paged):
+    """Which services."""
+
+    status: Annotated[Status, Meta(description="only services of this status")] | UnsetType = UNSET
+
+
+_ALL = AskedOfAll()
+
+
 async def list_all(call: Call) -> Reply:
     """The caller's services, newest first. The list without parameters is kept until something of the tenant changes."""
     app, tenant_id = call.app, call.tenant_id
     is_plain = not (call.query_text or app.writer.behind or "If-Position" in call.request.headers)
     if is_plain and (kept := app.listed.get(tenant_id)):
         return Reply(200, kept)
-    status = call.query.get("status", "")
-    if status and status not in STATUSES:
-        raise invalid_parameter("status", f"expected one of {', '.join(STATUSES)}")
-    page = call.page("services") if call.query_text else Page(limits.LIST_DEFAULT, 0, "")
-    rows = services.list_of(app.views, tenant_id, status, page.limit, page.offset, page.before)
+    asked = call.asked(AskedOfAll) if call.query_text else _ALL
+    page = call.page("services", asked)
+    rows = services.list_of(app.views, tenant_id, asked.status or "", page.limit, page.offset, page.before)
     last = rows[-1].service_id if rows else ""
     reply = call.listing("services", page, [Raw(render(call, app.views, row)) for row in rows], last)
     if is_plain and not reply.headers:  # there is no next page
@@ -163,14 +171,18 @@ async def list_all(call: Call) -> Reply:
     return reply
 
 
+class AskedOfOne(Waits):
+    """What to wait for."""
+
+    wait: Annotated[Status, Meta(description="answer as soon as the service has this status")] | UnsetType = UNSET
+
+
 async def get(call: Call) -> Reply:
     """One service; with `?wait=<status>&timeout=<s>` as soon as it has that status, or as it is at the timeout."""
     row = find(call, call.app.views, call.path_id())
-    if wanted := call.query.get("wait"):
-        if wanted not in STATUSES:
-            raise invalid_parameter("wait", f"expected one of {', '.join(STATUSES)}")
-        timeout_s = call.number("timeout", 30, 0, limits.WAIT_S)
-        await call.app.hub.until(f"service-{row.service_id}", lambda: _has_status(call, wanted), timeout_s)
+    asked = call.asked(AskedOfOne)
+    if wanted := asked.wait:
+        await call.app.hub.until(f"service-{row.service_id}", lambda: _has_status(call, wanted), asked.timeout)
         row = find(call, call.app.views, call.path_id())
     return Reply(200, render(call, call.app.views, row), headers={"ETag": call.etag(row.version)})
 
@@ -313,70 +325,37 @@ async def delete(call: Call) -> Reply:
     return reply
 
 
-class Status(Struct, frozen=True):
-    """Where a service stands, and where it is to be."""
-
-    status: str
-    desired_status: str
-
-
-async def _status(call: Call, command: Command) -> Reply:
-    service_id = call.path_id()
-
-    def told(views: Connection) -> Answer:
-        row = services.find(views, service_id)
-        assert row
-        return answer(Status(row.status, row.desired), version=row.version)
-
-    reply = call.reply(await call.submit(command, told))
-    if await waited(call, f"service-{service_id}", reply):
-        now = told(call.app.views)
-        reply.body = now.body
-        reply.headers["ETag"] = call.etag(now.version)
-    return reply
-
-
-async def start(call: Call) -> Reply:
-    """What ran last runs again."""
-    return await _status(
-        call, StartService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
-    )
-
-
-async def stop(call: Call) -> Reply:
-    """Nothing of the service is to run."""
-    return await _status(call, StopService(tenant_id=call.tenant_id, service_id=call.path_id()))
-
-
-async def restart(call: Call) -> Reply:
-    """The same image, in fresh instances, with today's settings and variables."""
-    return await _status(
-        call, RestartService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
-    )
-
-
-async def reset(call: Call) -> Reply:
-    """Forgets the crashes and deploys again."""
-    return await _status(
-        call, ResetService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
-    )
-
-
-async def redeploy(call: Call) -> Reply:
-    """Pulls the service's image again and deploys it."""
-    command = DeployImage(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
-    return await order(call, command, call.path_id())
-
-
+_ONE = "/v1/services/{service_id}"
+_ROOM = ("quota_exceeded", "volume_in_use", "volumes_need_one_replica")
+_SETTINGS = ("egress_unsupported", "image_forbidden", "image_invalid", "name_taken", "volumes_unsupported", *_ROOM)
 ROUTES = [
-    Route("POST", "/v1/services", create, scope="deploy", body=NewService, grows=True),
-    Route("GET", "/v1/services", list_all),
-    Route("GET", "/v1/services/{service_id}", get),
-    Route("PATCH", "/v1/services/{service_id}", patch, scope="deploy", body=ServiceChanges),
-    Route("DELETE", "/v1/services/{service_id}", delete, scope="deploy"),
-    Route("POST", "/v1/services/{service_id}/start", start, scope="deploy"),
-    Route("POST", "/v1/services/{service_id}/stop", stop, scope="deploy"),
-    Route("POST", "/v1/services/{service_id}/restart", restart, scope="deploy"),
-    Route("POST", "/v1/services/{service_id}/reset", reset, scope="deploy"),
-    Route("POST", "/v1/services/{service_id}/redeploy", redeploy, scope="deploy", grows=True),
+    Route(
+        "POST",
+        "/v1/services",
+        create,
+        "create_service",
+        scope="deploy",
+        body=NewService,
+        answer=Service,
+        status=201,
+        codes=_SETTINGS,
+        versioned=True,
+        waits=True,
+        grows=True,
+    ),
+    Route("GET", "/v1/services", list_all, "list_services", query=AskedOfAll, answer=list[Service]),
+    Route("GET", _ONE, get, "get_service", query=AskedOfOne, answer=Service, versioned=True),
+    Route(
+        "PATCH",
+        _ONE,
+        patch,
+        "update_service",
+        scope="deploy",
+        body=ServiceChanges,
+        answer=Service,
+        codes=_SETTINGS,
+        versioned=True,
+        waits=True,
+    ),
+    Route("DELETE", _ONE, delete, "delete_service", scope="deploy", status=204, destroys=True, waits=True),
 ]

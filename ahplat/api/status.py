@@ -86,4 +86,4 @@ def _work(app: Application, row: TodoRow, under_way: set[int]) -> Work:
     )
 
 
-ROUTES = [Route("GET", "/v1/system/status", status, auth="operator")]
+ROUTES = [Route("GET", "/v1/system/status", status, "get_platform_status", auth="operator", answer=Status)]

@@ -47,7 +47,7 @@ class NotReady(Unavailable):
 
 
 async def ready(call: Call) -> Reply:
-    """200 when commands are decided, reads are in step and the engine answers; else 503 that says which part is not."""
+    """Whether commands are decided, reads are in step and the engine answers; if not, 503 says which part it is."""
     app = call.app
     if not app.ready.is_set():
         done, total = app.progress
@@ -279,12 +279,41 @@ def _garbage(call: Call, found: list[Garbage]) -> Reply:
 
 
 ROUTES = [
-    Route("GET", "/v1/system/health", health, auth="none", early=True),
-    Route("GET", "/v1/system/ready", ready, auth="none", early=True),
-    Route("GET", "/v1/system/health/detailed", detailed),
-    Route("POST", "/v1/system/bootstrap-token/validate", validate_token, auth="none", body=TokenBody),
-    Route("POST", "/v1/system/effects/{position}/unpark", unpark, auth="operator", body=Token),
-    Route("GET", "/v1/system/garbage", garbage, auth="operator"),
-    Route("POST", "/v1/system/garbage/collect", collect, auth="operator", body=Token),
-    Route("GET", "/metrics", metrics, auth="metrics"),
+    Route("GET", "/v1/system/health", health, "get_health", auth="none", answer=Health, early=True),
+    Route("GET", "/v1/system/ready", ready, "get_ready", auth="none", answer=Ready, codes=("not_ready",), early=True),
+    Route("GET", "/v1/system/health/detailed", detailed, "get_health_details", answer=Detailed),
+    Route(
+        "POST",
+        "/v1/system/bootstrap-token/validate",
+        validate_token,
+        "validate_bootstrap_token",
+        auth="none",
+        body=TokenBody,
+        answer=Valid,
+        asks=True,
+        codes=("auth_rate_limited",),
+    ),
+    Route(
+        "POST",
+        "/v1/system/effects/{position}/unpark",
+        unpark,
+        "unpark_effect",
+        auth="operator",
+        body=Token,
+        answer=Unparked,
+        codes=("not_parked",),
+    ),
+    Route("GET", "/v1/system/garbage", garbage, "list_garbage", auth="operator", answer=GarbageFound),
+    Route(
+        "POST",
+        "/v1/system/garbage/collect",
+        collect,
+        "collect_garbage",
+        auth="operator",
+        body=Token,
+        answer=GarbageFound,
+        asks=True,
+        destroys=True,
+    ),
+    Route("GET", "/metrics", metrics, "read_metrics", auth="metrics", text=True),
 ]

@@ -9,6 +9,7 @@ from ahplat.answers import Answer
 from ahplat.api.auth import SCOPES, Throttled, Token, key_created
 from ahplat.api.call import Call, Planned, Reply, answer, json_reply
 from ahplat.api.fields import Email, TenantName, check_label, invalid
+from ahplat.api.query import Paged
 from ahplat.api.route import Route
 from ahplat.api.waiting import waited
 from ahplat.backups.schedule import aged_out_at
@@ -250,7 +251,7 @@ async def delete(call: Call) -> Reply:
 
 async def list_all(call: Call) -> Reply:
     """All tenants, newest first."""
-    page = call.page("tenants")
+    page = call.page("tenants", call.asked(Paged))
     rows = tenants.list_all(call.app.views, page.limit, page.offset, page.before)
     last = rows[-1].tenant_id if rows else ""
     return call.listing("tenants", page, [render(row, call.app.keyring) for row in rows], last)
@@ -302,13 +303,63 @@ async def erase(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("POST", "/v1/tenants/register", register, auth="registration", body=Registration),
-    Route("POST", "/v1/tenants/{tenant_id}/reactivate", reactivate, auth="bootstrap", body=Token),
-    Route("POST", "/v1/auth/recover", recover, auth="bootstrap", body=Recovery),
-    Route("GET", "/v1/tenant", get),
-    Route("PATCH", "/v1/tenant", patch, scope="admin", body=Profile),
-    Route("DELETE", "/v1/tenant", delete, scope="admin"),
-    Route("GET", "/v1/tenants", list_all, auth="operator"),
-    Route("GET", "/v1/tenants/{tenant_id}", get_one, auth="operator"),
-    Route("DELETE", "/v1/tenants/{tenant_id}/data", erase, auth="operator", body=Erasure),
+    Route(
+        "POST",
+        "/v1/tenants/register",
+        register,
+        "register_tenant",
+        auth="registration",
+        body=Registration,
+        answer=Registered,
+        status=201,
+        codes=("duplicate_email", "name_taken", "quota_exceeded", "registration_limited"),
+    ),
+    Route(
+        "POST",
+        "/v1/tenants/{tenant_id}/reactivate",
+        reactivate,
+        "reactivate_tenant",
+        auth="bootstrap",
+        body=Token,
+        answer=Reactivated,
+        codes=("quota_exceeded", "tenant_not_suspended"),
+    ),
+    Route(
+        "POST",
+        "/v1/auth/recover",
+        recover,
+        "recover_key",
+        auth="bootstrap",
+        body=Recovery,
+        answer=Recovered,
+        status=201,
+        codes=("tenant_not_found", "tenant_suspended", "quota_exceeded"),
+    ),
+    Route("GET", "/v1/tenant", get, "get_tenant", answer=Tenant, versioned=True),
+    Route(
+        "PATCH",
+        "/v1/tenant",
+        patch,
+        "update_tenant",
+        scope="admin",
+        body=Profile,
+        answer=Tenant,
+        codes=("duplicate_email",),
+        versioned=True,
+    ),
+    Route("DELETE", "/v1/tenant", delete, "suspend_tenant", scope="admin", status=204, destroys=True, waits=True),
+    Route("GET", "/v1/tenants", list_all, "list_tenants", auth="operator", query=Paged, answer=list[Tenant]),
+    Route("GET", "/v1/tenants/{tenant_id}", get_one, "get_any_tenant", auth="operator", answer=Tenant, versioned=True),
+    Route(
+        "DELETE",
+        "/v1/tenants/{tenant_id}/data",
+        erase,
+        "erase_tenant",
+        auth="operator",
+        body=Erasure,
+        answer=Erasing,
+        status=202,
+        destroys=True,
+        waits=True,
+    ),
 ]

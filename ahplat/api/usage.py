@@ -1,18 +1,22 @@
 """What a tenant used, over time: hour by hour or day by day, of each service and database, and of what is stored."""
 
-from msgspec import UNSET, Struct, UnsetType
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat import limits
 from ahplat.api.activity import moment
-from ahplat.api.call import Call, Reply, invalid_parameter, json_reply
+from ahplat.api.call import Call, Reply, json_reply
 from ahplat.api.fields import whole
+from ahplat.api.query import Moment, invalid_parameter
 from ahplat.api.route import Route
 from ahplat.errors import Rejected
 from projections import services
 from projections.metering import HOUR_S, Figures, figures_of
 
-PERIODS = {"hourly": HOUR_S, "daily": 24 * HOUR_S}
-DEFAULT_WINDOWS = {"hourly": 24, "daily": 30}
+Period = Literal["hourly", "daily"]
+PERIODS: dict[Period, int] = {"hourly": HOUR_S, "daily": 24 * HOUR_S}
+DEFAULT_WINDOWS: dict[Period, int] = {"hourly": 24, "daily": 30}
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
@@ -58,13 +62,24 @@ def row_of(figures: Figures) -> UsageRow:
     )
 
 
-async def _listed(call: Call, resource_id: str) -> Reply:
-    period = call.query.get("period", "hourly")
-    if period not in PERIODS:
-        raise invalid_parameter("period", f"expected one of {', '.join(PERIODS)}")
-    window_s, now = PERIODS[period], call.app.clock.now_us() // 1_000_000
-    until = min(moment(call.query.get("until", ""), "until") or now, now)
-    since = moment(call.query.get("since", ""), "since") or until - DEFAULT_WINDOWS[period] * window_s
+class Asked(Struct):
+    """Which periods; without `since` the last 24 hours or 30 days."""
+
+    period: Annotated[Period, Meta(description="how much time one row is about")] = "hourly"
+    since: Moment = ""
+    until: Moment = ""
+
+
+class AskedOfTenant(Asked):
+    """The same, of one service or of all."""
+
+    service_id: Annotated[str, Meta(description="only rows of this service or database")] = ""
+
+
+async def _listed(call: Call, asked: Asked, resource_id: str) -> Reply:
+    window_s, now = PERIODS[asked.period], call.app.clock.now_us() // 1_000_000
+    until = min(moment(asked.until, "until") or now, now)
+    since = moment(asked.since, "since") or until - DEFAULT_WINDOWS[asked.period] * window_s
     since -= since % window_s
     if since >= until:
         raise invalid_parameter("since", "expected a time before `until`, and before now")
@@ -77,7 +92,8 @@ async def _listed(call: Call, resource_id: str) -> Reply:
 
 async def of_tenant(call: Call) -> Reply:
     """Newest first; of one service where `service_id` names it. What this hour used is told at its end."""
-    return await _listed(call, call.query.get("service_id", ""))
+    asked = call.asked(AskedOfTenant)
+    return await _listed(call, asked, asked.service_id)
 
 
 async def of_service(call: Call) -> Reply:
@@ -85,10 +101,24 @@ async def of_service(call: Call) -> Reply:
     row = services.find(call.app.views, call.path_id())
     if row is None or row.tenant_id != call.tenant_id:
         raise Rejected("service_not_found", f"there is no service {call.path_id()[:64]}")
-    return await _listed(call, row.service_id)
+    return await _listed(call, call.asked(Asked), row.service_id)
 
 
 ROUTES = [
-    Route("GET", "/v1/tenant/usage/metrics", of_tenant),
-    Route("GET", "/v1/services/{service_id}/metrics", of_service),
+    Route(
+        "GET",
+        "/v1/tenant/usage/metrics",
+        of_tenant,
+        "list_usage",
+        query=AskedOfTenant,
+        answer=list[UsageRow],
+    ),
+    Route(
+        "GET",
+        "/v1/services/{service_id}/metrics",
+        of_service,
+        "list_service_usage",
+        query=Asked,
+        answer=list[UsageRow],
+    ),
 ]

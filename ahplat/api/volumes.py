@@ -59,7 +59,16 @@ async def delete(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("GET", "/v1/volumes", list_all),
-    Route("GET", "/v1/volumes/{volume_id}", get),
-    Route("DELETE", "/v1/volumes/{volume_id}", delete, scope="deploy"),
+    Route("GET", "/v1/volumes", list_all, "list_volumes", answer=list[Volume]),
+    Route("GET", "/v1/volumes/{volume_id}", get, "get_volume", answer=Volume),
+    Route(
+        "DELETE",
+        "/v1/volumes/{volume_id}",
+        delete,
+        "delete_volume",
+        scope="deploy",
+        status=204,
+        codes=("volume_in_use",),
+        destroys=True,
+    ),
 ]

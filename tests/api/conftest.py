@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-pytest.register_assert_rewrite("tests.api.site", "tests.api.between")
+pytest.register_assert_rewrite("tests.api.site", "tests.api.between", "tests.api.contract")
 
 from tests.api.site import Site, Tenant, a_site  # noqa: E402 — the rewriting comes before the import
 from tests.folders import folder as folder  # noqa: E402

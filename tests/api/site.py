@@ -25,6 +25,7 @@ from ahplat.clock import SystemClock
 from ahplat.config import Config
 from ahplat.engines.engine import Engine
 from ahplat.main import Running, start
+from tests.api import contract
 from tests.builds.simulated import SimulatedBuilder
 from tests.engines.simulated import Behaviour, SimulatedEngine, SimulatedHost
 
@@ -112,7 +113,10 @@ class Client:
         sent = {"Content-Type": "application/json"} | dict(self.fields) | dict(headers or {})
         url = URL(f"{self.site.base}{path}", encoded=True)
         async with self._session.request(method, url, data=data, headers=sent, allow_redirects=False) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+            read = await answer.read()
+        if "Host" not in sent:  # else it may be a service's answer
+            contract.check(method, path, answer.status, answer.headers, read)
+        return Answer(answer.status, answer.headers, read)
 
     async def get(self, path: str, **headers: str) -> Answer:
         """GET; an underscore in a field's name is a hyphen."""

@@ -1,0 +1,106 @@
+"""What a service is told to do: start, stop, restart, forget its crashes, pull its image again."""
+
+from apsw import Connection
+from msgspec import Struct
+
+from ahplat.answers import Answer
+from ahplat.api.call import Call, Reply, answer
+from ahplat.api.route import Route
+from ahplat.api.services import Service, order
+from ahplat.api.waiting import waited
+from ahplat.commands.command import Command
+from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
+from ahplat.commands.services import StopService
+from projections import services
+
+
+class Standing(Struct, frozen=True):
+    """Where a service stands, and where it is to be."""
+
+    status: str
+    desired_status: str
+
+
+async def _status(call: Call, command: Command) -> Reply:
+    service_id = call.path_id()
+
+    def told(views: Connection) -> Answer:
+        row = services.find(views, service_id)
+        assert row
+        return answer(Standing(row.status, row.desired), version=row.version)
+
+    reply = call.reply(await call.submit(command, told))
+    if await waited(call, f"service-{service_id}", reply):
+        now = told(call.app.views)
+        reply.body = now.body
+        reply.headers["ETag"] = call.etag(now.version)
+    return reply
+
+
+async def start(call: Call) -> Reply:
+    """What ran last runs again."""
+    return await _status(
+        call, StartService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
+    )
+
+
+async def stop(call: Call) -> Reply:
+    """Nothing of the service is to run."""
+    return await _status(call, StopService(tenant_id=call.tenant_id, service_id=call.path_id()))
+
+
+async def restart(call: Call) -> Reply:
+    """The same image, in fresh instances, with today's settings and variables."""
+    return await _status(
+        call, RestartService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
+    )
+
+
+async def reset(call: Call) -> Reply:
+    """Forgets the crashes and deploys again."""
+    return await _status(
+        call, ResetService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
+    )
+
+
+async def redeploy(call: Call) -> Reply:
+    """Pulls the service's image again and deploys it."""
+    command = DeployImage(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
+    return await order(call, command, call.path_id())
+
+
+_ONE = "/v1/services/{service_id}"
+_RUN = ("nothing_to_deploy", "quota_exceeded")
+ROUTES = [
+    *(
+        Route(
+            "POST",
+            f"{_ONE}/{verb}",
+            handler,
+            f"{verb}_service",
+            scope="deploy",
+            answer=Standing,
+            codes=codes,
+            versioned=True,
+            waits=True,
+        )
+        for verb, handler, codes in (
+            ("start", start, (*_RUN, "circuit_open")),
+            ("stop", stop, ()),
+            ("restart", restart, (*_RUN, "circuit_open")),
+            ("reset", reset, _RUN),
+        )
+    ),
+    Route(
+        "POST",
+        f"{_ONE}/redeploy",
+        redeploy,
+        "redeploy_service",
+        scope="deploy",
+        answer=Service,
+        codes=(*_RUN, "circuit_open"),
+        versioned=True,
+        waits=True,
+        grows=True,
+    ),
+]

@@ -1,0 +1,100 @@
+"""Query parameters: text in, a struct out, or a Rejected that points at the parameter and says what was expected.
+
+A route's `query` is such a struct; its handler takes it with `call.asked`, and the OpenAPI document describes it.
+Parameters that a route does not have are ignored.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct, inspect
+
+from ahplat import limits
+from ahplat.errors import Rejected, Violation
+
+T = TypeVar("T", bound=Struct)
+
+_DIGITS = 19
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+Moment = Annotated[
+    str,
+    Meta(
+        description="a time: unix seconds, or as RFC 3339 has it",
+        pattern=r"\A([0-9]{1,12}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,15}(Z|[+ -][0-9]{2}:[0-9]{2}))?\Z",
+        examples=["1767225600", "2026-01-31T12:00:00Z"],
+    ),
+]
+
+
+class Paged(Struct):
+    """Which part of a list."""
+
+    limit: Annotated[int, Meta(ge=1, le=limits.LIST_LIMIT, description="at most so many")] = limits.LIST_DEFAULT
+    offset: Annotated[int, Meta(ge=0, le=2**53, description="leave out so many at first")] = 0
+    cursor: Annotated[
+        str, Meta(description="go on from where `Link: rel=next` of the answer before says; keeps its place")
+    ] = ""
+
+
+class Waits(Struct):
+    """How long to wait; what for is added by each kind."""
+
+    timeout: Annotated[
+        int, Meta(ge=0, le=limits.WAIT_S, description="seconds to wait at most; then the answer is what is")
+    ] = 30
+
+
+def parse(query: Mapping[str, str], type_: type[T]) -> T:
+    """The parameters as `type_`. Raises Rejected."""
+    shapes = _shapes(type_)
+    try:
+        return msgspec.convert({name: _value(query[name], shapes[name]) for name in query if name in shapes}, type_)
+    except msgspec.ValidationError as error:
+        (name,) = (name for name in shapes if f"`$.{name}`" in str(error))
+        raise invalid_parameter(name, _expected(shapes[name])) from error
+
+
+@cache
+def _shapes(type_: type[Struct]) -> dict[str, inspect.Type]:
+    shape = inspect.type_info(type_)
+    assert isinstance(shape, inspect.StructType)
+    return {field.encode_name: field.type for field in shape.fields}
+
+
+def _value(text: str, shape: inspect.Type) -> str | int | bool:
+    """The text as what the parameter is, where it is written like one."""
+    inner = shape.type if isinstance(shape, inspect.Metadata) else shape
+    if isinstance(inner, inspect.IntType):
+        digits = text.removeprefix("-")
+        return int(text) if digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS else text
+    if isinstance(inner, inspect.BoolType):
+        return _FLAGS.get(text, text)
+    return text
+
+
+def _expected(shape: inspect.Type, about: str = "other text") -> str:
+    """
+    >>> _expected(inspect.type_info(Annotated[int, Meta(ge=1, le=9)]))
+    'expected an integer from 1 to 9'
+    """
+    match shape:
+        case inspect.Metadata(type=inner):
+            return _expected(inner, (shape.extra_json_schema or {}).get("description", about))
+        case inspect.UnionType(types=types):
+            return _expected(types[0])
+        case inspect.IntType(ge=low, le=high):
+            return f"expected an integer from {low} to {high}"
+        case inspect.BoolType():
+            return "expected true or false"
+        case inspect.LiteralType(values=values):
+            return f"expected one of {', '.join(str(value) for value in values)}"
+        case _:
+            return f"expected {about}"
+
+
+def invalid_parameter(name: str, message: str) -> Rejected:
+    """A parameter of the query that cannot be used."""
+    return Rejected("validation_failed", f"{name}: {message}", (Violation(f"/query/{name}", message),))

@@ -1,0 +1,75 @@
+"""What the rows of the route table say of themselves: enough for the document and the tools, and in one form."""
+
+import re
+
+import pytest
+
+from ahplat.api.codes import codes_of
+from ahplat.api.problems import PROBLEMS
+from ahplat.api.route import Route
+from ahplat.api.routes import ROUTES
+from ahplat.api.segments import SEGMENTS
+from tests.api.contract import check
+
+EACH = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.id)
+
+
+def test_an_id_names_one_route() -> None:
+    ids = [route.id for route in ROUTES]
+    assert sorted(set(ids)) == sorted(ids)
+
+
+@EACH
+def test_an_id_is_a_verb_and_a_noun(route: Route) -> None:
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)+", route.id)
+
+
+@EACH
+def test_a_success_has_a_type_unless_it_has_no_body(route: Route) -> None:
+    has_body = route.answer is not None or route.text or route.events is not None
+    assert has_body == (route.status != 204)
+    assert 200 <= route.status < 300
+
+
+@EACH
+def test_a_row_names_only_codes_that_there_are_and_that_it_does_not_have_by_its_kind(route: Route) -> None:
+    assert codes_of(route) <= PROBLEMS.keys()
+    assert sorted(set(route.codes)) == sorted(route.codes)
+    assert not {code for code in route.codes if code in codes_of(_without_codes(route))}
+
+
+def _without_codes(route: Route) -> Route:
+    return Route(**{name: getattr(route, name) for name in route.__struct_fields__} | {"codes": ()})
+
+
+@EACH
+def test_what_varies_in_a_path_is_known(route: Route) -> None:
+    assert set(route.segments) <= SEGMENTS.keys()
+
+
+@EACH
+def test_what_it_does_is_said_in_whole_sentences(route: Route) -> None:
+    said = (route.handler.__doc__ or "").strip()
+    assert re.match(r"[A-Z`]", said) and said.endswith((".", "?"))
+
+
+@EACH
+def test_only_commands_destroy_or_wait(route: Route) -> None:
+    assert route.method != "GET" or not (route.destroys or route.waits or route.asks)
+    assert route.scope != "read" or route.auth != "key" or not route.is_command
+
+
+def test_the_check_of_answers_finds_what_the_row_does_not_name() -> None:
+    problem = b'{"code":"name_taken"}'
+    kind = {"Content-Type": "application/problem+json"}
+    check("POST", "/v1/services", 409, kind, problem)
+    for method, path, status, headers, body in (
+        ("POST", "/v1/services", 400, kind, problem),
+        ("GET", "/v1/services", 409, kind, problem),
+        ("GET", "/v1/services", 202, {"Content-Type": "application/json"}, b"[]"),
+        ("GET", "/v1/services", 200, {"Content-Type": "text/plain"}, b"[]"),
+        ("GET", "/v1/services", 200, {"Content-Type": "application/json", "ETag": "x"}, b"[]"),
+        ("GET", "/v1/services", 304, {}, b""),
+    ):
+        with pytest.raises(AssertionError):
+            check(method, path, status, headers, body)
