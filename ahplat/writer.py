@@ -93,6 +93,8 @@ class Writer:
         cause: int = 0,
         correlation: str = "",
         traceparent: str = "",
+        agent: str = "",
+        run: str = "",
         expected: Expected = "any",
         answer: Callable[[apsw.Connection], Answer] | None = None,
         key: Key | None = None,
@@ -103,7 +105,7 @@ class Writer:
         Raises through the future: Rejected, Unavailable, Unknown.
         """
         future: asyncio.Future[Done] = self._loop.create_future()
-        meta = Meta(actor, type(command).__name__, cause, correlation, traceparent, self._build)
+        meta = Meta(actor, type(command).__name__, cause, correlation, traceparent, self._build, agent, run)
         self._queue_up(Request(command, meta, expected, answer, key, future))
         return future
 

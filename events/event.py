@@ -31,7 +31,8 @@ class Outcome(Event, frozen=True):
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who, why and on whose behalf. `cause` is the position of the event that led to this one, 0 for a request.
 
-    `correlation` is the request id at the beginning of the chain; `traceparent` as W3C Trace Context has it.
+    `correlation` is the request id at the beginning of the chain; `traceparent` as W3C Trace Context has it. `agent` and
+    `run` are what the caller calls itself and the piece of work that it is at; nobody has checked them.
     """
 
     actor: str = ""
@@ -40,6 +41,8 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     correlation: str = ""
     traceparent: str = ""
     build: str = ""
+    agent: str = ""
+    run: str = ""
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):

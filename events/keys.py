@@ -11,6 +11,7 @@ class KeyCreated(Event, frozen=True, tag="key.created"):
     digest: bytes
     scopes: list[str]
     expires_at: int = 0  # unix seconds, 0 for never
+    service_id: str = ""  # the only service that it is for
 
 
 class KeyRevoked(Event, frozen=True, tag="key.revoked"):

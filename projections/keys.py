@@ -22,6 +22,7 @@ class KeyRow(Struct, frozen=True):
     created_at: int
     expires_at: int
     revoked_at: int | None
+    service_id: str
 
 
 def find(db: Connection, key_id: str) -> KeyRow | None:
@@ -48,8 +49,17 @@ def count_of(db: Connection, tenant_id: str) -> int:
 
 def created(db: Connection, at: Recorded, event: KeyCreated) -> None:
     db.execute(
-        "INSERT INTO key VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
-        (event.key_id, at.tenant, event.name, event.digest, " ".join(event.scopes), at.at_s, event.expires_at),
+        "INSERT INTO key VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?)",
+        (
+            event.key_id,
+            at.tenant,
+            event.name,
+            event.digest,
+            " ".join(event.scopes),
+            at.at_s,
+            event.expires_at,
+            event.service_id,
+        ),
     )
 
 

@@ -32,6 +32,8 @@ class Activity(Struct, frozen=True):
     created_at: int
     resource_name: str | UnsetType = UNSET
     service_id: str | UnsetType = UNSET
+    agent: str | UnsetType = UNSET
+    run: str | UnsetType = UNSET
 
 
 class Asked(Paged):
@@ -77,6 +79,8 @@ def _render(call: Call, row: ActivityRow) -> Activity:
         created_at=row.created_at,
         resource_name=row.name or UNSET,
         service_id=row.resource_id if row.resource_type == "service" else UNSET,
+        agent=shown.agent or UNSET,
+        run=shown.run or UNSET,
     )
 
 

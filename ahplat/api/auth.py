@@ -127,6 +127,7 @@ class Gate:
             key_id,
             frozenset(row.scopes.split()),
             row.expires_at,
+            row.service_id,
         )
         if len(self._known) >= limits.AUTH_CACHE:
             self._known.clear()
@@ -201,6 +202,15 @@ class Gate:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def key_created(made: NewKey, sealed_name: bytes, scopes: list[str], expires_at: int) -> KeyCreated:
+def key_created(
+    made: NewKey, sealed_name: bytes, scopes: list[str], expires_at: int, service_id: str = ""
+) -> KeyCreated:
     """The fact of a new key."""
-    return KeyCreated(key_id=made.key_id, name=sealed_name, digest=made.digest, scopes=scopes, expires_at=expires_at)
+    return KeyCreated(
+        key_id=made.key_id,
+        name=sealed_name,
+        digest=made.digest,
+        scopes=scopes,
+        expires_at=expires_at,
+        service_id=service_id,
+    )

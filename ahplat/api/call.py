@@ -46,6 +46,7 @@ class Principal(Struct, frozen=True):
     key_id: str = ""
     scopes: frozenset[str] = frozenset()
     expires_at: int = 0
+    service_id: str = ""  # the only one that its key is for, "" for all
 
 
 ANONYMOUS = Principal()
@@ -232,6 +233,8 @@ class Call:
             actor=self.principal.actor,
             correlation=self.request_id,
             traceparent=self.traceparent,
+            agent=self._named("X-Agent-Name"),
+            run=self._named("X-Agent-Run"),
             expected=self._expected(),
             answer=answer,
             key=self._key(keeps_secret),
@@ -265,6 +268,11 @@ class Call:
         if isinstance(found, Rejected):
             raise found
         return self.reply(found) if found else None
+
+    def _named(self, field: str) -> str:
+        """What the caller calls itself, or its run. Raises Rejected."""
+        sent = self.request.headers.get(field)
+        return "" if sent is None else headers.agent(field, sent)
 
     def _expected(self) -> Any:
         value = self.request.headers.get("If-Match")

@@ -27,6 +27,7 @@ _KEY = frozenset(
     {
         *("unauthenticated", "key_expired", "key_revoked", "auth_rate_limited", "overloaded"),
         *("tenant_suspended", "tenant_not_found"),  # since it was let in
+        "forbidden_scope",  # a key may be for one service alone
     }
 )
 _TOKEN = frozenset({"bootstrap_token_invalid", "auth_rate_limited"})
@@ -54,8 +55,6 @@ def codes_of(route: Route) -> frozenset[str]:
         found |= BODY
     if route.is_command:
         found |= COMMAND
-    if route.scope != "read":
-        found.add("forbidden_scope")
     if route.query is not None and issubclass(route.query, Paged):
         found.add("cursor_gone")
     return frozenset(found)

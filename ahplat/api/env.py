@@ -77,7 +77,6 @@ ROUTES = [
         "get_env",
         query=Asked,
         answer=dict[str, str],
-        codes=("forbidden_scope",),
         versioned=True,
     ),
     Route(

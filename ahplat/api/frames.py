@@ -35,6 +35,8 @@ class PublicEvent(Struct, frozen=True, omit_defaults=True):
     cause: int = 0
     correlation: str = ""
     traceparent: str = ""
+    agent: str = ""
+    run: str = ""
 
 
 def public(at: Recorded, event: Event) -> PublicEvent:
@@ -60,6 +62,8 @@ def public(at: Recorded, event: Event) -> PublicEvent:
         cause=meta.cause,
         correlation=meta.correlation,
         traceparent=meta.traceparent,
+        agent=meta.agent,
+        run=meta.run,
     )
 
 
@@ -114,6 +118,8 @@ def cloudevent(event: PublicEvent, source: str) -> bytes:
         "causationid": str(event.cause) if event.cause else "",
         "correlationid": event.correlation,
         "traceparent": event.traceparent,
+        "agent": event.agent,
+        "agentrun": event.run,
     }
     return _encode(
         {

@@ -18,6 +18,7 @@ NEVER = -1
 """An expected version that no stream has."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_AGENT = re.compile(r"[A-Za-z0-9._:/+-]{1,64}").fullmatch
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?").fullmatch
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"(?: *;.*)?').fullmatch
 _BARE = re.compile(r"[!#-~][!-~]*").fullmatch
@@ -68,6 +69,19 @@ def idempotency_key(value: str | None) -> str | None:
             f"expected 1–{limits.IDEMPOTENCY_KEY_CHARS} printable ASCII characters, in double quotes or without spaces",
         )
     return key
+
+
+def agent(name: str, value: str) -> str:
+    """What an agent calls itself (X-Agent-Name) or its run (X-Agent-Run). Raises Rejected.
+
+    It stays in the log when its tenant is erased, as a request id does, so it is to be an identifier and nothing personal.
+
+    >>> agent("X-Agent-Name", "deployer/1.2")
+    'deployer/1.2'
+    """
+    if not _AGENT(value):
+        raise invalid_header(name, "expected 1–64 characters of A-Z a-z 0-9 . _ : / + -")
+    return value
 
 
 def invalid_header(name: str, message: str) -> Rejected:

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ahplat.api.auth import key_created
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import ExpiresIn, KeyName
+from ahplat.api.fields import ExpiresIn, Id, KeyName
 from ahplat.api.query import Paged
 from ahplat.api.route import Route
 from ahplat.api.tenant_usage import QuotasLeft, TenantUsage, quotas_left, usage_of
@@ -19,13 +19,18 @@ from projections.keys import KeyRow
 
 
 class NewKey(Struct):
-    """What a key is to be. Without `expires_in` (seconds) it does not expire; without scopes it may do all."""
+    """What a key is to be. Without `expires_in` (seconds) it does not expire; without scopes it may do all.
+
+    With a `service_id` it opens what is under that service's path, and nothing else but `whoami` and the list of services,
+    which then has one.
+    """
 
     name: KeyName = "key"
     expires_in: ExpiresIn | UnsetType = UNSET
     scopes: Annotated[list[Literal["read", "deploy", "admin"]], Meta(min_length=1, max_length=3)] = field(
         default_factory=lambda: ["admin"]
     )
+    service_id: Id | UnsetType = UNSET
 
 
 class Key(Struct, frozen=True, kw_only=True):
@@ -38,6 +43,7 @@ class Key(Struct, frozen=True, kw_only=True):
     created_at: int
     expires_at: int | UnsetType = UNSET
     scopes: list[str]
+    service_id: str | UnsetType = UNSET
 
 
 async def create(call: Call) -> Reply:
@@ -47,7 +53,8 @@ async def create(call: Call) -> Reply:
     expires_at = now_us // 1_000_000 + body.expires_in if body.expires_in is not UNSET else 0
     made = await app.gate.new_key(new_id(now_us))
     sealed = seal(call, call.tenant_id, "key.name", body.name)
-    command = CreateKey(tenant_id=call.tenant_id, key=key_created(made, sealed, sorted(set(body.scopes)), expires_at))
+    created = key_created(made, sealed, sorted(set(body.scopes)), expires_at, body.service_id or "")
+    command = CreateKey(tenant_id=call.tenant_id, key=created)
 
     def told(views: Connection, api_key: str | UnsetType) -> Key:
         row = keys.find(views, made.key_id)
@@ -68,6 +75,7 @@ def _render(call: Call, row: KeyRow, api_key: str | UnsetType = UNSET) -> Key:
         scopes=row.scopes.split(),
         created_at=row.created_at,
         expires_at=row.expires_at or UNSET,
+        service_id=row.service_id or UNSET,
         api_key=api_key,
     )
 
@@ -127,7 +135,7 @@ def _limits_left(call: Call) -> LimitsLeft | UnsetType:
 
 
 ROUTES = [
-    Route("GET", "/v1/whoami", whoami, "get_whoami", answer=Whoami),
+    Route("GET", "/v1/whoami", whoami, "get_whoami", answer=Whoami, narrow=True),
     Route(
         "POST",
         "/v1/auth/keys",
@@ -137,7 +145,7 @@ ROUTES = [
         body=NewKey,
         answer=Key,
         status=201,
-        codes=("quota_exceeded",),
+        codes=("quota_exceeded", "service_not_found"),
     ),
     Route("GET", "/v1/auth/keys", list_all, "list_keys", query=Paged, answer=list[Key]),
     Route("DELETE", "/v1/auth/keys/{key_id}", revoke, "revoke_key", scope="admin", status=204, destroys=True),

@@ -82,7 +82,7 @@ PROBLEMS: dict[str, Problem] = {
         "POST /v1/system/bootstrap-token/validate",
     ),
     "forbidden_scope": _problem(
-        403, "The key's scopes do not allow this", "use a key with the scope that is named", _WHOAMI
+        403, "The key does not allow this", "use a key with the scope, or for the service, that this wants", _WHOAMI
     ),
     "tenant_suspended": _problem(
         403,

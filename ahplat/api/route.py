@@ -6,11 +6,18 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from ahplat.api.call import Call, Reply
+from ahplat.api.call import Call, Principal, Reply
 
 Auth = Literal["none", "bootstrap", "registration", "key", "operator", "key_or_operator", "metrics"]
 Scope = Literal["read", "deploy", "admin"]
 Handler = Callable[[Call], Awaitable[Reply]]
+
+
+_GRANTED_BY: dict[Scope, frozenset[str]] = {  # the scope that a route wants → scopes that grant it
+    "read": frozenset({"read", "deploy", "admin"}),
+    "deploy": frozenset({"deploy", "admin"}),
+    "admin": frozenset({"admin"}),
+}
 
 
 class Route(Struct, frozen=True):
@@ -38,6 +45,7 @@ class Route(Struct, frozen=True):
     asks: bool = False  # not a GET, and appends nothing all the same: no key, no precondition
     destroys: bool = False  # what it takes away does not come back by another call
     waits: bool = False  # by `Prefer: wait=` until what it began has ended
+    narrow: bool = False  # answers a key that is for one service, though its path names none
     early: bool = False  # answers before the views are in step
     grows: bool = False  # what it begins takes room: refused where a disk is full
     stream: bool = False  # answers as long as the client likes: counts as a stream, not as a request
@@ -55,6 +63,15 @@ class Route(Struct, frozen=True):
     def named(self, values: tuple[str, ...]) -> dict[str, str]:
         """The variable segments of a path, by the names that they have here."""
         return dict(zip(self.segments, values, strict=True))
+
+    def forbids(self, key: Principal, values: tuple[str, ...]) -> str:
+        """Why a key may not ask this of that path; "" where it may."""
+        if not key.scopes & _GRANTED_BY[self.scope]:
+            return f"this needs a key with the scope {self.scope!r}"
+        only = key.service_id
+        if only and not self.narrow and self.named(values).get("service_id") != only:
+            return f"this key is for what is under /v1/services/{only} alone"
+        return ""
 
 
 class Tree:

@@ -37,12 +37,6 @@ from projections.views import DAMAGE, read_checkpoint
 
 logger = logging.getLogger("ahplat.api")
 
-_ALLOWED_BY: dict[str, frozenset[str]] = {  # the scope that a route wants → scopes that grant it
-    "read": frozenset({"read", "deploy", "admin"}),
-    "deploy": frozenset({"deploy", "admin"}),
-    "admin": frozenset({"admin"}),
-}
-
 
 class Nothing(Struct):
     """The body of a command that takes none: it may be absent or an object, but not anything."""
@@ -142,8 +136,8 @@ class Edge:
         call.principal = await self._identify(call, route, peer.is_operator)
         if call.principal.tenant_id and config.rate_limits:
             call.limited = self._rates.take(call.principal.tenant_id)
-        if call.principal.kind == "tenant" and not call.principal.scopes & _ALLOWED_BY[route.scope]:
-            raise Rejected("forbidden_scope", f"this needs a key with the scope {route.scope!r}")
+        if call.principal.kind == "tenant" and (why := route.forbids(call.principal, call.values)):
+            raise Rejected("forbidden_scope", why)
 
     async def _until_ready(self) -> None:
         try:

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, json
 
 from ahplat import limits
 from ahplat.answers import Answer
-from ahplat.api.call import Call, Reply, answer
+from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import (
     CpuCount,
     DrainS,
@@ -158,6 +158,9 @@ _ALL = AskedOfAll()
 async def list_all(call: Call) -> Reply:
     """The caller's services, newest first. The list without parameters is kept until something of the tenant changes."""
     app, tenant_id = call.app, call.tenant_id
+    if only := call.principal.service_id:
+        row = services.find(app.views, only)
+        return json_reply([Raw(render(call, app.views, row))] if row and row.desired != "deleted" else [])
     is_plain = not (call.query_text or app.writer.behind or "If-Position" in call.request.headers)
     if is_plain and (kept := app.listed.get(tenant_id)):
         return Reply(200, kept)
@@ -343,7 +346,7 @@ ROUTES = [
         waits=True,
         grows=True,
     ),
-    Route("GET", "/v1/services", list_all, "list_services", query=AskedOfAll, answer=list[Service]),
+    Route("GET", "/v1/services", list_all, "list_services", query=AskedOfAll, answer=list[Service], narrow=True),
     Route("GET", _ONE, get, "get_service", query=AskedOfOne, answer=Service, versioned=True),
     Route(
         "PATCH",

@@ -9,7 +9,8 @@ from ahplat.commands.tenants import STREAM
 from ahplat.errors import Rejected
 from events.event import Event
 from events.keys import KeyCreated, KeyRevoked
-from projections import keys, tenants
+from projections import keys, services, tenants
+from projections.services import ServiceRow
 
 
 class CreateKey(Command, frozen=True, kw_only=True):
@@ -19,15 +20,17 @@ class CreateKey(Command, frozen=True, kw_only=True):
 
 
 class Keys(Struct, frozen=True):
-    """How many keys are in force, and the status of who holds them ("" when there is nobody)."""
+    """How many keys are in force, the status of who holds them ("" when there is nobody), and the service it is for."""
 
     count: int
     tenant_status: str
+    service: ServiceRow | None
 
 
 def load_keys(views: Connection, command: CreateKey) -> Keys:
     tenant = tenants.find(views, command.tenant_id)
-    return Keys(keys.count_of(views, command.tenant_id), tenant.status if tenant else "")
+    service = services.find(views, command.key.service_id) if command.key.service_id else None
+    return Keys(keys.count_of(views, command.tenant_id), tenant.status if tenant else "", service)
 
 
 def create(state: Keys, command: CreateKey) -> list[Event]:
@@ -37,6 +40,9 @@ def create(state: Keys, command: CreateKey) -> list[Event]:
         raise Rejected("tenant_suspended", "the tenant is suspended: reactivate it first")
     if state.count >= limits.KEYS_PER_TENANT:
         raise Rejected("quota_exceeded", f"{state.count} keys, {limits.KEYS_PER_TENANT} allowed: revoke one first")
+    service, wanted = state.service, command.key.service_id
+    if wanted and (service is None or service.tenant_id != command.tenant_id or service.desired == "deleted"):
+        raise Rejected("service_not_found", f"there is no service {wanted}")
     return [command.key]
 
 
