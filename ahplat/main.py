@@ -29,6 +29,7 @@ from ahplat.api.rates import Rates
 from ahplat.api.routes import ROUTES
 from ahplat.api.server import Edge
 from ahplat.api.stream import Hub
+from ahplat.backups import known
 from ahplat.backups.database_files import DatabaseFiles
 from ahplat.backups.restore import RESTORING
 from ahplat.backups.schedule import Schedule
@@ -203,6 +204,12 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
             )
         log = EventLog(log_path, new_id(clock.now_us()), clock.now_us())
         check_known(folder / "views.db", log.db)
+        if why := known.missing(folder, log.db):
+            log.close()
+            raise LogDamaged(
+                f"{log_path}: {why}: its end was cut off, or another log was put in its place. Restore it from a backup"
+                " (`ah restore`)"
+            )
     except (KeyFileBad, LogDamaged) as error:
         raise CannotStart(str(error)) from error
     stack.callback(log.close)

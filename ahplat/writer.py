@@ -199,13 +199,14 @@ class Writer:
                 return
 
     def _next(self) -> Request | None:
-        """The next request, None at the end. While the views lag, who only reads does not wait for it in vain."""
-        while self.behind:
+        """The next request, None at the end. While the views lag, or the reserve is spent, it looks for room meanwhile."""
+        while self.behind or (self._reserve and not self._reserve.may_grow()):
             try:
                 return self._queue.get(timeout=limits.CATCH_UP_S)
             except queue.Empty:
                 try:
-                    self._catch_up()
+                    if self.behind:
+                        self._catch_up()
                 except (apsw.FullError, apsw.BusyError):
                     self._rollback()
                 except Exception as error:

@@ -101,9 +101,12 @@ class EventLog:
         try:
             link = chain.verify(before or b"", first, events)
         except chain.ChainBroken as broken:
-            raise LogDamaged(f"{self.path}: the chain does not hold at {broken}") from broken
+            raise LogDamaged(f"{self.path}: the chain does not hold at {broken}: restore it from a backup") from broken
         if first + len(events) != last:
-            raise LogDamaged(f"{self.path}: the last position is {last}, but the events end at {first + len(events)}")
+            raise LogDamaged(
+                f"{self.path}: the last position is {last}, but the events end at {first + len(events)}: restore it from"
+                " a backup"
+            )
         return last, link
 
     def _last_us(self) -> int:

@@ -152,9 +152,9 @@ class Forwarder:
             detail = f"the service gave no answer within {self._answer_s:g} s"
             return _gone(request) or refusal("gateway_timeout", detail, request_id)
         except (ClientError, ConnectionError) as error:
-            detail = f"the service cannot be asked, or its answer cannot be read ({type(error).__name__})"
             if isinstance(error, ClientConnectorError):
-                raise _Untaken("bad_gateway", detail) from error
+                raise _Untaken("bad_gateway", "the service takes no connection") from error
+            detail = "the service broke its answer off, or it cannot be read"
             return _gone(request) or refusal("bad_gateway", detail, request_id)
 
     async def _exchange(

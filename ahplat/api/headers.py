@@ -5,6 +5,7 @@ request is Rejected (idempotency keys) or never matches (entity tags). The invar
 holds a control character.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -92,6 +93,15 @@ def invalid_header(name: str, message: str) -> Rejected:
 def etag(epoch: int, version: int) -> str:
     """The strong tag of a stream at a version: `"<epoch>.<version>"`."""
     return f'"{epoch}.{version}"'
+
+
+def content_tag(body: bytes) -> str:
+    """The strong tag of what has no version of its own, such as a list; good for If-None-Match alone.
+
+    >>> content_tag(b"[]")
+    '"c-71857576257465c7"'
+    """
+    return f'"c-{hashlib.blake2b(body, digest_size=8).hexdigest()}"'
 
 
 def if_match(value: str | None, epoch: int) -> int | Literal["exists"] | None:

@@ -56,6 +56,11 @@ class Route(Struct, frozen=True):
         return self.method != "GET" and not self.asks
 
     @property
+    def tagged(self) -> bool:
+        """Whether a success can have an ETag: of a version, or else of what is read."""
+        return self.versioned or (self.method == "GET" and self.answer is not None)
+
+    @property
     def segments(self) -> list[str]:
         """The names of the variable segments."""
         return [segment[1:-1] for segment in self.path.split("/") if segment.startswith("{")]

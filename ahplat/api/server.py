@@ -22,7 +22,7 @@ from ahplat.api import headers, problems
 from ahplat.api.answered import Answered
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
-from ahplat.api.call import ANONYMOUS, BOOTSTRAP, OPERATOR, READS, Call, Planned, Principal, Reply
+from ahplat.api.call import ANONYMOUS, BOOTSTRAP, JSON, OPERATOR, READS, Call, Planned, Principal, Reply
 from ahplat.api.forward import Forwarder, Place, abort, refusal, tell_to_go_on
 from ahplat.api.peer import peer_of
 from ahplat.api.rates import Rates
@@ -296,7 +296,11 @@ class Edge:
         }
         if call.limited:
             outgoing.update(call.limited)
-        tag = outgoing.get("ETag") if reply.status == HTTPStatus.OK and call.request.method in READS else None
+        tag = None
+        if reply.status == HTTPStatus.OK and call.request.method in READS:
+            if reply.content_type == JSON and "Cache-Control" not in outgoing:
+                outgoing.setdefault("ETag", headers.content_tag(reply.body))
+            tag = outgoing.get("ETag")
         if tag and headers.if_none_match(call.request.headers.get("If-None-Match"), tag):
             reply = Reply(HTTPStatus.NOT_MODIFIED)
         if reply.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):

@@ -158,11 +158,12 @@ async def look(app: Application) -> Detailed:
     builder = await app.builder.status()
     await app.disks.look()
     seen = {name: _disk(disk) for name, disk in app.disks.seen.items()}
+    is_full = any(disk.level == "full" for disk in seen.values())
     open_work = todo.open_of_all(app.views)
     now_us = app.clock.now_us()
     is_docker = engine.name == "docker"
     return Detailed(
-        status="ok" if engine.available and is_routed else "degraded",
+        status="ok" if engine.available and is_routed and not is_full else "degraded",
         docker=Part(is_docker and engine.available, (is_docker and engine.version) or UNSET, engine.detail or UNSET),
         gvisor=Part(bool(engine.runtime), engine.runtime or UNSET),
         disk=seen["log"],

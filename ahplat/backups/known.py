@@ -7,9 +7,11 @@ counts, not the highest position: after a restore that was told to go behind, th
 import re
 from pathlib import Path
 
+from apsw import Connection
 from msgspec import Struct
 
 from ahplat import durable
+from events.log import head, read_all
 
 _WORDS = re.compile(r"(\d+)\D.*?\b([0-9a-f]{64})\b(?: (\d+))?", re.DOTALL)
 
@@ -52,3 +54,18 @@ def read(data_dir: Path) -> Known | None:
         if found := parse(line, str(path)):
             return found
     return None
+
+
+def missing(data_dir: Path, log: Connection) -> str:
+    """What is known of a folder's log and not in it; "" where all of it is."""
+    one = read(data_dir)
+    if one is None or one.position == 0:
+        return ""
+    found = read_all(log, one.position - 1, 1)
+    if not found:
+        return f"it ends at position {head(log)}, but {one.source} says that it came to {one.position}"
+    if found[0].link.hex() != one.link:
+        return (
+            f"position {one.position} has the link {found[0].link.hex()[:16]}…, but {one.source} says {one.link[:16]}…"
+        )
+    return ""

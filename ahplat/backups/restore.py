@@ -31,6 +31,7 @@ from events.log import EventLog, LogDamaged, read_all
 from projections.views import check_known, open_views
 
 RESTORING = "restoring"
+MASTER = "master.key"
 _SUFFIXES = ("", "-wal", "-shm")
 _IN_THE_WAY = tuple(name + suffix for name in (EVENTS, KEYS, "views.db", "metering.db") for suffix in _SUFFIXES)
 
@@ -101,7 +102,7 @@ def _source(backup: Path) -> Path:
 
 
 def _restore(wanted: Wanted, source: Path, staging: Path, now_us: int, build: str, crash: CrashPoints) -> Restored:
-    master = _put_master(wanted)
+    master = _master(wanted)
     _bring(source, staging)
     crash.reached("unpacked")
     erased = _erased(wanted, source)
@@ -116,6 +117,8 @@ def _restore(wanted: Wanted, source: Path, staging: Path, now_us: int, build: st
     epoch = max(log.epoch, *(one.epoch for one in before), 0) + 1
     position, link = _append(staging, epoch, gone, now_us, build)
     crash.reached("epoch")
+    if wanted.master_key:
+        durable.write(wanted.data_dir / MASTER, master.hex().encode() + b"\n")
     erasures.note(erasures.path_in(wanted.data_dir), erased)
     durable.move(staging / KEYS, wanted.data_dir / KEYS)
     crash.reached("keys-in-place")
@@ -125,16 +128,16 @@ def _restore(wanted: Wanted, source: Path, staging: Path, now_us: int, build: st
     return Restored(position, epoch, tenants - len(gone), len(gone))
 
 
-def _put_master(wanted: Wanted) -> bytes:
-    """The master key, put where the server wants it. Raises BackupFailed where it is missing, or another is there."""
-    place = wanted.data_dir / "master.key"
+def _master(wanted: Wanted) -> bytes:
+    """The master key. Raises BackupFailed where it is missing, or another is there."""
+    place = wanted.data_dir / MASTER
     try:
-        if wanted.master_key:
-            given = read_master_key(wanted.master_key, may_make=False)
-            if place.exists() and read_master_key(place, may_make=False) != given:
-                raise BackupFailed(f"{place} is another key than {wanted.master_key}: remove the wrong one")
-            durable.write(place, given.hex().encode() + b"\n")
-        return read_master_key(place, may_make=False)
+        if not wanted.master_key:
+            return read_master_key(place, may_make=False)
+        given = read_master_key(wanted.master_key, may_make=False)
+        if place.exists() and read_master_key(place, may_make=False) != given:
+            raise BackupFailed(f"{place} is another key than {wanted.master_key}: remove the wrong one")
+        return given
     except KeyFileBad as error:
         raise BackupFailed(f"{error}; or name it with --master-key") from error
 

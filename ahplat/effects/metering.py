@@ -100,11 +100,18 @@ class Meter:
         self._hour = hour
         seen = {one.id: one for one in (*await self._engine.list(), *await self._engine.list_databases())}
         self._ended -= before - seen.keys()
-        self.samples = {id_: sample for id_, sample in self.samples.items() if id_ in seen}
+        await self._tell_gone(hour, self.samples.keys() - seen.keys())
         running = [one for one in seen.values() if one.state == "running"]
         for first in range(0, len(running), limits.METER_AT_ONCE):
             async with self._turn:
                 await self._read(running[first : first + limits.METER_AT_ONCE])
+
+    async def _tell_gone(self, hour: int, ids: set[str]) -> None:
+        """Tells of what is not there any more, and nobody had looked at before it went, as it was seen last."""
+        async with self._turn:
+            await self._tell(hour, [self.samples[id_] for id_ in sorted(ids) if id_ in self.samples], {})
+            for id_ in ids:
+                self.samples.pop(id_, None)
 
     async def last_look(self, instances: Sequence[Instance]) -> None:
         """Tells the counters of what is about to be removed. They are lost, and the removal is not, where that fails."""

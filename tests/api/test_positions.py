@@ -134,6 +134,26 @@ async def test_what_the_client_has_already_is_304(site: Site, acme: Tenant) -> N
         assert (await acme.get(path, If_None_Match='"1.999"')).status == 200
 
 
+async def test_a_list_has_a_tag_of_what_it_holds(site: Site, acme: Tenant) -> None:
+    service = await acme.service(image="")
+    await acme.post(f"/v1/services/{service['id']}/env", {"A": "1"})
+    lists = ["/v1/services", "/v1/services?limit=5", "/v1/auth/keys", "/v1/databases", "/v1/activity", "/v1/builds"]
+    lists += ["/v1/volumes", f"/v1/services/{service['id']}/deployments", "/v1/tenant/usage"]
+    tags = {path: (await acme.get(path)).headers["ETag"] for path in lists}
+    for path, tag in tags.items():
+        answer = await acme.get(path, If_None_Match=tag)
+        assert (answer.status, answer.body, answer.headers["ETag"]) == (304, b"", tag), path
+    await acme.service(image="")
+    assert (await acme.get("/v1/services", If_None_Match=tags["/v1/services"])).status == 200
+    assert (await acme.delete(f"/v1/services/{service['id']}", If_Match=tags["/v1/services"])).status == 412
+
+
+async def test_what_is_secret_has_no_tag(site: Site, acme: Tenant) -> None:
+    service = await acme.service(image="", env={"A": "1"})
+    revealed = await acme.get(f"/v1/services/{service['id']}/env?reveal=true")
+    assert revealed.headers["Cache-Control"] == "no-store"
+
+
 async def test_a_precondition_that_fails_changes_nothing_and_says_both_versions(site: Site, acme: Tenant) -> None:
     service = await acme.service(image="")
     path = f"/v1/services/{service['id']}"

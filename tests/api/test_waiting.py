@@ -1,8 +1,10 @@
 """Waiting for what was started: `?wait=` on a read, `Prefer: wait=` on a command. Neither ever ends in an error."""
 
 import asyncio
+import threading
 import time
 
+import aiohttp
 import pytest
 
 from tests.api.site import Site, Tenant
@@ -120,3 +122,18 @@ async def test_a_service_that_is_deleted_meanwhile_does_not_spoil_the_answer(sit
 async def test_a_wish_that_makes_no_sense_is_ignored(site: Site, acme: Tenant, junk: str) -> None:
     answer = await acme.post("/v1/services", {"name": "web", "zzz": 1}, Prefer=junk)
     assert answer.status == 201 and "Preference-Applied" not in answer.headers
+
+
+async def test_a_thousand_who_wait_take_no_threads(site: Site, acme: Tenant) -> None:
+    service = await acme.service(image="")
+    path = f"/v1/services/{service['id']}"
+    before = threading.active_count()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=acme.fields) as many:
+        asking = [many.get(f"{site.base}{path}?wait=stopped&timeout=60") for _ in range(1_000)]
+        waiting = asyncio.gather(*asking)
+        async with asyncio.timeout(30):
+            while site.app.edge.in_flight < 1_000:
+                await asyncio.sleep(0)
+        assert threading.active_count() <= before
+        await acme.post(f"{path}/stop")
+        assert {answer.status for answer in await waiting} == {200}

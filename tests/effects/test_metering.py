@@ -111,6 +111,19 @@ async def test_what_crashed_is_told_as_it_was_last_seen(world: World, meter: Met
     assert one.cpu_us == 500
 
 
+async def test_what_went_without_a_last_look_is_told_as_it_was_last_seen(
+    world: World, meter: Meter, folder: Path
+) -> None:
+    instance = await a_running_service(world)
+    world.host.counters[instance] = Counters(500, 0)
+    await meter.look()
+    await world.engine.remove(instance)
+    await meter.look()
+    await meter.look()
+    (one,) = used(world, folder)
+    assert one.cpu_us == 500
+
+
 async def test_a_server_that_dies_loses_no_counter(world: World, meter: Meter, folder: Path) -> None:
     instance = await a_running_service(world)
     world.host.counters[instance] = Counters(500, 0)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import apsw
 import pytest
@@ -62,6 +63,43 @@ def test_what_was_done_to_an_old_event_is_named(
     done = verify(long_ago)
     assert done.returncode == 1
     assert f"the chain does not hold at position {position}" in done.stderr
+
+
+def cut(server: Server) -> None:
+    """Takes the end of the log away, and nothing shows it but what is known of a backup."""
+    db = apsw.Connection(str(server.folder / "events.db"))
+    for (trigger,) in list(db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")):
+        db.execute(f"DROP TRIGGER {trigger}")
+    db.execute("DELETE FROM event WHERE position > 100")
+    db.close()
+    (server.folder / "views.db").unlink()
+
+
+def test_an_end_that_is_gone_is_found_by_what_is_known_of_a_backup(long_ago: Server, tmp_path: Path) -> None:
+    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "backup", "--data-dir", str(long_ago.folder), "--to"]
+    environ = os.environ | {"PYTHONPATH": str(TREE)}
+    subprocess.run([*argv, str(tmp_path)], env=environ, cwd=TREE, check=True, capture_output=True, timeout=30)
+    last = long_ago.events[-1][0].position
+    assert long_ago.end() == 0
+    cut(long_ago)
+    done = verify(long_ago)
+    assert done.returncode == 1
+    assert f"100 events hold, but it ends at position 100, but {long_ago.folder}" in done.stderr
+    assert f"says that it came to {last}" in done.stderr
+    long_ago.launch()
+    assert long_ago.wait() == 2
+    assert "Restore it from a backup" in long_ago.said.read_text()
+
+
+def test_a_page_that_is_damaged_is_found(long_ago: Server) -> None:
+    assert long_ago.end() == 0
+    path = long_ago.folder / "events.db"
+    content = bytearray(path.read_bytes())
+    content[-2_500:] = bytes(2_500)
+    path.write_bytes(content)
+    done = verify(long_ago)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
 
 
 def test_where_there_is_no_log_that_is_said(empty: Server) -> None:
