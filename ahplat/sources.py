@@ -1,4 +1,7 @@
-"""Repositories and refs: what a tenant may have cloned, with nothing in it that could be an option or lead elsewhere."""
+"""Repositories and refs: what a tenant may have cloned, with nothing in it that could be an option or lead elsewhere.
+
+An archive that was sent is named by what it is, in place of an address: `upload:sha256:<hex>`.
+"""
 
 import ipaddress
 import re
@@ -8,6 +11,7 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.errors import Rejected, Violation
 
+UPLOAD = "upload:"
 HOSTS = frozenset({"github.com", "gitlab.com", "bitbucket.org", "sr.ht", "git.sr.ht", "codeberg.org"})
 
 _URL = re.compile(

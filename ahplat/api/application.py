@@ -51,6 +51,7 @@ class Application:
         self.rendered: dict[str, tuple[int, bytes]] = {}  # service id → (version, its JSON)
         self.execs = Places("commands are running")
         self.logs = Places("logs are being read")
+        self.uploads = Places("archives are on their way")
         self.listed: dict[str, bytes] = {}  # tenant id → the list of its services, until something of it changes
         self.sizes = Sizes()
         self.registrations = Window(limits.REGISTRATIONS_PER_HOUR, 3600.0, 1)

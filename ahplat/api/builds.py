@@ -1,4 +1,4 @@
-"""Builds over HTTP: a repository becomes an image, and that is deployed."""
+"""Builds over HTTP: a repository, or an archive that is sent, becomes an image, and that is deployed."""
 
 from typing import Annotated, Literal, get_args
 
@@ -6,6 +6,7 @@ from apsw import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat.answers import Answer
+from ahplat.api import uploads
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import invalid
 from ahplat.api.query import Paged, Waits
@@ -13,7 +14,7 @@ from ahplat.api.route import Route
 from ahplat.api.services import find
 from ahplat.commands.builds import CancelBuild, RequestBuild
 from ahplat.errors import Rejected, Unavailable
-from ahplat.sources import Rules, check_ref, check_url
+from ahplat.sources import UPLOAD, Rules, check_ref, check_url
 from events.builds import BuildRequested
 from events.event import canonical
 from projections import builds
@@ -22,6 +23,8 @@ from projections.builds import BuildRow
 Status = Literal["pending", "running", "succeeded", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
+Builder = Literal["nixpacks", "dockerfile"]
+
 SourceUrl = Annotated[str, Meta(max_length=4_096)]
 SourceRef = Annotated[str, Meta(max_length=4_096)]
 
@@ -29,7 +32,7 @@ SourceRef = Annotated[str, Meta(max_length=4_096)]
 class Build(Struct, frozen=True):
     """One build; what there is none of is absent. `queue_position` counts those that have their turn first, and itself.
 
-    `step` is clone, plan, build, push or deploy: the one that is under way, or was last.
+    An archive's `commit` is its SHA-256. `step` is clone, plan, build, push or deploy: the one that is under way, or was last.
     """
 
     id: str
@@ -57,14 +60,15 @@ class Build(Struct, frozen=True):
 
 def render(call: Call, views: Connection, row: BuildRow) -> Build:
     """The public form of a build's row."""
+    url = call.unsealed(row.tenant_id, f"build-{row.build_id}", "url", row.url)
     return Build(
         id=row.build_id,
         build_id=row.build_id,
         service_id=row.service_id,
         tenant_id=row.tenant_id,
         status=row.status,
-        source_type="git",
-        source_url=call.unsealed(row.tenant_id, f"build-{row.build_id}", "url", row.url),
+        source_type="upload" if url.startswith(UPLOAD) else "git",
+        source_url=url,
         source_ref=row.ref,
         builder=row.builder,
         image=row.image,
@@ -138,28 +142,62 @@ class NewBuild(Struct):
     source_ref: SourceRef = ""
     git_url: SourceUrl = ""
     branch: SourceRef = ""
-    builder: Literal["nixpacks", "dockerfile"] = "nixpacks"
+    builder: Builder = "nixpacks"
+
+
+class OfArchive(Struct):
+    """What of a build stands in the query, where the body is an archive."""
+
+    builder: Annotated[Builder, Meta(description="of an archive: how it is built")] = "nixpacks"
 
 
 async def create(call: Call) -> Reply:
-    """Has a repository cloned, built and deployed, once it is its turn."""
+    """Has a repository cloned, or an archive unpacked, built and deployed, once it is its turn."""
+    if uploads.is_archive(call):
+        return await _create_of_archive(call)
     body = call.body(NewBuild)
-    app, service_id, build_id = call.app, call.path_id(), call.new_id()
-    find(call, app.views, service_id)
+    find(call, call.app.views, call.path_id())
     url, ref = _source(call, body)
-    if body.builder not in app.builder.kinds:
-        raise invalid("/builder", f"this server builds with {', '.join(sorted(app.builder.kinds))}")
-    status = await app.builder.status()
+    await _see_that_it_builds(call, body.builder)
+    reply = await _request(call, call.new_id(), url, ref, body.builder)
+    await _wait(call, reply)
+    return reply
+
+
+async def _create_of_archive(call: Call) -> Reply:
+    """The body is the source; `?builder=` says how it is built."""
+    if call.raw and (before := call.recalled()):
+        return before
+    find(call, call.app.views, call.path_id())
+    builder = call.asked(OfArchive).builder
+    await _see_that_it_builds(call, builder)
+    build_id = call.new_id()
+    async with uploads.received(call, build_id) as archive:
+        reply = await _request(call, build_id, f"{UPLOAD}{archive.digest}", "", builder)
+        if builds.find(call.app.views, build_id) is None:  # it is the same as one that waits, or came before
+            await archive.discard()
+    await _wait(call, reply)
+    return reply
+
+
+async def _see_that_it_builds(call: Call, builder: str) -> None:
+    kinds, status = call.app.builder.kinds, await call.app.builder.status()
+    if builder not in kinds:
+        raise invalid("/builder", f"this server builds with {', '.join(sorted(kinds))}")
     if not status.available:
         raise Unavailable("builds_unavailable", status.detail, 30)
-    source = app.keyring.mac("specs", canonical([service_id, url, ref, body.builder]))
+
+
+async def _request(call: Call, build_id: str, url: str, ref: str, builder: str) -> Reply:
+    app, service_id = call.app, call.path_id()
+    source = app.keyring.mac("specs", canonical([service_id, url, ref, builder]))
     requested = BuildRequested(
         service_id=service_id,
         deployment_id=call.new_id(),
         url=app.keyring.seal(call.tenant_id, f"build-{build_id}", "url", url.encode()),
         ref=ref,
         source=source,
-        builder=body.builder,
+        builder=builder,
         image=app.builder.image_name(call.tenant_id, service_id, build_id),
     )
     command = RequestBuild(tenant_id=call.tenant_id, service_id=service_id, build_id=build_id, requested=requested)
@@ -170,9 +208,7 @@ async def create(call: Call) -> Reply:
         location = f"/v1/services/{service_id}/builds/{row.build_id}"
         return answer(render(call, views, row), 202, location)
 
-    reply = call.reply(await call.submit(command, rendered))
-    await _wait(call, reply)
-    return reply
+    return call.reply(await call.submit(command, rendered))
 
 
 def _source(call: Call, body: NewBuild) -> tuple[str, str]:
@@ -230,10 +266,12 @@ ROUTES = [
         create,
         "create_build",
         scope="deploy",
+        query=OfArchive,
         body=NewBuild,
+        archive=True,
         answer=Build,
         status=202,
-        codes=("builds_unavailable", "quota_exceeded", "source_forbidden", "source_invalid"),
+        codes=("archive_invalid", "builds_unavailable", "quota_exceeded", "source_forbidden", "source_invalid"),
         waits=True,
         grows=True,
     ),

@@ -25,6 +25,7 @@ from ahplat.clock import new_id
 from ahplat.commands.command import Command
 from ahplat.errors import Rejected, Unreadable
 from events.event import canonical
+from events.log import read_command
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=Struct)
@@ -117,7 +118,7 @@ class Call:
         self.values = values
         self.principal = ANONYMOUS
         self.address = ""  # of who calls, as far as it is known
-        self.raw = b""
+        self.raw = b""  # the body, or the hash of an archive
         self.position = 0  # where the events of its command end in the log, once they are there
         self.began_s = app.clock.monotonic()
         self.code = ""  # of the problem that it is answered with
@@ -257,6 +258,11 @@ class Call:
         etag = self.etag(rehearsal.version)
         headers = {"Cache-Control": "no-store"} | ({"ETag": etag} if rehearsal.version else {})
         return Reply(200, msgspec.json.encode(plan_of(rehearsal, etag)), headers=headers)
+
+    def came_before(self) -> bool:
+        """Whether a command with this key was accepted before, whatever its body was."""
+        key = None if self.is_dry else self._key(keeps_secret=True)
+        return key is not None and read_command(self.app.log, key.id) is not None
 
     def recalled(self) -> "Reply | None":
         """The first answer to this command, where it came before. Raises Rejected where that had another body.

@@ -57,7 +57,7 @@ PROBLEMS: dict[str, Problem] = {
     "method_not_allowed": _problem(405, "The path does not have this method", "`Allow` lists the methods"),
     "body_timeout": _problem(408, "The body did not come in time", "send the request again", retryable=True),
     "payload_too_large": _problem(
-        413, "The body is too large", "send less: 1 MiB at most, 16 KiB where no key is sent"
+        413, "The body is too large", "send less: 1 MiB at most, 16 KiB where no key is sent, 64 MiB of an archive"
     ),
     "uri_too_long": _problem(414, "The request line is too long", "shorten the query"),
     "encoding_unsupported": _problem(415, "The body is compressed", "send it as it is, without Content-Encoding"),
@@ -249,7 +249,8 @@ PROBLEMS: dict[str, Problem] = {
         429, "Too many failed authentications", "check the key and wait for Retry-After", retryable=True
     ),
     "registration_limited": _problem(429, "Too many registrations", "wait for Retry-After", retryable=True),
-    # a repository that is not built here
+    # a repository or an archive that is not built here
+    "archive_invalid": _problem(400, "The archive cannot be built", "send a tar.gz of files, folders and inner links"),
     "source_invalid": _problem(
         400,
         "The repository's address or ref is not valid",

@@ -13,17 +13,17 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.http_exceptions import LineTooLong
 from msgspec import Struct
 
 from ahplat import limits
 from ahplat.api import body as bodies
-from ahplat.api import headers, problems
+from ahplat.api import headers, incoming, problems, uploads
 from ahplat.api.answered import Answered
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
 from ahplat.api.call import ANONYMOUS, BOOTSTRAP, JSON, OPERATOR, READS, Call, Planned, Principal, Reply
-from ahplat.api.forward import Forwarder, Place, abort, refusal, tell_to_go_on
+from ahplat.api.forward import Forwarder, Place, abort, refusal
 from ahplat.api.peer import peer_of
 from ahplat.api.rates import Rates
 from ahplat.api.route import Route, Tree
@@ -179,41 +179,21 @@ class Edge:
         return self._by_token(call, route, token)
 
     async def _take_body(self, call: Call, route: Route) -> None:
-        """Reads the body. Whose key died while it was on its way is not let in any more."""
+        """Reads the body. Whose key died while it was on its way is not let in any more.
+
+        An archive is left to its handler, which may refuse it unread; one that was accepted before is only compared.
+        """
+        if route.archive and uploads.is_archive(call):
+            if call.came_before():
+                await uploads.hash_again(call)
+            return
         was_whole = call.request.content.is_eof()
         is_known = call.principal is not ANONYMOUS
-        call.raw = await self._read(call.request, limits.BODY_BYTES if is_known else limits.OPEN_BODY_BYTES)
+        call.raw = await incoming.whole(call.request, limits.BODY_BYTES if is_known else limits.OPEN_BODY_BYTES)
         if call.principal.tenant_id and not was_whole:
             call.principal = await self._gate.tenant(call)
         if route.body is None and call.request.method not in READS:
             call.body(Nothing)
-
-    async def _read(self, request: web.BaseRequest, most: int) -> bytes:
-        """The whole body, of at most so many bytes. Raises Rejected."""
-        length = request.content_length
-        if length is not None and length > most:
-            raise Rejected("payload_too_large", f"{length} bytes, {most} allowed")
-        encoding = request.headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
-            raise Rejected("encoding_unsupported", f"Content-Encoding is {encoding[:64]}, expected none")
-        await tell_to_go_on(request)
-        try:
-            if request.content.is_eof():  # it came with the head, as most do: nothing to wait for
-                whole = request.content.read_nowait()
-                if len(whole) > most:
-                    raise Rejected("payload_too_large", f"more than {most} bytes")
-                return whole
-            async with asyncio.timeout(limits.BODY_S):
-                body = bytearray()
-                async for piece in request.content.iter_any():
-                    body += piece
-                    if len(body) > most:
-                        raise Rejected("payload_too_large", f"more than {most} bytes")
-                return bytes(body)
-        except TimeoutError as error:
-            raise Rejected("body_timeout", f"the body did not come within {limits.BODY_S:g} s") from error
-        except (web.HTTPException, BadHttpMessage, ValueError) as error:
-            raise Rejected("bad_request", f"the body cannot be read ({type(error).__name__})") from error
 
     async def _come_to(self, call: Call) -> None:
         """Waits until the views are at the position that a read wants. Raises Rejected, and Unavailable when it is late."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ahplat import limits
-from ahplat.builders import git
+from ahplat.builders import uploads
 from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import Bounds, BuilderStatus, Job
 from ahplat.builders.buildkitd import PLUGINS, Daemon, Programs
@@ -105,7 +105,8 @@ class BuildKitBuilder:
         layout = await self._layout(place, job, log)
         digest = await self._registry.push(layout, _repository(job.tenant_id, job.service_id), job.build_id)
         log.say(f"pushed {job.image} {digest}")
-        asyncio.get_running_loop().call_later(limits.SPARE_ROOMS_AFTER_S, self._expect_another, job)
+        if not uploads.is_upload(job):  # git has no part in its next one either
+            asyncio.get_running_loop().call_later(limits.SPARE_ROOMS_AFTER_S, self._expect_another, job)
         return digest
 
     async def discard(self, build_id: str) -> None:
@@ -166,7 +167,7 @@ class BuildKitBuilder:
     async def _source(self, place: Workplace, job: Job, log: BuildLog, daemon: Daemon) -> str:
         """Has the source there, as it was left or fetched again; its commit. The room to plan in is on its way then."""
         try:
-            return await git.clone(place, job, log, partial(self._fetching, job, daemon))
+            return await uploads.fetch(place, job, log, partial(self._fetching, job, daemon))
         except BaseException:
             await asyncio.shield(self._leave(job.build_id))
             raise

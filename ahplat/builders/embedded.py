@@ -1,4 +1,4 @@
-"""The builder of the embedded engine: the repository itself becomes a folder image. Nothing of the tenant's runs in it.
+"""The builder of the embedded engine: the source itself becomes a folder image. Nothing of the tenant's runs in it.
 
 How it starts comes from its Procfile, else from `nixpacks plan` where nixpacks is installed, else from the files that the
 engine knows by itself; what nixpacks says is written down as a Procfile. The image is put into its place by one rename.
@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ahplat import limits
-from ahplat.builders import git
+from ahplat.builders import uploads
 from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import BuilderStatus, Job
 from ahplat.builders.workplace import Said, Workplace, left_in, remove
@@ -50,7 +50,7 @@ class EmbeddedBuilder:
         return f"ah/{tenant_id}-{service_id}:{build_id}"
 
     async def clone(self, job: Job, log: BuildLog) -> str:
-        return await git.clone(await self._begin(job, log), job, log)
+        return await uploads.fetch(await self._begin(job, log), job, log)
 
     async def plan(self, job: Job, log: BuildLog) -> str:
         place = await self._prepared(job, log)
@@ -117,7 +117,7 @@ class EmbeddedBuilder:
     async def _prepared(self, job: Job, log: BuildLog) -> Workplace:
         """The source, as it was left or fetched again, with how it starts written down; it is image and all."""
         place = await self._begin(job, log)
-        await git.clone(place, job, log)
+        await uploads.fetch(place, job, log)
         procfile = place.source / "Procfile"
         if not procfile.exists() and shutil.which("nixpacks") and (start := await _planned_start(place, job, log)):
             procfile.write_text(f"web: {start}\n")

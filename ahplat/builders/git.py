@@ -127,7 +127,7 @@ async def _fetch(place: Workplace, job: Job, log: BuildLog, room_of: RoomOf) -> 
         )
         await _git(inside, argv("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"), log)
     commit = await asyncio.to_thread(_checked_out, place.fetching / ".git" / "HEAD")
-    await asyncio.to_thread(_check_links, place.fetching)
+    await asyncio.to_thread(check_links, place.fetching)
     await asyncio.to_thread(shutil.rmtree, place.fetching / ".git")
     return commit
 
@@ -192,7 +192,7 @@ def _check_tree(listed: str) -> None:
         raise Rejected("repository_too_large", f"its files have {size} bytes, {limits.CLONE_BYTES} allowed")
 
 
-def _check_links(root: Path) -> None:
+def check_links(root: Path) -> None:
     """No link may lead out of the repository, by itself or by way of others. Raises Rejected."""
     home = Path(os.path.realpath(root))
     for folder, folders, files in os.walk(home):
