@@ -1,7 +1,7 @@
 """Bodies on their way in: read whole, or piece by piece; bounded in bytes and in time either way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
@@ -31,22 +31,22 @@ async def whole(request: web.BaseRequest, most: int) -> bytes:
             return bytes(body)
 
 
-async def pieces(request: web.BaseRequest, most: int, timeout_s: float, stall_s: float) -> AsyncIterator[bytes]:
-    """A body of at most so many bytes as it comes. Raises Rejected; ConnectionError where it is cut off."""
+async def streamed(request: web.BaseRequest, most: int, take: Callable[[bytes], None]) -> None:
+    """Hands on a body of at most so many bytes as it comes. Raises Rejected; ConnectionError where it is cut off."""
     _see_its_head(request, most)
     await tell_to_go_on(request)
     size = 0
-    with _told(timeout_s):
-        until = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            async with asyncio.timeout_at(min(until, asyncio.get_running_loop().time() + stall_s)):
-                piece = await request.content.readany()
-            if not piece:
-                return
-            size += len(piece)
-            if size > most:
-                raise _too_large(most)
-            yield piece
+    with _told(limits.UPLOAD_S):
+        async with asyncio.timeout(limits.UPLOAD_S):
+            while True:
+                async with asyncio.timeout(limits.UPLOAD_STALL_S):
+                    piece = await request.content.readany()
+                if not piece:
+                    return
+                size += len(piece)
+                if size > most:
+                    raise _too_large(most)
+                take(piece)
 
 
 def _see_its_head(request: web.BaseRequest, most: int) -> None:

@@ -43,8 +43,7 @@ def is_archive(call: Call) -> bool:
 async def hash_again(call: Call) -> None:
     """Reads a body that is not wanted any more, for the sake of its hash."""
     digest = hashlib.sha256()
-    async for piece in _pieces(call):
-        digest.update(piece)
+    await incoming.streamed(call.request, limits.UPLOAD_BYTES, digest.update)
     call.raw = digest.digest()
 
 
@@ -74,10 +73,13 @@ async def received(call: Call, build_id: str) -> AsyncIterator[Uploaded]:
 async def _store(call: Call, place: Workplace) -> str:
     digest = hashlib.sha256()
     with uploads.path_in(place).open("xb") as file:
-        async for piece in _pieces(call):
+
+        def take(piece: bytes) -> None:
             digest.update(piece)
             with _full_disk_told():
                 file.write(piece)
+
+        await incoming.streamed(call.request, limits.UPLOAD_BYTES, take)
         with _full_disk_told():
             file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
@@ -92,7 +94,3 @@ def _full_disk_told() -> Iterator[None]:
         yield
     except OSError as error:
         raise Unavailable("disk_full", f"the archive cannot be kept: {error.strerror}", 60) from error
-
-
-def _pieces(call: Call) -> AsyncIterator[bytes]:
-    return incoming.pieces(call.request, limits.UPLOAD_BYTES, limits.UPLOAD_S, limits.UPLOAD_STALL_S)
