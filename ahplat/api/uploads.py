@@ -7,13 +7,12 @@ what the log does not know. One that was accepted before is only hashed again.
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from msgspec import Struct
 
-from ahplat import limits
+from ahplat import durable, limits
 from ahplat.api import incoming
 from ahplat.api.call import Call
 from ahplat.builders import uploads
@@ -82,7 +81,8 @@ async def _store(call: Call, place: Workplace) -> str:
         await incoming.streamed(call.request, limits.UPLOAD_BYTES, take)
         with _full_disk_told():
             file.flush()
-            await asyncio.to_thread(os.fsync, file.fileno())
+            for path in (uploads.path_in(place), place.folder, place.folder.parent):
+                await asyncio.to_thread(durable.sync, path)
     call.raw = digest.digest()
     call.principal = await call.app.gate.tenant(call)  # whose key died meanwhile is not let in any more
     return f"sha256:{digest.hexdigest()}"

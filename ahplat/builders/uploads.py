@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ahplat import limits
-from ahplat.builders import archive, git
+from ahplat.builders import git
 from ahplat.builders.build_logs import BuildLog
 from ahplat.builders.builder import Job
 from ahplat.builders.sandbox import RoomOf
@@ -18,7 +18,8 @@ from ahplat.builders.workplace import Said, Workplace
 from ahplat.errors import Rejected, Unavailable
 from ahplat.sources import UPLOAD
 
-_PROGRAM = Path(archive.__file__)
+_PROGRAM = Path(__file__).with_name("archive.py")
+_REFUSED = 65  # as the program has it
 _SAID_BYTES = 16 * 1024
 
 
@@ -67,7 +68,7 @@ async def _run(place: Workplace, file: str, *into: str) -> None:
     argv = [sys.executable, "-I", "-S", str(_PROGRAM), file, *bounds, *into]
     code = await place.run(argv, said.hear, limits.UPLOAD_LOOK_S)
     last = said.text.strip().rpartition("\n")[2]
-    if code == archive.REFUSED:
+    if code == _REFUSED:
         raise Rejected("archive_invalid", last)
     if code != 0:
         raise Unavailable("builds_unavailable", f"the archive could not be read ({code}): {last[:400]}")

@@ -23,7 +23,12 @@ MAX_FUNCTION_LINES = 60
 
 # Programs of their own: they run outside our process and before or without our environment, so they do these things
 # themselves. In return they may import the standard library only, and nothing of ours may import them.
-PROGRAMS = ("ahplat/bootstrap.py", "ahplat/engines/shim.py", "ahplat/images/hello/main.py")
+PROGRAMS = (
+    "ahplat/bootstrap.py",
+    "ahplat/builders/archive.py",
+    "ahplat/engines/shim.py",
+    "ahplat/images/hello/main.py",
+)
 
 CLOCK = (
     *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter", "clock_gettime") for ns in ("", "_ns")),
