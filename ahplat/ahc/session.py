@@ -1,0 +1,149 @@
+"""One invocation: whom to ask and with what key, where to say what comes of it, and what every command takes.
+
+`World` is what a test puts in place of the machine.
+"""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import IO, Any
+
+import click
+import httpx
+from msgspec import Struct, field
+
+from ahplat.ahc import settings
+from ahplat.ahc.client import Client, Reply
+from ahplat.ahc.plan import show_plan
+from ahplat.ahc.screen import Screen
+from ahplat.clock import Clock, SystemClock
+
+Command = Callable[..., Any]
+
+
+class World(Struct, frozen=True):
+    """What is outside."""
+
+    environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    out: IO[str] = field(default_factory=lambda: sys.stdout)
+    err: IO[str] = field(default_factory=lambda: sys.stderr)
+    clock: Clock = field(default_factory=SystemClock)
+    sleep: Callable[[float], None] = time.sleep
+    transport: httpx.BaseTransport | None = None
+
+
+class Session:
+    """See the module."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.screen = Screen(world.out, world.err, world.environ)
+        self.dry_run = False
+        self.invocation = f"ahc-{secrets.token_hex(12)}"
+        self._clients: list[Client] = []
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return self.world.environ
+
+    @cached_property
+    def client(self) -> Client:
+        """For the server and the key that are set. Raises Failure."""
+        found = settings.effective(self.environ)
+        path = settings.path_of(self.environ)
+        if found.key and not self.environ.get("AH_KEY") and settings.is_open_to_others(path):
+            self.screen.warn(f"{path} holds a key that others on this machine can read: chmod 600 {path}")
+        return self.client_of(settings.wanted_url(found), settings.wanted_key(found))
+
+    def client_of(self, url: str, key: str) -> Client:
+        """For any server and key."""
+        made = Client(
+            url,
+            key,
+            invocation=self.invocation,
+            sleep=self.world.sleep,
+            tell=self.screen.progress,
+            transport=self.world.transport,
+        )
+        self._clients.append(made)
+        return made
+
+    def order(self, method: str, path: str, body: Any = None, *, then: str = "", **options: Any) -> Reply:
+        """Has something done; with --dry-run shows what would be, and what would follow, and ends. Raises Failure."""
+        if self.dry_run:
+            query = {**(options.pop("query", None) or {}), "dry_run": "true"}
+            reply = self.client.order(method, path, body, query=query, **options)
+            show_plan(self.screen, method, path, reply.json, then)
+            raise click.exceptions.Exit(0)
+        return self.client.order(method, path, body, **options)
+
+    def going_on(self, command: str) -> None:
+        """From now on something is under way that ends by itself; `command` looks at it."""
+        self.screen.hint = command
+
+    def settled(self) -> None:
+        """Nothing is any more."""
+        self.screen.hint = ""
+
+    def close(self) -> None:
+        """Lets go of connections."""
+        for client in self._clients:
+            client.close()
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def _set(attribute: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def remember(context: click.Context, _: click.Parameter, value: Any) -> Any:
+        if value and not context.resilient_parsing:
+            session = context.find_object(Session)
+            assert session
+            if attribute == "as_json":
+                session.screen.as_json = True
+            else:
+                setattr(session, attribute, value)
+        return value
+
+    return remember
+
+
+def reads(command: Command) -> Command:
+    """What every command takes."""
+    return click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set("as_json"),
+        help="Print the server's answer, or its problem, as JSON on stdout.",
+    )(command)
+
+
+def changes(command: Command) -> Command:
+    """What every command takes that changes something."""
+    command = click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        expose_value=False,
+        callback=_set("invocation"),
+        help="Repeat an earlier invocation whose outcome is unknown: what it did is not done twice.",
+    )(command)
+    command = click.option(
+        "--dry-run",
+        is_flag=True,
+        expose_value=False,
+        callback=_set("dry_run"),
+        help="Only show what would happen.",
+    )(command)
+    return reads(command)
+
+
+def waits(command: Command) -> Command:
+    """What commands take that set something in motion."""
+    return click.option(
+        "--wait/--no-wait", default=True, help="Return when it has ended (the default), or as soon as it is accepted."
+    )(command)
