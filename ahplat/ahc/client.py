@@ -20,7 +20,7 @@ from msgspec import Struct
 from ahplat.ahc.failures import FAILED, UNAVAILABLE, UNKNOWN, USAGE, Failure, of_problem
 from ahplat.version import VERSION
 
-TRIES = 10
+TRIES = 8
 PATIENCE_S = 60.0  # for all repeats of one request
 BACKOFF_S = (0.25, 5.0)  # the first wait at most, and what it rises to; each is half of that, and by chance up to all
 TIMEOUT_S = 45.0  # of one answer; the server waits up to 30 s for a command that says so

@@ -10,9 +10,8 @@ import click
 from msgspec import Struct
 
 from ahplat.ahc import follow, names
-from ahplat.ahc.client import TIMEOUT_S
 from ahplat.ahc.env import parsed
-from ahplat.ahc.failures import FAILED, Failure
+from ahplat.ahc.failures import CONFLICT, FAILED, USAGE, Failure
 from ahplat.ahc.pack import Packed, pack
 from ahplat.ahc.session import Session, changes, pass_session, waits
 
@@ -145,16 +144,12 @@ def _build(
     if found:
         _configure(session, wish, service)
     session.going_on(f"ahc builds {service['name']}")
-    path = f"/v1/services/{service['id']}/builds"
-    if archive:
-        fields = {"Content-Type": "application/gzip"}
-        query = {"builder": wish.builder}
-        reply = session.order("POST", path, file=archive, fields=fields, query=query, timeout_s=_UPLOAD_S)
-    else:
-        body = {"source_type": "git", "source_url": wish.source, "builder": wish.builder}
-        body |= {"source_ref": wish.ref} if wish.ref else {}
-        reply = session.order("POST", path, body, timeout_s=TIMEOUT_S)
-    build = reply.json
+    try:
+        build = _order_build(session, wish, f"/v1/services/{service['id']}/builds", archive)
+    except Failure as failure:
+        if not found and failure.code in (USAGE, CONFLICT):  # nothing will come of it
+            session.order("DELETE", f"/v1/services/{service['id']}")
+        raise
     if wait:
         build = follow.build(session, service, build["id"])
         if build.get("error_code"):
@@ -165,6 +160,17 @@ def _build(
         service = follow.deployment(session, service, build["deployment_id"])
     session.settled()
     _show(session, service, {"build_id": build["id"]})
+
+
+def _order_build(session: Session, wish: Wish, path: str, archive: Path | None) -> dict[str, Any]:
+    if archive:
+        fields, query = {"Content-Type": "application/gzip"}, {"builder": wish.builder}
+        reply = session.order("POST", path, file=archive, fields=fields, query=query, timeout_s=_UPLOAD_S)
+    else:
+        body = {"source_type": "git", "source_url": wish.source, "builder": wish.builder}
+        reply = session.order("POST", path, body | ({"source_ref": wish.ref} if wish.ref else {}))
+    build: dict[str, Any] = reply.json
+    return build
 
 
 def _create(session: Session, wish: Wish, image: str, then: str) -> dict[str, Any]:

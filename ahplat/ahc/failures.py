@@ -44,6 +44,7 @@ HINTS = {  # what helps next where that is a command of ours
     "key_revoked": "`ahc login` with another key",
     "forbidden_scope": "`ahc whoami` shows what your key may do",
     "bootstrap_token_invalid": "set AH_BOOTSTRAP_TOKEN to the token that the operator gave you",
+    "validation_failed": "`ahc COMMAND --help` says what it takes",
     "not_running": "`ahc status SERVICE` says why; `ahc start SERVICE` starts it",
     "duplicate_name": "choose another name, or use the one that is there",
 }
@@ -60,6 +61,11 @@ class Failure(Exception):
         self.problem: dict[str, Any] = dict(problem or {"title": EXIT_CODES[code], "detail": what, "code": "client"})
         if hint:
             self.problem.setdefault("remediation", {"why": hint})
+
+    def advise(self, hint: str) -> None:
+        """What to do next is something else than was thought."""
+        self.hint = hint
+        self.problem["remediation"] = {"why": hint}
 
 
 class Problem(Struct, frozen=True):

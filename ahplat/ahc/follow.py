@@ -8,11 +8,19 @@ from ahplat.ahc import sse
 from ahplat.ahc.failures import FAILED, UNAVAILABLE, Failure
 from ahplat.ahc.session import Session
 
-LOOK_S = 2  # of one question for a state: the server answers as soon as it is what is hoped for
+LOOK_S = 1  # of one question for a state: the server answers as soon as it is what is hoped for
 WAIT_AT_MOST_S = 3_600.0  # for one thing
 TAIL_LINES = 20  # of a log, shown where nobody watched
 DONE = {"deployment": "running", "service": "running", "database": "running", "build": "succeeded"}
-ENDED = frozenset({"failed", "crashed", "superseded", "stopped", "cancelled", "circuit_open", "deleted"})
+ENDED = {  # states in which nothing more comes of it, in words
+    "failed": "failed",
+    "crashed": "crashed",
+    "superseded": "was superseded by a newer one",
+    "stopped": "was stopped",
+    "cancelled": "was cancelled",
+    "circuit_open": "crashed too often",
+    "deleted": "was deleted",
+}
 
 
 def waited(session: Session, kind: str, name: str, path: str) -> dict[str, Any]:
@@ -21,7 +29,7 @@ def waited(session: Session, kind: str, name: str, path: str) -> dict[str, Any]:
     while True:
         found: dict[str, Any] = session.client.read(path, wait=DONE[kind], timeout=LOOK_S)
         status = str(found["status"])
-        session.screen.state(f"{kind} {name}".strip(), status)
+        session.screen.state(f"{kind} of {name}" if kind == "deployment" else f"{kind} {name}", status)
         if status == DONE[kind]:
             return found
         if status in ENDED:
@@ -31,13 +39,14 @@ def waited(session: Session, kind: str, name: str, path: str) -> dict[str, Any]:
 
 
 def ended_otherwise(kind: str, name: str, found: dict[str, Any]) -> Failure:
-    """The failure that says why, with the last lines that were kept."""
+    """The failure that says why, with the last lines that were kept. `name` is the service's, or the database's."""
     why = found.get("error_message") or found.get("last_error") or found.get("error") or found.get("error_code") or ""
     code = found.get("error_code") or ""
-    what = f"the {kind} {name} is {found['status']}".replace("  ", " ")
+    of = f"the {kind} {name}" if kind == "database" else f"the {kind} of {name}"
+    what = f"{of} {ENDED[found['status']]}"
     tail = str(found.get("log_tail") or "").splitlines()[-TAIL_LINES:]
     lines = [f"{what}: {why}" if why else what, *(f"  | {line}" for line in tail)]
-    hint = "`ahc logs SERVICE` shows what it said; what served before still does" if kind == "deployment" else ""
+    hint = f"`ahc status {name}` shows what serves; `ahc logs {name}` what it said" if kind == "deployment" else ""
     problem = {"title": "The work failed", "detail": lines[0], "code": code or "failed", kind: found}
     return Failure(FAILED, "\n".join(lines), hint, problem)
 
@@ -46,7 +55,7 @@ def deployment(session: Session, service: dict[str, Any], deployment_id: str) ->
     """The service once a deployment of it serves. Raises Failure."""
     session.going_on(f"ahc status {service['name']}")
     path = f"/v1/services/{service['id']}"
-    waited(session, "deployment", f"of {service['name']}", f"{path}/deployments/{deployment_id}")
+    waited(session, "deployment", service["name"], f"{path}/deployments/{deployment_id}")
     session.settled()
     found: dict[str, Any] = session.client.read(path)
     return found
@@ -59,7 +68,7 @@ def build(session: Session, service: dict[str, Any], build_id: str) -> dict[str,
     lines = build_lines(session, path) if session.screen.has_people else []
     found = waited_build(session, service, path)
     if found["status"] != "succeeded":
-        failure = ended_otherwise("build", "", found)
+        failure = ended_otherwise("build", service["name"], found)
         shown = lines or [line["text"] for line in past_lines(session, path)]
         if not session.screen.has_people:
             failure.what = "\n".join([failure.what, *(f"  | {line}" for line in shown[-TAIL_LINES:])])

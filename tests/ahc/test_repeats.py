@@ -1,0 +1,131 @@
+"""What `ahc` asks for again, how often, and what it says when that does not help."""
+
+import httpx
+import pytest
+
+from ahplat.ahc.client import PATIENCE_S, TRIES
+from tests.ahc.desk import WEB, Desk, Several, problem
+
+STOP = f"POST /v1/services/{WEB['id']}/stop"
+ANSWERS = {"GET /v1/services": [WEB], f"GET /v1/services/{WEB['id']}": WEB | {"status": "stopped"}}
+LOST = httpx.ReadError("gone")
+AWAY = httpx.ConnectError("refused")
+
+
+def stopping(*answers: object) -> Desk:
+    return Desk(ANSWERS | {STOP: Several(*answers, {"status": "stopped"})})
+
+
+def keys(desk: Desk) -> list[str]:
+    return [request.headers["Idempotency-Key"] for request in desk.asked if request.method == "POST"]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        LOST,
+        AWAY,
+        httpx.ReadTimeout("late"),
+        httpx.RemoteProtocolError("cut"),
+        problem(429, "rate_limited", retryable=True),
+        problem(503, "stopping", retryable=True),
+        problem(500, "outcome_unknown", retryable=True),
+        problem(409, "idempotency_in_flight", retryable=True),
+        httpx.Response(502, text="a proxy's own words"),
+    ],
+    ids=str,
+)
+def test_a_command_is_asked_for_again_with_its_key(first: object) -> None:
+    desk = stopping(first, first)
+    assert desk.run("stop", "web").code == 0
+    assert len(keys(desk)) == 3
+    assert len(set(keys(desk))) == 1
+    assert len(desk.slept) == 2
+    assert 0.1 < desk.slept[0] <= 0.25 < 0.5 >= desk.slept[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (problem(401, "key_revoked"), 3),
+        (problem(403, "forbidden_scope"), 3),
+        (problem(404, "service_not_found"), 4),
+        (problem(409, "quota_exceeded"), 5),
+        (problem(412, "precondition_failed"), 5),
+        (problem(422, "idempotency_mismatch"), 5),
+        (problem(400, "validation_failed"), 2),
+        (problem(503, "disk_full", retryable=True, retry_after="60"), 6),
+        (problem(503, "builds_unavailable"), 6),
+        (problem(500, "internal"), 1),
+        (httpx.Response(301, headers={"Location": "https://elsewhere.test/"}), 2),
+        (httpx.Response(404, text="<html>"), 2),
+    ],
+    ids=lambda value: str(value),
+)
+def test_what_cannot_help_is_not_asked_for_again_and_has_an_exit_code_by_its_kind(
+    answer: httpx.Response, code: int
+) -> None:
+    desk = stopping(answer)
+    done = desk.run("stop", "web")
+    assert (done.code, done.out, len(keys(desk)), desk.slept) == (code, "", 1, [])
+    assert 1 <= len(done.err.splitlines()) <= 2
+    assert done.err.startswith("ahc: ")
+
+
+def test_retry_after_is_waited_for() -> None:
+    desk = stopping(problem(429, "rate_limited", retryable=True, retry_after="7"))
+    assert desk.run("stop", "web").code == 0
+    assert desk.slept == [7.0]
+
+
+def test_nobody_waits_longer_than_patience_has() -> None:
+    desk = stopping(*[problem(503, "overloaded", retryable=True, retry_after="25")] * 9)
+    assert desk.run("stop", "web").code == 6
+    assert desk.slept == [25.0, 25.0]
+    assert sum(desk.slept) <= PATIENCE_S
+
+
+def test_a_server_that_stays_away_is_unavailable_and_nothing_was_done() -> None:
+    desk = stopping(*[AWAY] * TRIES)
+    done = desk.run("stop", "web")
+    assert (done.code, len(keys(desk))) == (6, TRIES)
+    assert "does not answer" in done.err
+
+
+def test_an_answer_that_stays_lost_is_unknown_and_its_failure_says_with_what_key_to_repeat() -> None:
+    desk = stopping(LOST, *[AWAY] * TRIES)
+    done = desk.run("stop", "web", "--json")
+    assert done.code == 7
+    key = done.json["idempotency_key"]
+    assert f"--idempotency-key {key}" in done.json["remediation"]["why"]
+    again = stopping()
+    assert again.run("stop", "web", "--idempotency-key", key).code == 0
+    assert keys(again) == keys(desk)[:1] == [f'"{key}"']
+
+
+def test_reads_are_asked_for_again_too_and_their_loss_leaves_nothing_unknown() -> None:
+    assert Desk({"GET /v1/services": Several(LOST, [WEB])}).run("services").code == 0
+    assert Desk({"GET /v1/services": LOST}).run("services").code == 6
+
+
+def test_each_invocation_has_a_key_of_its_own() -> None:
+    first, second = stopping(), stopping()
+    first.run("stop", "web")
+    second.run("stop", "web")
+    assert keys(first) != keys(second)
+
+
+def test_lists_are_read_to_their_end() -> None:
+    pages = {
+        None: httpx.Response(200, json=[WEB], headers={"Link": '</v1/services?limit=200&cursor=c>; rel="next"'}),
+        "c": httpx.Response(200, json=[WEB | {"name": "other", "id": "b" * 32}]),
+    }
+    desk = Desk({"GET /v1/services": lambda request: pages[request.url.params.get("cursor")]})
+    assert [one["name"] for one in desk.run("services", "--json").json] == ["web", "other"]
+
+
+def test_the_key_goes_to_no_other_server() -> None:
+    desk = stopping(httpx.Response(307, headers={"Location": "https://elsewhere.test/"}))
+    done = desk.run("stop", "web")
+    assert {request.url.host for request in desk.asked} == {"server.test"}
+    assert "elsewhere.test" in done.err
