@@ -131,9 +131,7 @@ class Client:
             return self._repeated(method, path, query or {}, body, file, sent, timeout_s)
         except Failure as failure:
             if failure.code == UNKNOWN:
-                failure.hint = (
-                    f"run the same command again with --idempotency-key {self.invocation}: it is not done twice"
-                )
+                failure.advise(f"run it again with --idempotency-key {self.invocation}: it is not done twice")
                 failure.problem["idempotency_key"] = self.invocation
             raise
 

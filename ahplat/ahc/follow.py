@@ -72,7 +72,7 @@ def build(session: Session, service: dict[str, Any], build_id: str) -> dict[str,
         shown = lines or [line["text"] for line in past_lines(session, path)]
         if not session.screen.has_people:
             failure.what = "\n".join([failure.what, *(f"  | {line}" for line in shown[-TAIL_LINES:])])
-        failure.hint = f"`ahc logs {service['name']} {build_id}` shows all of it"
+        failure.advise(f"`ahc logs {service['name']} {build_id}` shows all of it")
         raise failure
     session.settled()
     return found

@@ -74,7 +74,6 @@ def run(arguments: list[str], world: World) -> int:
     """The exit code. Nothing that goes wrong shows a traceback, unless AH_TRACE is set."""
     session = Session(world)
     screen = session.screen
-    screen.as_json = "--json" in arguments  # also where the command line itself is wrong
     try:
         result = main.main(arguments, prog_name="ahc", standalone_mode=False, obj=session)
         return result if isinstance(result, int) else OK
@@ -82,6 +81,7 @@ def run(arguments: list[str], world: World) -> int:
         error.show(world.err)
         return error.exit_code
     except click.ClickException as error:
+        screen.as_json = "--json" in arguments  # it may have been wrong before that was read
         if not screen.as_json:
             error.show(world.err)
             return error.exit_code

@@ -20,23 +20,20 @@ def show_plan(screen: Screen, method: str, path: str, plan: Any, then: str = "")
 def plan_lines(plan: Any) -> list[str]:
     """One line for each thing.
 
-    >>> plan_lines({"events": [{"stream": "service-1", "type": "service.deleted", "data": {}}], "version": 7,
-    ...             "destroys": [{"resource_type": "service", "resource_id": "1", "name": "web"}], "quota": {"services": 4}})
-    ['would record service.deleted', 'would destroy service web (1)', 'left: services 4', 'computed at version 7']
+    >>> plan_lines({"events": [{"type": "service.deleted"}], "quota": {"services": {"used": 4, "max": 5}}, "version": 7,
+    ...             "destroys": [{"resource_type": "service", "resource_id": "1", "name": "web"}]})
+    ['would record service.deleted', 'would destroy service web (1)', 'used after it: services 4 of 5', 'seen at version 7']
     """
     lines = [f"would record {event['type']}" for event in plan.get("events", [])] or ["would change nothing"]
     lines += [
-        f"would destroy {one['resource_type']} {one.get('name') or ''} ({one['resource_id']})"
+        f"would destroy {one['resource_type']} {one.get('name', '')} ({one['resource_id']})".replace("  ", " ")
         for one in plan.get("destroys", [])
     ]
     if quota := plan.get("quota"):
-        lines.append("left: " + ", ".join(f"{name} {_amount(left)}" for name, left in quota.items()))
+        counted = {name: held for name, held in quota.items() if isinstance(held, dict)}
+        held = [f"{name} {held['used']} of {held['max']}" for name, held in counted.items()]
+        held += [f"{name} {quota[f'used_{name}']} of {most}" for name, most in quota.items() if f"used_{name}" in quota]
+        lines.append("used after it: " + ", ".join(held))
     if plan.get("version"):
-        lines.append(f"computed at version {plan['version']}")
+        lines.append(f"seen at version {plan['version']}")
     return lines
-
-
-def _amount(left: Any) -> str:
-    if isinstance(left, dict):
-        return "/".join(str(value) for value in left.values())
-    return str(left)

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ahplat import durable, limits
 from ahplat.api import incoming
-from ahplat.api.call import Call
+from ahplat.api.call import Call, Planned
 from ahplat.builders import uploads
 from ahplat.builders.workplace import Workplace
 from ahplat.errors import Rejected, Unavailable
@@ -64,7 +64,7 @@ async def received(call: Call, build_id: str) -> AsyncIterator[Uploaded]:
             raise
         try:
             yield archive
-        except (Rejected, Unavailable):  # anything else may have been accepted; the next start knows
+        except (Planned, Rejected, Unavailable):  # anything else may have been accepted; the next start knows
             await archive.discard()
             raise
 

@@ -106,7 +106,7 @@ END = 'event: end\ndata: {"status":"succeeded"}\n\n'
 
 def test_at_a_terminal_lines_and_states_are_shown_as_they_come_and_none_twice_over_a_cut_stream() -> None:
     desk = deploying(stream(LINES), stream("id: 3\nevent: line\ndata: more\n\n" + END))
-    desk.terminal = True
+    desk.terminal, desk.environ["TERM"] = True, "dumb"
     done = desk.run("deploy", "https://github.com/acme/web", "web")
     assert done.code == 0
     shown = done.err.splitlines()
@@ -152,7 +152,7 @@ def test_a_dry_run_shows_the_plan_and_asks_for_nothing_else() -> None:
     plan = {
         "dry_run": True,
         "events": [{"stream": "service-1", "type": "service.deleted", "data": {}}],
-        "quota": {"services": 5},
+        "quota": {"services": {"used": 0, "max": 5}, "memory_mb": 6144, "used_memory_mb": 0},
         "destroys": [{"resource_type": "service", "resource_id": WEB["id"], "name": "web"}],
         "version": 7,
         "position": 9,
@@ -161,6 +161,7 @@ def test_a_dry_run_shows_the_plan_and_asks_for_nothing_else() -> None:
     done = desk.run("delete", "web", "--dry-run")
     assert (done.code, desk.asked[-1].url.params["dry_run"], len(desk.asked)) == (0, "true", 2)
     assert f"would destroy service web ({WEB['id']})" in done.out
+    assert "used after it: services 0 of 5, memory_mb 0 of 6144" in done.out
     assert json.loads(desk.run("delete", "web", "--dry-run", "--json").out) == plan
 
 

@@ -205,6 +205,18 @@ async def test_whose_key_dies_while_it_comes_is_not_let_in(site: Site, acme: Ten
     assert gone(site, before)
 
 
+async def test_a_dry_run_looks_through_it_says_what_would_be_and_keeps_nothing(site: Site, acme: Tenant) -> None:
+    path = await waiting(acme)
+    await site.settled()
+    position, before = site.position, left(site)
+    plan = await send(acme, f"{path}?dry_run=true", Idempotency_Key='"up-4"')
+    assert (plan.status, [event["type"] for event in plan.json["events"]]) == (200, ["build.requested"])
+    assert (await send(acme, f"{path}?dry_run=true", b"no archive")).code == "archive_invalid"
+    assert (site.position, gone(site, before)) == (position, True)
+    assert (await send(acme, path, Idempotency_Key='"up-4"')).status == 202
+    assert (await send(acme, f"{path}?dry_run=true", Idempotency_Key='"up-4"')).status == 200
+
+
 async def test_services_of_others_and_builders_that_are_not_there_are_refused(site: Site, acme: Tenant) -> None:
     path, other = await waiting(acme), await site.register()
     assert (await send(other, path)).code == "service_not_found"
