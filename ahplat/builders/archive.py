@@ -25,6 +25,8 @@ REFUSED = 65
 PIECE_BYTES = 1024 * 1024  # handed out at once: more than any header needs
 NAME_BYTES = 255  # of one part of a path, as Linux has it
 PATH_BYTES = 2_000  # of a path in the archive; the build's folder comes before it
+HEADER_BYTES = 4096  # of one entry, its long name and what fills its last block included
+PADDING_BYTES = 1024 * 1024  # at the end
 DEPTH = 100  # folders, one in the other
 BROKEN = (gzip.BadGzipFile, tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError)
 FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -55,12 +57,12 @@ class Bounded(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= PIECE_BYTES:
             raise Refused(f"a header of it is of more than {PIECE_BYTES} bytes")
-        self._see(self.tell() + size)
         self.last = self._unpacked.read(size)
+        self._see(self.tell())
         return self.last
 
     def _see(self, end: int) -> None:
-        if end > self._most + PIECE_BYTES:
+        if end > self._most:
             raise Refused(f"it unpacks to more than {self._most} bytes")
 
 
@@ -73,7 +75,7 @@ def entries(file: Path, most_bytes: int, most_entries: int) -> Iterator[Entry]:
     size = 0
     try:
         with gzip.GzipFile(file, "rb") as unpacked:
-            whole = Bounded(unpacked, most_bytes)
+            whole = Bounded(unpacked, most_bytes + most_entries * HEADER_BYTES + PADDING_BYTES)
             with tarfile.open(fileobj=whole, mode="r:") as archive:
                 while (entry := archive.next()) is not None:
                     archive.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
