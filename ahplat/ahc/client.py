@@ -18,6 +18,7 @@ import httpx
 from msgspec import Struct
 
 from ahplat.ahc.failures import FAILED, UNAVAILABLE, UNKNOWN, USAGE, Failure, of_problem
+from ahplat.ahc.settings import LOOPBACK
 from ahplat.version import VERSION
 
 TRIES = 8
@@ -26,7 +27,6 @@ BACKOFF_S = (0.25, 5.0)  # the first wait at most, and what it rises to; each is
 TIMEOUT_S = 45.0  # of one answer; the server waits up to 30 s for a command that says so
 BUSY = frozenset({429, 502, 503, 504})
 PAGE = 200
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REPLAY_FIELD = "Idempotency-Replayed"
 
 _chance = secrets.SystemRandom()
@@ -68,6 +68,7 @@ class Client:
         key: str,
         *,
         invocation: str,
+        agent: Mapping[str, str],
         sleep: Callable[[float], None],
         tell: Callable[[str], None],
         transport: httpx.BaseTransport | None = None,
@@ -76,7 +77,7 @@ class Client:
         self.invocation = invocation
         self._sleep = sleep
         self._tell = tell
-        fields = {"User-Agent": f"ahc/{VERSION}", "Accept": "application/json"}
+        fields = {"User-Agent": f"ahc/{VERSION}", "Accept": "application/json", **agent}
         if key:
             fields["Authorization"] = f"Bearer {key}"
         is_here = urlsplit(url).hostname in LOOPBACK

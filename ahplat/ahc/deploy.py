@@ -15,6 +15,7 @@ from ahplat.ahc.failures import CONFLICT, FAILED, USAGE, Failure
 from ahplat.ahc.pack import Packed, pack
 from ahplat.ahc.session import Session, changes, pass_session, waits
 
+_PLACEHOLDER = "pending"  # the image of a service that waits for its first build
 _UPLOAD_S = 180.0  # of silence, while the server looks through an archive
 
 
@@ -125,7 +126,7 @@ def _deploy_image(session: Session, wish: Wish, found: dict[str, Any] | None, wa
     if found is None:
         service = _create(session, wish, wish.source, "")
         rows = session.client.read(f"/v1/services/{service['id']}/deployments", limit=1)
-        deployment_id = rows[0]["id"] if rows else ""
+        deployment_id = rows[0]["id"] if rows else ""  # the image may be a placeholder
     else:
         service = found
         _configure(session, wish, service)
@@ -140,16 +141,16 @@ def _build(
     session: Session, wish: Wish, found: dict[str, Any] | None, wait: bool, archive: Path | None, packed: str
 ) -> None:
     then = f"send {packed} and build them" if archive else f"build {wish.source}"
-    service = found or _create(session, wish, "pending", then)
+    service = found or _create(session, wish, _PLACEHOLDER, then)
     if found:
         _configure(session, wish, service)
-    session.going_on(f"ahc builds {service['name']}")
     try:
         build = _order_build(session, wish, f"/v1/services/{service['id']}/builds", archive)
     except Failure as failure:
         if not found and failure.code in (USAGE, CONFLICT):  # nothing will come of it
             session.order("DELETE", f"/v1/services/{service['id']}")
         raise
+    session.going_on(f"ahc logs {service['name']} {build['id']}")
     if wait:
         build = follow.build(session, service, build["id"])
         if build.get("error_code"):
@@ -178,7 +179,8 @@ def _create(session: Session, wish: Wish, image: str, then: str) -> dict[str, An
     if wish.env:
         body["env"] = dict(wish.env)
     service: dict[str, Any] = session.order("POST", "/v1/services", body, then=then).json
-    session.going_on(f"ahc status {service['name']}")
+    if image != _PLACEHOLDER:
+        session.going_on(f"ahc status {service['name']}")
     session.screen.progress(f"service {service['name']} made")
     return service
 

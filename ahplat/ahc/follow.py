@@ -65,7 +65,12 @@ def build(session: Session, service: dict[str, Any], build_id: str) -> dict[str,
     """A build that succeeded, its lines shown as they come. Raises Failure."""
     session.going_on(f"ahc logs {service['name']} {build_id}")
     path = f"/v1/services/{service['id']}/builds/{build_id}"
-    lines = build_lines(session, path) if session.screen.has_people else []
+    lines: list[str] = []
+    if session.screen.has_people:
+        before = session.client.read(path).get("queue_position", 1) - 1
+        if before:
+            session.screen.progress(f"waiting: {before} builds have their turn first")
+        lines = build_lines(session, path)
     found = waited_build(session, service, path)
     if found["status"] != "succeeded":
         failure = ended_otherwise("build", service["name"], found)

@@ -43,7 +43,8 @@ Services and databases go by name or id. With --json every command prints what t
 nothing else there, its problem included. --dry-run shows what a command would do. What changes something is asked for
 with an Idempotency-Key, so that a lost answer is asked for again and nothing is done twice.
 
-AH_URL and AH_KEY win over ~/.ah/config.json. NO_COLOR is respected.
+AH_URL and AH_KEY win over ~/.ah/config.json. NO_COLOR is respected. AH_AGENT_NAME and AH_AGENT_RUN say who does what is
+done, in its events.
 
 \b
 Exit codes:
@@ -107,7 +108,10 @@ def run(arguments: list[str], world: World) -> int:
 
 def _interrupted(session: Session) -> int:
     hint = session.screen.hint
-    if hint:
+    if session.screen.is_ordering:
+        again = f"run it again with --idempotency-key {session.invocation}: it is not done twice"
+        session.screen.warn(f"interrupted before the answer came: it may or may not have been done; {again}")
+    elif hint:
         session.screen.warn(f"not waiting any more; the work goes on. Look again: {hint}")
     else:
         session.screen.warn("interrupted")

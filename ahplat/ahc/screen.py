@@ -41,6 +41,7 @@ class Screen:
         self.as_json = False
         self.has_people = err.isatty()
         self.hint = ""  # how to look again at what goes on, for who interrupts
+        self.is_ordering = False  # a command is on its way, and nobody knows yet whether it was accepted
         self._out = out
         self._err = err
         self._console = _console(out, environ)

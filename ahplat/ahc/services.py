@@ -61,6 +61,7 @@ def _set_going(session: Session, name: str, verb: str, wait: bool) -> None:
     service = names.find(session.client, "service", name)
     before = _newest(session, service)
     session.order("POST", f"/v1/services/{service['id']}/{verb}")
+    session.going_on(f"ahc status {service['name']}")
     deployment_id = _newest(session, service)
     if wait and deployment_id not in ("", before):
         follow.deployment(session, service, deployment_id)
@@ -175,11 +176,11 @@ def _deployment(session: Session, service: dict[str, Any], wanted: str) -> str:
 def open_service(session: Session, service: str, only_print: bool) -> None:
     """Open a service in the browser; where there is no terminal, print its address."""
     found = names.find(session.client, "service", service)
-    session.screen.result({"url": found["url"]}, lambda: session.screen.line(found["url"]))
     if found["status"] in ("stopped", "created"):
         raise Failure(
             CONFLICT, f"{found['name']} is {found['status']}: nothing answers there", f"`ahc start {found['name']}`"
         )
+    session.screen.result({"url": found["url"]}, lambda: session.screen.line(found["url"]))
     if session.screen.has_people and not (only_print or session.screen.as_json):
         webbrowser.open(found["url"])
 

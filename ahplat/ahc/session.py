@@ -22,6 +22,7 @@ from ahplat.ahc.screen import Screen
 from ahplat.clock import Clock, SystemClock
 
 Command = Callable[..., Any]
+_AGENT = {"AH_AGENT_NAME": "X-Agent-Name", "AH_AGENT_RUN": "X-Agent-Run"}  # what stands in the events of what is done
 
 
 class World(Struct, frozen=True):
@@ -54,9 +55,12 @@ class Session:
         """For the server and the key that are set. Raises Failure."""
         found = settings.effective(self.environ)
         path = settings.path_of(self.environ)
+        url = settings.wanted_url(found)
+        if settings.is_readable_on_its_way(url):
+            self.screen.warn(f"{url} is not https: whoever is on the way can read your key")
         if found.key and not self.environ.get("AH_KEY") and settings.is_open_to_others(path):
             self.screen.warn(f"{path} holds a key that others on this machine can read: chmod 600 {path}")
-        return self.client_of(settings.wanted_url(found), settings.wanted_key(found))
+        return self.client_of(url, settings.wanted_key(found))
 
     def client_of(self, url: str, key: str) -> Client:
         """For any server and key."""
@@ -64,6 +68,7 @@ class Session:
             url,
             key,
             invocation=self.invocation,
+            agent={field: self.environ[name] for name, field in _AGENT.items() if self.environ.get(name)},
             sleep=self.world.sleep,
             tell=self.screen.progress,
             transport=self.world.transport,
@@ -78,7 +83,10 @@ class Session:
             reply = self.client.order(method, path, body, query=query, **options)
             show_plan(self.screen, method, path, reply.json, then)
             raise click.exceptions.Exit(0)
-        return self.client.order(method, path, body, **options)
+        self.screen.is_ordering = True
+        reply = self.client.order(method, path, body, **options)
+        self.screen.is_ordering = False
+        return reply
 
     def going_on(self, command: str) -> None:
         """From now on something is under way that ends by itself; `command` looks at it."""

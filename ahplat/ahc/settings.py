@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ahplat.ahc.failures import UNAUTHORISED, USAGE, Failure
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OTHERS = 0o077
 
 
@@ -71,6 +72,16 @@ def checked_url(url: str) -> str:
         if parts.scheme in ("http", "https") and parts.hostname and is_sane:
             return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
     raise Failure(USAGE, f"{url!r} is no address of a server", "it is like https://api.example.org")
+
+
+def is_readable_on_its_way(url: str) -> bool:
+    """Whether what is sent there leaves this machine, and is not encrypted.
+
+    >>> [is_readable_on_its_way(f"http{text}") for text in ("s://a.org", "://localhost:80", "://x.localhost", "://a.org")]
+    [False, False, False, True]
+    """
+    host = urlsplit(url).hostname or ""
+    return url.startswith("http://") and host not in LOOPBACK and not host.endswith(".localhost")
 
 
 def wanted_url(settings: Settings) -> str:

@@ -18,7 +18,7 @@ from ahplat.ahc.session import World
 from tests.ahc.process import Done
 
 Answer = httpx.Response | Exception | Any  # a body stands for 200
-URL, KEY = "http://server.test", "keyid.secret"
+URL, KEY = "https://server.test", "keyid.secret"
 WEB = {
     "id": "a" * 32,
     "name": "web",
@@ -76,7 +76,7 @@ class Desk:
             known = known.next()
         if callable(known):
             known = known(request)
-        if isinstance(known, Exception):
+        if isinstance(known, BaseException):
             raise known
         return known if isinstance(known, httpx.Response) else httpx.Response(200, json=known)
 

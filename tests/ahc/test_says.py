@@ -172,6 +172,31 @@ def test_deleting_wants_a_yes_where_nobody_can_be_asked() -> None:
     assert "--yes" in done.err
 
 
+def test_ctrl_c_before_the_answer_says_how_to_ask_for_it_again() -> None:
+    desk = Desk({"GET /v1/services": [WEB], f"POST {SERVICE}/stop": KeyboardInterrupt()})
+    done = desk.run("stop", "web")
+    key = desk.asked[-1].headers["Idempotency-Key"].strip('"')
+    assert (done.code, f"--idempotency-key {key}" in done.err) == (130, True)
+
+
+def test_ctrl_c_while_a_build_runs_says_that_it_goes_on_and_where_its_lines_are() -> None:
+    desk = deploying()
+    desk.answers[f"GET {SERVICE}/builds/{BUILD['id']}"] = KeyboardInterrupt()
+    done = desk.run("deploy", "https://github.com/acme/web", "web")
+    assert (done.code, f"the work goes on. Look again: ahc logs web {BUILD['id']}" in done.err) == (130, True)
+
+
+def test_an_agent_says_who_it_is() -> None:
+    desk = Desk({"GET /v1/services": [WEB]}, AH_AGENT_NAME="builder", AH_AGENT_RUN="r-7")
+    desk.run("services")
+    assert (desk.asked[0].headers["X-Agent-Name"], desk.asked[0].headers["X-Agent-Run"]) == ("builder", "r-7")
+
+
+def test_a_key_that_goes_over_plain_http_to_another_machine_is_warned_of() -> None:
+    assert "not https" in Desk({"GET /v1/services": [WEB]}, AH_URL="http://server.test").run("services").err
+    assert Desk({"GET /v1/services": [WEB]}, AH_URL="http://localhost:8080").run("services").err == ""
+
+
 def test_exec_ends_with_the_commands_own_code() -> None:
     result = {"stdout": "out\n", "stderr": "err\n", "truncated": False, "timed_out": False, "outcome": "exited"}
     answers = {"GET /v1/services": [WEB], f"POST {SERVICE}/exec": result | {"exit_code": 42}}
