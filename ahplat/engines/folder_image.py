@@ -100,8 +100,9 @@ def _content(path: Path) -> tuple[str, str]:
 
 
 def command(folder: Path, port: int) -> list[str]:
-    """The argv that starts the folder as a service on `port`, 0 for a worker. Raises Rejected image_unusable.
+    """The argv that starts the folder as a service, with `port` 0 as a worker. Raises Rejected image_unusable.
 
+    Where it listens it finds in PORT, which is not `port`: instances of one service are beside each other here.
     What a Procfile or a package.json says is a line for the shell, as on other platforms; it runs as the tenant's code.
     """
     line = _procfile(folder, "web" if port else "worker") or _procfile(folder, "web")
@@ -114,7 +115,7 @@ def command(folder: Path, port: int) -> list[str]:
     if script:
         return ["/bin/sh", "-c", f'PATH="$PWD/node_modules/.bin:$PATH"; {script}']
     if (folder / "index.html").is_file():
-        return [sys.executable, *shlex.split(f"-m http.server {port} --bind 127.0.0.1")]
+        return ["/bin/sh", "-c", f'exec {shlex.quote(sys.executable)} -m http.server "$PORT" --bind 127.0.0.1']
     raise Rejected("image_unusable", f"expected {STARTS}; found none in {folder.name}")
 
 

@@ -79,6 +79,11 @@ def test_the_folder_that_one_stands_in_is_deployed_and_deployed_again(server: Se
     assert list((server.folder / "builds").iterdir()) == []
 
 
+def test_a_folder_with_a_page_is_served(server: Server, ahc: Ahc, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("a page")
+    assert visit(server, ahc.ok("deploy", ".", "page", "--json", cwd=tmp_path).json["url"]) == "a page"
+
+
 def test_ctrl_c_while_it_waits_says_that_the_work_goes_on_and_how_to_look_again(server: Server, ahc: Ahc) -> None:
     process = ahc.start("deploy", "ah/hello", "web", "--health-path", "/nowhere")
     eventually(lambda: _deploying(server, ahc))

@@ -115,7 +115,7 @@ STARTS = [
     (
         {"package.json": "{}", "index.html": ""},
         8080,
-        [sys.executable, "-m", "http.server", "8080", "--bind", "127.0.0.1"],
+        ["/bin/sh", "-c", f'exec {sys.executable} -m http.server "$PORT" --bind 127.0.0.1'],
     ),
 ]
 
