@@ -45,6 +45,7 @@ HINTS = {  # what helps next where that is a command of ours
     "forbidden_scope": "`ahc whoami` shows what your key may do",
     "bootstrap_token_invalid": "set AH_BOOTSTRAP_TOKEN to the token that the operator gave you",
     "validation_failed": "`ahc COMMAND --help` says what it takes",
+    "payload_too_large": "leave out what the build does not need: .dockerignore names it",
     "not_running": "`ahc status SERVICE` says why; `ahc start SERVICE` starts it",
     "duplicate_name": "choose another name, or use the one that is there",
 }
