@@ -261,7 +261,7 @@ class Call:
 
     def came_before(self) -> bool:
         """Whether a command with this key was accepted before, whatever its body was."""
-        key = None if self.is_dry else self._key(keeps_secret=True)
+        key = self._key(keeps_secret=True)
         return key is not None and read_command(self.app.log, key.id) is not None
 
     def recalled(self) -> "Reply | None":

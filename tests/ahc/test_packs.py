@@ -61,6 +61,7 @@ def test_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
     pack(first, tmp_path / "one")
     pack(second, tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert (tmp_path / "one").read_bytes()[4:8] == bytes(4)  # gzip's own time (RFC 1952, 2.3.1)
 
 
 def test_links_go_as_links_programs_as_programs_and_the_server_takes_it(tmp_path: Path) -> None:
