@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat import limits
 from ahplat.answers import Done
 from ahplat.api.call import Call, Reply, answer
-from ahplat.api.fields import invalid
+from ahplat.api.fields import Id, invalid
 from ahplat.api.forward import is_gone
 from ahplat.api.route import Route
 from ahplat.api.services import find
@@ -47,7 +47,7 @@ class ExecResult(Struct, frozen=True):
     A repeat has no output: it is told once, and `truncated` then says that there was more.
     """
 
-    exec_id: str
+    exec_id: Id
     outcome: str
     stdout: str
     stderr: str
