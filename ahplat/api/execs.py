@@ -37,7 +37,15 @@ Argument = Annotated[str, Meta(max_length=limits.EXEC_ARGUMENT_BYTES)]
 class Exec(Struct):
     """A program of the image with its arguments; no shell is put before it."""
 
-    command: Annotated[list[Argument], Meta(min_length=1, max_length=limits.EXEC_ARGUMENTS)]
+    command: Annotated[
+        list[Argument],
+        Meta(
+            min_length=1,
+            max_length=limits.EXEC_ARGUMENTS,
+            extra_json_schema={"prefixItems": [{"type": "string", "pattern": "^[^-]"}]},
+            examples=[["ls", "-l"]],
+        ),
+    ]
     timeout_s: Annotated[int, Meta(ge=1, le=limits.EXEC_TIMEOUT_S)] = limits.EXEC_TIMEOUT_DEFAULT_S
 
 

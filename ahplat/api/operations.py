@@ -1,5 +1,6 @@
 """One operation of the OpenAPI document for each row of the route table."""
 
+from http import HTTPStatus
 from inspect import cleandoc, getmodule
 from typing import Any
 
@@ -21,17 +22,15 @@ def _header(name: str, description: str, **schema: Any) -> Json:
 _AGENT = "^[A-Za-z0-9._:/+-]{1,64}$"
 PARAMETERS: Json = {
     "request_id": _header(
-        "X-Request-Id", "a name of yours for this request; another one is replaced", pattern="^[A-Za-z0-9._-]{1,64}$"
+        "X-Request-Id", "a name of yours for this request: 1–64 of A-Z a-z 0-9 . _ -; any other is replaced"
     ),
     "idempotency_key": _header(
         "Idempotency-Key",
         "makes a repeat safe: the same key with the same request gets the first answer again, for good",
         pattern='^([!#-~][!-~]{0,127}|"[ !#-\\[\\]-~]{1,128}")$',
     ),
-    "if_match": _header(
-        "If-Match", "the ETag that the resource was read with: 412 where it has changed since", examples=['"1.7"']
-    ),
-    "if_none_match": _header("If-None-Match", "an ETag: 304 where the resource is still that", examples=['"1.7"']),
+    "if_match": _header("If-Match", "the ETag that the resource was read with: 412 where it has changed since"),
+    "if_none_match": _header("If-None-Match", "an ETag: 304 where the resource is still that"),
     "prefer": _header(
         "Prefer", "`handling=strict` refuses fields that are not known (RFC 7240)", examples=["handling=strict"]
     ),
@@ -148,7 +147,7 @@ def _shared(route: Route) -> list[str]:
         "min_position": route.method == "GET" and not route.early,
         "dry_run": route.is_command,
         "idempotency_key": route.is_command,
-        "if_match": route.is_command,
+        "if_match": route.is_command and route.status != HTTPStatus.CREATED,
         "if_none_match": route.tagged and route.method == "GET",
         "prefer_wait": route.waits,
         "prefer": route.body is not None and not route.waits,
