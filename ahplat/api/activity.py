@@ -48,7 +48,7 @@ class Asked(Paged):
 
 
 async def list_all(call: Call) -> Reply:
-    """Newest first; `since` is unix seconds or RFC 3339."""
+    """What happened to the tenant's resources, in words, newest first; deleted ones included."""
     asked = call.asked(Asked)
     page = call.page("activity", asked)
     wanted = Wanted(

@@ -143,7 +143,11 @@ class NewBuild(Struct):
 
 
 async def create(call: Call) -> Reply:
-    """Has a repository cloned, built and deployed, once it is its turn."""
+    """Builds a git repository and deploys what comes out, to a service that there is.
+
+    Answers at once with status `pending`; `read_build_logs` follows it to its end, `get_build?wait=succeeded` waits for
+    it. The repository has to be public and on a host that the operator allows; a commit, a branch or a tag is built.
+    """
     body = call.body(NewBuild)
     app, service_id, build_id = call.app, call.path_id(), call.new_id()
     find(call, app.views, service_id)

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat import limits
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import At, EnvName, Id, ServiceName, check_env_name, cpu_count, cpu_milli, invalid
+from ahplat.api.fields import At, EnvName, Id, Named, ServiceName, check_env_name, cpu_count, cpu_milli, invalid
 from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import seal_env
@@ -46,7 +46,7 @@ class Database(Struct, frozen=True):
 
     id: Id
     tenant_id: Id
-    name: str
+    name: Named
     type: str
     status: StatusText
     host: str
@@ -184,7 +184,11 @@ class NewDatabase(Struct):
 
 
 async def create(call: Call) -> Reply:
-    """Makes a database."""
+    """Makes a database, Postgres or Redis.
+
+    Answers at once with status `provisioning`; it can be used once it is `running`: wait with `Prefer: wait=30`. Link it
+    to a service, which is then told how to connect, or read its connection string.
+    """
     body, app = call.body(NewDatabase), call.app
     label = label_of(body.name)
     if not label:
@@ -236,7 +240,7 @@ async def order(call: Call, command: Command, database_id: str, status: int = 20
 
 
 async def start(call: Call) -> Reply:
-    """Tries one that failed again."""
+    """Starts a database that failed or was stopped, again."""
     return await order(call, StartDatabase(tenant_id=call.tenant_id, database_id=call.path_id()), call.path_id())
 
 

@@ -120,7 +120,7 @@ def _rendered(call: Call, views: Connection, command: DomainCommand) -> Domain:
 
 
 async def list_all(call: Call) -> Reply:
-    """The service's further names, newest first."""
+    """The further host names of a service, newest first, and what is still wanted of their owner."""
     service = find(call, call.app.views, call.path_id())
     rows = sorted(domains.list_of(call.app.views, service.service_id), key=lambda row: (-row.added_at, row.host))
     return json_reply([render(call, row) for row in rows], ETag=call.etag(service.version))

@@ -72,7 +72,10 @@ class _Begun(Struct, frozen=True):
 
 
 async def execute(call: Call) -> Reply:
-    """Runs a command and answers when it ended."""
+    """Runs a command in a running instance of a service, and answers when it ended.
+
+    No shell is put before it: `["sh", "-c", "…"]` is one. It never runs twice for one Idempotency-Key.
+    """
     if begun := call.recalled():
         return _again(call, begun)
     find(call, call.app.views, call.path_id())

@@ -99,6 +99,10 @@ Volumes = Annotated[
 ]
 Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z", examples=["019b76da9c007d3a8b5e6f7081920a1b"])]
 At = Annotated[int, Meta(description="unix seconds", examples=[1_767_225_600])]
+Label = Annotated[str, Meta(description="the name's part in host names", examples=["web"])]
+Image = Annotated[str, Meta(examples=["ah/hello"])]
+Url = Annotated[str, Meta(examples=["https://web.acme.apps.example.org"])]
+Named = Annotated[str, Meta(examples=["web"])]
 Quota = Annotated[int, Meta(ge=0, le=1_000_000)]
 ExpiresIn = Annotated[
     int, Meta(ge=1, le=10 * 365 * 86_400, description="seconds from now; without it, it does not expire")

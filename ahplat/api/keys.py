@@ -47,7 +47,10 @@ class Key(Struct, frozen=True, kw_only=True):
 
 
 async def create(call: Call) -> Reply:
-    """Makes one more key."""
+    """Makes one more key of the tenant, which is told once: keep it.
+
+    Give a key no more than its holder needs: scopes, an end, one service.
+    """
     body = call.body(NewKey)
     app, now_us = call.app, call.app.clock.now_us()
     expires_at = now_us // 1_000_000 + body.expires_in if body.expires_in is not UNSET else 0

@@ -119,7 +119,11 @@ def _without_id(event: str, data: Struct) -> bytes:
 
 
 async def logs(call: Call) -> Reply:
-    """Lines until there are no more; with `follow` until there will be none."""
+    """What a service writes to stdout and stderr: its last lines, as text or as server-sent events.
+
+    With `follow` it goes on until there will be no more, across deployments. A service that failed to start left its end
+    here, too.
+    """
     service = find(call, call.app.views, call.path_id())
     asked = call.asked(Asked)
     wanted = _wanted(call, asked, service.service_id)

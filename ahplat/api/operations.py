@@ -145,7 +145,7 @@ def _shared(route: Route) -> list[str]:
     """The names of the parameters that all routes of a kind have."""
     wanted = {
         "min_position": route.method == "GET" and not route.early,
-        "dry_run": route.is_command,
+        "dry_run": route.is_command or route.destroys,
         "idempotency_key": route.is_command,
         "if_match": route.is_command and route.status != HTTPStatus.CREATED,
         "if_none_match": route.tagged and route.method == "GET",

@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 from ahplat.answers import Answer
 from ahplat.api.auth import SCOPES, Throttled, Token, key_created
 from ahplat.api.call import Call, Planned, Reply, answer, json_reply
-from ahplat.api.fields import At, Email, Id, TenantName, check_label, invalid
+from ahplat.api.fields import At, Email, Id, Label, TenantName, check_label, invalid
 from ahplat.api.query import Paged
 from ahplat.api.route import Route
 from ahplat.api.waiting import waited
@@ -36,7 +36,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
 
     id: Id
     tenant_id: Id
-    dns_label: str | UnsetType = UNSET
+    dns_label: Label | UnsetType = UNSET
     status: str
     created_at: At
     updated_at: At
@@ -93,7 +93,7 @@ class Registered(Struct, frozen=True):
 
 
 async def register(call: Call) -> Reply:
-    """Makes a tenant and its first key."""
+    """Makes a tenant and its first key, which is told once: keep it."""
     app, body = call.app, call.body(Registration)
     label = check_label(body.name, "/name")
     if not app.config.dev:
@@ -203,7 +203,7 @@ def find(call: Call) -> TenantRow:
 
 
 async def get(call: Call) -> Reply:
-    """The caller's tenant."""
+    """The tenant that the key is of."""
     row = tenants.find(call.app.views, call.tenant_id)
     assert row
     return json_reply(render(row, call.app.keyring), ETag=call.etag(row.version))
@@ -258,7 +258,7 @@ async def list_all(call: Call) -> Reply:
 
 
 async def get_one(call: Call) -> Reply:
-    """One tenant."""
+    """One tenant, as the operator sees it."""
     row = tenants.find(call.app.views, call.path_id())
     if row is None:
         raise Rejected("tenant_not_found", f"there is no tenant {call.path_id()[:64]}")

@@ -91,13 +91,16 @@ async def _listed(call: Call, asked: Asked, resource_id: str) -> Reply:
 
 
 async def of_tenant(call: Call) -> Reply:
-    """Newest first; of one service where `service_id` names it. What this hour used is told at its end."""
+    """What the tenant used, hour by hour or day by day, newest first; of one service where `service_id` names it.
+
+    What this hour used is told at its end.
+    """
     asked = call.asked(AskedOfTenant)
     return await _listed(call, asked, asked.service_id)
 
 
 async def of_service(call: Call) -> Reply:
-    """The same of one service, deleted or not."""
+    """What one service used, hour by hour or day by day, newest first; it may be deleted by now."""
     row = services.find(call.app.views, call.path_id())
     if row is None or row.tenant_id != call.tenant_id:
         raise Rejected("service_not_found", f"there is no service {call.path_id()[:64]}")

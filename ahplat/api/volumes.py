@@ -45,7 +45,7 @@ async def list_all(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    """One volume."""
+    """One volume: who has it, and how much is in it."""
     row = volumes.find(call.app.views, call.path_id())
     if row is None or row.tenant_id != call.tenant_id:
         raise Rejected("volume_not_found", f"there is no volume {call.path_id()[:64]}")
