@@ -40,7 +40,10 @@ class Asked(Struct):
 
 
 async def get(call: Call) -> Reply:
-    """The log from its beginning, or after a line, to the build's end; with `follow=false` as far as it is now."""
+    """What a build says, from its beginning or after a line, to the build's end.
+
+    As text or as server-sent events, by `Accept`; with `follow=false` as far as it is now.
+    """
     row = find_build(call)
     asked = call.asked(Asked)
     after = _after(call, asked)

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat.answers import Answer
 from ahplat.api import uploads
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import invalid
+from ahplat.api.fields import At, Id, invalid
 from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import find
@@ -22,6 +22,7 @@ from projections.builds import BuildRow
 
 Status = Literal["pending", "running", "succeeded", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 
 Builder = Literal["nixpacks", "dockerfile"]
 
@@ -35,11 +36,11 @@ class Build(Struct, frozen=True):
     An archive's `commit` is its SHA-256. `step` is clone, plan, build, push or deploy: the one that is under way, or was last.
     """
 
-    id: str
-    build_id: str
-    service_id: str
-    tenant_id: str
-    status: str
+    id: Id
+    build_id: Id
+    service_id: Id
+    tenant_id: Id
+    status: StatusText
     source_type: str
     source_url: str
     source_ref: str
@@ -47,13 +48,13 @@ class Build(Struct, frozen=True):
     image: str
     step: str
     attempt: int
-    created_at: int
-    deployment_id: str
+    created_at: At
+    deployment_id: Id
     queue_position: int | UnsetType = UNSET
     commit: str | UnsetType = UNSET
     image_digest: str | UnsetType = UNSET
-    started_at: int | UnsetType = UNSET
-    finished_at: int | UnsetType = UNSET
+    started_at: At | UnsetType = UNSET
+    finished_at: At | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
     error: str | UnsetType = UNSET
 
@@ -152,7 +153,12 @@ class OfArchive(Struct):
 
 
 async def create(call: Call) -> Reply:
-    """Has a repository cloned, or an archive unpacked, built and deployed, once it is its turn."""
+    """Builds a git repository, or an archive that is sent, and deploys what comes out, to a service that there is.
+
+    Answers at once with status `pending`; `read_build_logs` follows it to its end, `get_build?wait=succeeded` waits for
+    it. The repository has to be public and on a host that the operator allows; a commit, a branch or a tag is built. In
+    place of JSON the body can be the source itself, a tar.gz as `application/gzip`; `?builder=` says how it is built.
+    """
     if uploads.is_archive(call):
         return await _create_of_archive(call)
     body = call.body(NewBuild)

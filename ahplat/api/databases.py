@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat import limits
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import EnvName, Id, ServiceName, check_env_name, cpu_count, cpu_milli, invalid
+from ahplat.api.fields import At, EnvName, Id, Named, ServiceName, check_env_name, cpu_count, cpu_milli, invalid
 from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import seal_env
@@ -33,6 +33,7 @@ from projections.databases import DatabaseRow
 
 Status = Literal["provisioning", "running", "restoring", "failed", "stopped", "unavailable", "deleted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 PASSWORD_BYTES = 24
 
@@ -43,25 +44,25 @@ CpuCount = Annotated[float, Meta(ge=0.1, le=128)]
 class Database(Struct, frozen=True):
     """A database; what there is none of is absent. `host` is its name for the tenant's containers."""
 
-    id: str
-    tenant_id: str
-    name: str
+    id: Id
+    tenant_id: Id
+    name: Named
     type: str
-    status: str
+    status: StatusText
     host: str
     port: int
     db_name: str
     username: str
-    created_at: int
-    updated_at: int
+    created_at: At
+    updated_at: At
     memory_mb: int
     cpu_count: float | int
     image: str
     container_id: str | UnsetType = UNSET
     last_error: str | UnsetType = UNSET
-    last_crashed_at: int | UnsetType = UNSET
-    observed_at: int | UnsetType = UNSET
-    purged_at: int | UnsetType = UNSET  # of a deleted one: when it can no longer come back
+    last_crashed_at: At | UnsetType = UNSET
+    observed_at: At | UnsetType = UNSET
+    purged_at: At | UnsetType = UNSET  # of a deleted one: when it can no longer come back
 
 
 def render(call: Call, row: DatabaseRow) -> Database:
@@ -183,7 +184,11 @@ class NewDatabase(Struct):
 
 
 async def create(call: Call) -> Reply:
-    """Makes a database."""
+    """Makes a database, Postgres or Redis.
+
+    Answers at once with status `provisioning`; it can be used once it is `running`: wait with `Prefer: wait=30`. Link it
+    to a service, which is then told how to connect, or read its connection string.
+    """
     body, app = call.body(NewDatabase), call.app
     label = label_of(body.name)
     if not label:
@@ -235,7 +240,7 @@ async def order(call: Call, command: Command, database_id: str, status: int = 20
 
 
 async def start(call: Call) -> Reply:
-    """Tries one that failed again."""
+    """Starts a database that failed or was stopped, again."""
     return await order(call, StartDatabase(tenant_id=call.tenant_id, database_id=call.path_id()), call.path_id())
 
 
@@ -272,8 +277,8 @@ class Linked(Struct, frozen=True):
 
     status: str
     key: str
-    service_id: str
-    deployment_id: str | UnsetType = UNSET
+    service_id: Id
+    deployment_id: Id | UnsetType = UNSET
 
 
 async def link(call: Call) -> Reply:
@@ -349,7 +354,7 @@ ROUTES = [
         "get_connection_string",
         scope="deploy",
         answer=ConnectionString,
-        codes=("disk_full", "idempotency_mismatch", "log_busy", "outcome_unknown", "precondition_failed"),
+        records=True,
     ),
     Route(
         "POST",

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import Id, ImageName, check_image, invalid
+from ahplat.api.fields import At, Id, Image, ImageName, check_image, invalid
 from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import find
@@ -20,6 +20,7 @@ from projections.deployments import DeploymentRow
 
 Status = Literal["pending", "deploying", "running", "failed", "crashed", "superseded", "stopped", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 
 
 class Deployment(Struct, frozen=True):
@@ -28,18 +29,18 @@ class Deployment(Struct, frozen=True):
     `started_at` is when the first attempt began; until then, when it was asked for.
     """
 
-    id: str
-    service_id: str
-    tenant_id: str
-    image: str
-    status: str
+    id: Id
+    service_id: Id
+    tenant_id: Id
+    image: Image
+    status: StatusText
     trigger: str
-    started_at: int
-    created_at: int
+    started_at: At
+    created_at: At
     number: int
-    build_id: str | UnsetType = UNSET
-    completed_at: int | UnsetType = UNSET
-    cancelled_at: int | UnsetType = UNSET
+    build_id: Id | UnsetType = UNSET
+    completed_at: At | UnsetType = UNSET
+    cancelled_at: At | UnsetType = UNSET
     container_id: str | UnsetType = UNSET
     image_digest: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
@@ -114,7 +115,11 @@ class Deploy(Struct):
 
 
 async def deploy(call: Call) -> Reply:
-    """Deploys an image."""
+    """Deploys an image to a service, in place of what serves now.
+
+    What serves goes on until the new one is healthy; where that fails, it stays as it is, and the deployment's
+    `error_message` and `log_tail` say why. Answers at once; wait with `Prefer: wait=30`, or `get_deployment?wait=running`.
+    """
     body = call.body(Deploy)
     if body.image and body.image in PLACEHOLDERS:
         raise invalid("/image", "a placeholder cannot be deployed: name an image")
@@ -130,7 +135,11 @@ class Rollback(Struct):
 
 
 async def rollback(call: Call) -> Reply:
-    """Deploys an earlier deployment's image digest, variables and limits again."""
+    """Goes back to an earlier deployment of a service.
+
+    Its image digest, variables and limits are deployed again, as a new deployment; without a `deployment_id` those of the
+    one before.
+    """
     body = call.body(Rollback)
     to = "" if body.deployment_id is UNSET else body.deployment_id
     command = RollBack(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id(), to=to)

@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ahplat import limits
 from ahplat.api.call import Call, Reply, json_reply
-from ahplat.api.fields import DomainName, invalid
+from ahplat.api.fields import At, DomainName, Id, invalid
 from ahplat.api.route import Route
 from ahplat.api.services import find
 from ahplat.api.waiting import waited
@@ -38,17 +38,17 @@ class Domain(Struct, frozen=True):
     """
 
     domain: str
-    service_id: str
+    service_id: Id
     status: Status
     url: str
     tls: Literal["acme", "proxy", "none"]
-    added_at: int
-    verified_at: int | UnsetType = UNSET
+    added_at: At
+    verified_at: At | UnsetType = UNSET
     record: Proof | UnsetType = UNSET
     error: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
-    last_checked_at: int | UnsetType = UNSET
-    next_check_at: int | UnsetType = UNSET
+    last_checked_at: At | UnsetType = UNSET
+    next_check_at: At | UnsetType = UNSET
 
 
 class NewDomain(Struct):
@@ -120,7 +120,7 @@ def _rendered(call: Call, views: Connection, command: DomainCommand) -> Domain:
 
 
 async def list_all(call: Call) -> Reply:
-    """The service's further names, newest first."""
+    """The further host names of a service, newest first, and what is still wanted of their owner."""
     service = find(call, call.app.views, call.path_id())
     rows = sorted(domains.list_of(call.app.views, service.service_id), key=lambda row: (-row.added_at, row.host))
     return json_reply([render(call, row) for row in rows], ETag=call.etag(service.version))

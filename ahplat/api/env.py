@@ -47,7 +47,10 @@ async def get(call: Call) -> Reply:
 
 
 async def set_env(call: Call) -> Reply:
-    """Sets or replaces variables; those that are not named stay."""
+    """Sets or replaces variables of a service; those that are not named stay.
+
+    What runs keeps the old ones until the next deploy, redeploy or restart.
+    """
     values = call.body(EnvValues)
     if not values:
         raise invalid("", "expected 1-100 variables")
@@ -63,7 +66,7 @@ async def set_env(call: Call) -> Reply:
 
 
 async def unset(call: Call) -> Reply:
-    """Takes one variable away."""
+    """Takes one variable of a service away; the next deploy, redeploy or restart applies it."""
     command = UnsetEnv(tenant_id=call.tenant_id, service_id=call.path_id(), key=call.path_id(1))
     return await call.order(command, lambda _: None, 204)
 

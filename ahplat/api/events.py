@@ -42,7 +42,11 @@ class Asked(Struct):
 
 
 async def events(call: Call) -> Reply:
-    """A stream, unless `Accept` prefers application/json."""
+    """All that happened to the tenant, as server-sent events, or as a list where `Accept` is application/json.
+
+    Without `after` a stream begins now, and a list is of the newest. A stream that broke off goes on with Last-Event-ID:
+    nothing is missed, and nothing comes twice.
+    """
     accept = call.request.headers.get("Accept", "")
     wants_list = "application/json" in accept and _EVENT_STREAM not in accept
     return await (_list(call) if wants_list else _stream(call))

@@ -6,7 +6,7 @@ from msgspec import Struct
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer
 from ahplat.api.route import Route
-from ahplat.api.services import Service, order
+from ahplat.api.services import Service, StatusText, order
 from ahplat.api.waiting import waited
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
@@ -17,8 +17,8 @@ from projections import services
 class Standing(Struct, frozen=True):
     """Where a service stands, and where it is to be."""
 
-    status: str
-    desired_status: str
+    status: StatusText
+    desired_status: StatusText
 
 
 async def _status(call: Call, command: Command) -> Reply:
@@ -38,26 +38,29 @@ async def _status(call: Call, command: Command) -> Reply:
 
 
 async def start(call: Call) -> Reply:
-    """What ran last runs again."""
+    """Starts a service that was stopped: what ran last runs again."""
     return await _status(
         call, StartService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
     )
 
 
 async def stop(call: Call) -> Reply:
-    """Nothing of the service is to run."""
+    """Stops a service: nothing of it is to run until it is started or deployed."""
     return await _status(call, StopService(tenant_id=call.tenant_id, service_id=call.path_id()))
 
 
 async def restart(call: Call) -> Reply:
-    """The same image, in fresh instances, with today's settings and variables."""
+    """Restarts a service with today's settings and variables, in fresh instances of the same image."""
     return await _status(
         call, RestartService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
     )
 
 
 async def reset(call: Call) -> Reply:
-    """Forgets the crashes and deploys again."""
+    """Forgets that a service crashed too often, and deploys it again.
+
+    Read its `last_error` and its logs first, and mend the cause: it would crash as before.
+    """
     return await _status(
         call, ResetService(tenant_id=call.tenant_id, service_id=call.path_id(), deployment_id=call.new_id())
     )

@@ -20,6 +20,7 @@ from ahplat import limits
 from ahplat.api import frames
 from ahplat.api.activity import moment
 from ahplat.api.call import Call, Reply
+from ahplat.api.fields import Id
 from ahplat.api.following import Following, Told, Wanted, instances_of, past
 from ahplat.api.forward import abort, is_gone
 from ahplat.api.headers import invalid_header
@@ -57,7 +58,7 @@ class Line(Struct, frozen=True):
     """One line as an event's data. `at_us` is unix time in microseconds, absent where only the end of a log was kept."""
 
     line: str
-    deployment_id: str
+    deployment_id: Id
     replica: int | UnsetType = UNSET
     at_us: int | UnsetType = UNSET
 
@@ -118,7 +119,11 @@ def _without_id(event: str, data: Struct) -> bytes:
 
 
 async def logs(call: Call) -> Reply:
-    """Lines until there are no more; with `follow` until there will be none."""
+    """What a service writes to stdout and stderr: its last lines, as text or as server-sent events.
+
+    With `follow` it goes on until there will be no more, across deployments. A service that failed to start left its end
+    here, too.
+    """
     service = find(call, call.app.views, call.path_id())
     asked = call.asked(Asked)
     wanted = _wanted(call, asked, service.service_id)

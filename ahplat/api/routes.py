@@ -7,6 +7,7 @@ from ahplat.api import (
     database_backups,
     databases,
     deployments,
+    discovery,
     domains,
     env,
     events,
@@ -25,6 +26,7 @@ from ahplat.api import (
 from ahplat.api.route import Route
 
 ROUTES: list[Route] = [
+    *discovery.ROUTES,
     *system.ROUTES,
     *status.ROUTES,
     *tenants.ROUTES,

@@ -9,16 +9,22 @@ from ahplat import limits
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import (
+    At,
     CpuCount,
     DrainS,
     Egress,
     EnvValues,
     HealthPath,
+    Id,
+    Image,
     ImageName,
+    Label,
     MemoryMb,
+    Named,
     Port,
     Replicas,
     ServiceName,
+    Url,
     Volumes,
     check_env,
     check_image,
@@ -42,24 +48,25 @@ T = TypeVar("T")
 
 Status = Literal["created", "deploying", "running", "stopped", "failed", "crashed", "circuit_open", "deleted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 
 
 class Service(Struct, frozen=True):
     """A service; what there is none of is absent. `status` is what is, `desired_status` what was asked for."""
 
-    id: str
-    tenant_id: str
-    name: str
-    dns_label: str
-    status: str
-    image: str
-    url: str
+    id: Id
+    tenant_id: Id
+    name: Named
+    dns_label: Label
+    status: StatusText
+    image: Image
+    url: Url
     port: int
     crash_count: int
     circuit_open: bool
-    created_at: int
-    updated_at: int
-    desired_status: str
+    created_at: At
+    updated_at: At
+    desired_status: StatusText
     memory_mb: int
     cpu_count: float | int
     egress: str
@@ -70,11 +77,11 @@ class Service(Struct, frozen=True):
     switch: str | UnsetType = UNSET  # stop_start: a deploy stops what serves before the next one starts
     health_path: str | UnsetType = UNSET
     container_id: str | UnsetType = UNSET
-    deployment_id: str | UnsetType = UNSET
+    deployment_id: Id | UnsetType = UNSET
     image_digest: str | UnsetType = UNSET
     last_error: str | UnsetType = UNSET
-    last_crashed_at: int | UnsetType = UNSET
-    observed_at: int | UnsetType = UNSET
+    last_crashed_at: At | UnsetType = UNSET
+    observed_at: At | UnsetType = UNSET
 
 
 def render(call: Call, views: Connection, row: ServiceRow) -> bytes:
@@ -156,7 +163,10 @@ _ALL = AskedOfAll()
 
 
 async def list_all(call: Call) -> Reply:
-    """The caller's services, newest first. The list without parameters is kept until something of the tenant changes."""
+    """The services of the tenant, newest first.
+
+    A name is known once for each tenant: find the id of a service by its name here.
+    """
     app, tenant_id = call.app, call.tenant_id
     if only := call.principal.service_id:
         row = services.find(app.views, only)
@@ -215,7 +225,12 @@ class NewService(Struct):
 
 
 async def create(call: Call) -> Reply:
-    """Makes a service and has it deployed."""
+    """Makes a service and has it deployed.
+
+    Answers at once with status `deploying`; `Prefer: wait=30` answers once it runs or failed. Without an image its status
+    is `created` until a build, or a deploy, brings one. The program has to listen on the port that PORT tells it; `url` is
+    where it answers then. Where it does not come to run, `last_error` says why.
+    """
     body = call.body(NewService)
     check_env(body.env, "/env")
     _check_egress(call, body.egress)
@@ -290,7 +305,10 @@ class ServiceChanges(Struct):
 
 
 async def patch(call: Call) -> Reply:
-    """Changes settings."""
+    """Changes settings of a service; those that are not named stay.
+
+    They hold from the next deployment on: deploy, redeploy or restart it. Variables are set with `set_env`.
+    """
     body = call.body(ServiceChanges)
     service_id = call.path_id()
     if body.egress is not UNSET:
@@ -321,7 +339,11 @@ def _given(value: T | UnsetType) -> T | None:
 
 
 async def delete(call: Call) -> Reply:
-    """The service is gone for its tenant at once; what it left is removed behind that."""
+    """Deletes a service; nothing brings it back.
+
+    It is gone for its tenant at once, and what it left is removed behind that. Its volumes stay, and can be given to
+    another service.
+    """
     command = DeleteService(tenant_id=call.tenant_id, service_id=call.path_id())
     reply = await call.order(command, lambda _: None, 204)
     await waited(call, f"service-{command.service_id}", reply)

@@ -146,7 +146,7 @@ class Detailed(Struct, frozen=True, kw_only=True):
 
 
 async def detailed(call: Call) -> Reply:
-    """The parts, one by one."""
+    """How each part of the platform is: engine, router, builds, disks, log and the work that is open."""
     return json_reply(await look(call.app))
 
 
@@ -226,7 +226,7 @@ class Unparked(Struct, frozen=True):
 
 
 async def unpark(call: Call) -> Reply:
-    """Has parked work tried again."""
+    """Has work that was parked after many failures tried again."""
     call.body(Token)
     text = call.path_id()
     work = todo.find(call.app.views, int(text)) if text.isascii() and text.isdecimal() and len(text) < 19 else None

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat import limits
 from ahplat.api.activity import moment
 from ahplat.api.call import Call, Reply, json_reply
-from ahplat.api.fields import whole
+from ahplat.api.fields import At, Id, whole
 from ahplat.api.query import Moment, invalid_parameter
 from ahplat.api.route import Route
 from ahplat.errors import Rejected
@@ -26,9 +26,9 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     seconds.
     """
 
-    timestamp: int
-    service_id: str | UnsetType = UNSET
-    database_id: str | UnsetType = UNSET
+    timestamp: At
+    service_id: Id | UnsetType = UNSET
+    database_id: Id | UnsetType = UNSET
     running_seconds: int | UnsetType = UNSET
     cpu_seconds: float | UnsetType = UNSET
     memory_mb_seconds: int | UnsetType = UNSET
@@ -91,13 +91,16 @@ async def _listed(call: Call, asked: Asked, resource_id: str) -> Reply:
 
 
 async def of_tenant(call: Call) -> Reply:
-    """Newest first; of one service where `service_id` names it. What this hour used is told at its end."""
+    """What the tenant used, hour by hour or day by day, newest first; of one service where `service_id` names it.
+
+    What this hour used is told at its end.
+    """
     asked = call.asked(AskedOfTenant)
     return await _listed(call, asked, asked.service_id)
 
 
 async def of_service(call: Call) -> Reply:
-    """The same of one service, deleted or not."""
+    """What one service used, hour by hour or day by day, newest first; it may be deleted by now."""
     row = services.find(call.app.views, call.path_id())
     if row is None or row.tenant_id != call.tenant_id:
         raise Rejected("service_not_found", f"there is no service {call.path_id()[:64]}")

@@ -3,6 +3,7 @@
 from msgspec import UNSET, Struct, UnsetType
 
 from ahplat.api.call import Call, Reply, json_reply
+from ahplat.api.fields import At, Id
 from ahplat.api.route import Route
 from ahplat.commands.volumes import PurgeVolume
 from ahplat.effects.volumes import volume_of
@@ -14,11 +15,11 @@ from projections.volumes import VolumeRow
 class Volume(Struct, frozen=True):
     """A volume. `service_id` is absent where no service has it, `bytes` where the engine cannot tell."""
 
-    id: str
-    tenant_id: str
+    id: Id
+    tenant_id: Id
     name: str
-    created_at: int
-    service_id: str | UnsetType = UNSET
+    created_at: At
+    service_id: Id | UnsetType = UNSET
     bytes: int | UnsetType = UNSET
 
 
@@ -44,7 +45,7 @@ async def list_all(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    """One volume."""
+    """One volume: who has it, and how much is in it."""
     row = volumes.find(call.app.views, call.path_id())
     if row is None or row.tenant_id != call.tenant_id:
         raise Rejected("volume_not_found", f"there is no volume {call.path_id()[:64]}")
