@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ahplat.api.rates import Rates
     from ahplat.api.server import Edge
     from ahplat.api.stream import Hub
+    from ahplat.mcp.toolbox import Toolbox
 
 
 class Application:
@@ -78,6 +79,7 @@ class Application:
         self.gate: Gate
         self.rates: Rates
         self.edge: Edge
+        self.tools: Toolbox
 
     def forget(self, facts: list[tuple[Recorded, Event]]) -> None:
         """Called with every commit, before anybody is answered."""

@@ -23,6 +23,7 @@ from ahplat.api import (
     volumes,
 )
 from ahplat.api.route import Route
+from ahplat.mcp import door
 
 ROUTES: list[Route] = [
     *system.ROUTES,
@@ -45,4 +46,5 @@ ROUTES: list[Route] = [
     *events.ROUTES,
     *execs.ROUTES,
     *logs.ROUTES,
+    *door.ROUTES,
 ]
