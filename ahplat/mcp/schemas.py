@@ -98,8 +98,8 @@ def _add(type_: Any, properties: dict[str, Schema], required: list[str], defs: d
     for name, shape in found["properties"].items():
         if name not in HIDDEN:
             assert name not in properties, f"{name} is there twice"
-            meaning = {"description": MEANINGS[name]} if "description" not in shape and name in MEANINGS else {}
-            properties[name] = _plain(shape) | meaning
+            meaning = MEANINGS.get(name) if name == "cursor" or "description" not in shape else None
+            properties[name] = _plain(shape) | ({"description": meaning} if meaning else {})
     required += [name for name in found.get("required", ()) if name not in HIDDEN]
 
 
@@ -108,9 +108,25 @@ def _plain(shape: Schema) -> Schema:
     return {key: value for key, value in shape.items() if not (key == "default" and value in ("", {}, []))}
 
 
+def _portable(node: Any) -> Any:
+    r"""A schema whose patterns are those of JSON Schema (ECMA-262), which begin and end a text in other words than Python's.
+
+    >>> _portable({"pattern": r"\A[a-z]+\Z"})
+    {'pattern': '^[a-z]+$'}
+    """
+    if isinstance(node, list):
+        return [_portable(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _portable(child) for key, child in node.items()}
+    if isinstance(pattern := found.get("pattern"), str):
+        found["pattern"] = pattern.replace(r"\A", "^").replace(r"\Z", "$")
+    return found
+
+
 def _inline(type_: Any, defs: dict[str, Schema]) -> Schema:
     """A type's schema; what it refers to goes to `defs`, itself does not."""
-    schema = msgspec.json.schema(type_)
+    schema = _portable(msgspec.json.schema(type_))
     found: dict[str, Schema] = schema.pop("$defs", {})
     if reference := schema.pop("$ref", None):
         schema = {**found.pop(reference.rpartition("/")[2]), **schema}

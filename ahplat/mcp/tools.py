@@ -222,6 +222,7 @@ MEANINGS = {
     "builder": "nixpacks finds out by itself how to build; dockerfile uses the repository's Dockerfile",
     "command": "the program and its arguments, one by one",
     "cpu_count": "CPU cores that it may use at most",
+    "cursor": "go on from here: what `next` of the last answer says",
     "domain": "the host name",
     "drain_s": "seconds that a replaced container has to finish its requests",
     "egress": "internet lets it reach the internet; none only your own databases and services",
