@@ -50,8 +50,8 @@ from ahplat.effects.task import Platform
 from ahplat.engines.choice import choose_engine
 from ahplat.engines.engine import Engine
 from ahplat.errors import CannotStart
-from ahplat.metering import Metering
 from ahplat.mcp.toolbox import Toolbox
+from ahplat.metering import Metering
 from ahplat.metrics import exposition
 from ahplat.names import zone
 from ahplat.names.responders import Responders

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ahplat.api.route import Route
 from ahplat.errors import Rejected, Violation
-from ahplat.mcp.schemas import AFTER, CONFIRM, DRY_RUN, HIDDEN, KEY, WAIT, WHOLE, Schema
+from ahplat.mcp.schemas import AFTER, CONFIRM, DRY_RUN, KEY, WAIT, WHOLE, Schema
 
 _encode = msgspec.json.Encoder(order="sorted").encode  # so that the order of arguments makes no other body
 
@@ -47,14 +47,14 @@ def asked(route: Route, schema: Schema, given: dict[str, Any]) -> Asked:
 
 def _check(schema: Schema, arguments: dict[str, Any]) -> None:
     known = schema["properties"]
-    unknown = [Violation(f"/{name}", "there is no such argument") for name in arguments if name not in known]
-    if unknown:
-        names = ", ".join(violation.pointer[1:51] for violation in unknown[:10])
-        raise Rejected("unknown_field", f"not an argument of this tool: {names}. It takes {', '.join(known)}", tuple(unknown))
-    missing = [Violation(f"/{name}", "expected, but it is missing") for name in schema.get("required", ()) if name not in arguments]
-    if missing:
-        names = ", ".join(violation.pointer[1:] for violation in missing)
-        raise Rejected("validation_failed", f"expected, but missing: {names}", tuple(missing))
+    if unknown := [name for name in arguments if name not in known]:
+        detail = f"not arguments of this tool: {', '.join(unknown[:10])}; it takes {', '.join(known)}"
+        raise Rejected(
+            "unknown_field", detail, tuple(Violation(f"/{name}", "there is no such argument") for name in unknown)
+        )
+    if missing := [name for name in schema.get("required", ()) if name not in arguments]:
+        detail = f"expected, but missing: {', '.join(missing)}"
+        raise Rejected("validation_failed", detail, tuple(Violation(f"/{name}", "expected") for name in missing))
 
 
 def _queried(route: Route) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 async def post(call: Call) -> Reply:
-    """Takes one message of the Model Context Protocol: 2026-07-28 without a session, 2025-11-25 and 2025-06-18 with initialize."""
+    """Takes one message of the Model Context Protocol: versions 2026-07-28, and with initialize 2025-11-25 and 2025-06-18."""
     _check_origin(call)
     try:
         request = protocol.read(call.raw, call.request.headers, lambda session: sessions.version_of(call, session))
@@ -133,4 +133,16 @@ class Answer(Struct, frozen=True):
     error: dict[str, Any] | UnsetType = UNSET
 
 
-ROUTES = [Route("POST", "/mcp", post, "send_message", body=Message, answer=Answer, other_status=202, asks=True)]
+ROUTES = [
+    Route(
+        "POST",
+        "/mcp",
+        post,
+        "send_message",
+        body=Message,
+        answer=Answer,
+        other_status=202,
+        codes=("origin_forbidden",),
+        asks=True,
+    )
+]

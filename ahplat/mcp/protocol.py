@@ -92,7 +92,7 @@ def read(raw: bytes, headers: CIMultiDictProxy[str], version_of: Callable[[str],
 def message(raw: bytes) -> tuple[Id | None, str, dict[str, Any]]:
     """(id, method, params) of one JSON-RPC request; the id of a notification is None. Raises Fault."""
     try:
-        tree: Any = bodies.parse(raw, Any, strict=False)  # type: ignore[arg-type]  # any type will do for it
+        tree: Any = bodies.parse(raw, Any, strict=False)
     except Rejected as error:
         raise Fault(PARSE_ERROR, f"the body is not one JSON value: {error.detail}") from error
     if not isinstance(tree, dict):
@@ -103,7 +103,9 @@ def message(raw: bytes) -> tuple[Id | None, str, dict[str, Any]]:
     if tree.get("jsonrpc") != "2.0":
         raise Fault(INVALID_REQUEST, 'jsonrpc: expected "2.0"', id_)
     if not isinstance(method, str):
-        raise Fault(INVALID_REQUEST, "method: expected a string; this server sends no requests that need an answer", id_)
+        raise Fault(
+            INVALID_REQUEST, "method: expected a string; this server sends no requests that need an answer", id_
+        )
     if not isinstance(params, dict):
         raise Fault(INVALID_PARAMS, "params: expected an object", id_)
     return id_, method, params

@@ -17,6 +17,7 @@ from ahplat.mcp.schemas import AFTER, DRY_RUN
 from ahplat.mcp.tools import Look, Tool
 
 Result = dict[str, Any]
+_OF_DATABASES = frozenset({"get_database", "list_backups"})
 
 
 def succeeded(tool: Tool, route: Route, arguments: dict[str, Any], answer: Answered) -> Result:
@@ -57,10 +58,9 @@ def _following(tool: Tool, arguments: dict[str, Any], link: str) -> Result:
 
 def _look(look: Look, arguments: dict[str, Any], answer: dict[str, Any]) -> Result:
     """The call that tells what became of a command."""
-    ids = {name: arguments[name] for name in ("service_id", "database_id") if name in arguments}
+    same = ("database_id",) if look.tool in _OF_DATABASES else ("service_id",)
+    ids = {name: arguments[name] for name in same if name in arguments}
     ids |= {name: answer[field] for name, field in look.ids}
-    if look.tool == "get_service":
-        ids.pop("database_id", None)
     waits = {"wait": look.wait, "timeout": 60} if look.wait else {}
     return {"tool": look.tool, "arguments": {**ids, **waits}}
 

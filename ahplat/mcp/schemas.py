@@ -126,7 +126,7 @@ def _portable(node: Any) -> Any:
 
 def _inline(type_: Any, defs: dict[str, Schema]) -> Schema:
     """A type's schema; what it refers to goes to `defs`, itself does not."""
-    schema = _portable(msgspec.json.schema(type_))
+    schema: Schema = _portable(msgspec.json.schema(type_))
     found: dict[str, Schema] = schema.pop("$defs", {})
     if reference := schema.pop("$ref", None):
         schema = {**found.pop(reference.rpartition("/")[2]), **schema}

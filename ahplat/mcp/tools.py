@@ -171,7 +171,11 @@ TOOLS = (
         " then all data is gone. `confirm` has to be the database's name.",
         confirm="get_database",
     ),
-    Tool("undelete_database", "Brings a deleted database back with all its data, as long as that is kept.", look=_DATABASE),
+    Tool(
+        "undelete_database",
+        "Brings a deleted database back with all its data, as long as that is kept.",
+        look=_DATABASE,
+    ),
     Tool(
         "get_connection_string",
         "Tells a database's address with its password. That you read it is recorded. To connect a service, link_database is"
@@ -202,7 +206,11 @@ TOOLS = (
         "Gives a service a host name of your own. Answers with the DNS TXT record to make; then verify_domain.",
         open_world=True,
     ),
-    Tool("verify_domain", "Has the DNS record of a host name looked for now; once found, the name serves.", open_world=True),
+    Tool(
+        "verify_domain",
+        "Has the DNS record of a host name looked for now; once found, the name serves.",
+        open_world=True,
+    ),
     # what happened
     Tool(
         "read_events",

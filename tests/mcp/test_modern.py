@@ -95,7 +95,9 @@ async def test_a_name_in_base64_is_read_before_it_is_compared(acme: Tenant) -> N
 
 
 async def test_a_version_that_is_not_spoken_is_answered_with_those_that_are(acme: Tenant) -> None:
-    said = await Agent(acme).modern("tools/list", meta=META | {VERSION_KEY: "1900-01-01"}, MCP_Protocol_Version="1900-01-01")
+    said = await Agent(acme).modern(
+        "tools/list", meta=META | {VERSION_KEY: "1900-01-01"}, MCP_Protocol_Version="1900-01-01"
+    )
     assert said.fault == UNSUPPORTED
     assert said.json["error"]["data"] == {"supported": [MODERN, LEGACY, OLDER], "requested": "1900-01-01"}
 
@@ -130,7 +132,8 @@ async def test_there_is_only_post(acme: Tenant, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://evil.localhost", "https://localhost.evil.example", "http://[", ""]
+    "origin",
+    ["https://evil.example", "null", "http://evil.localhost", "https://localhost.evil.example", "http://[", ""],
 )
 async def test_a_page_of_another_site_is_forbidden(acme: Tenant, origin: str) -> None:
     said = await Agent(acme).modern("tools/list", Origin=origin)
