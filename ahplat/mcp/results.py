@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from ahplat import limits
 from ahplat.api.inside import Answered
 from ahplat.api.problems import PROBLEMS
 from ahplat.api.route import Route
@@ -17,33 +18,43 @@ from ahplat.mcp.schemas import AFTER, DRY_RUN
 from ahplat.mcp.tools import Look, Tool
 
 Result = dict[str, Any]
-_OF_DATABASES = frozenset({"get_database", "list_backups"})
 
 
-def succeeded(tool: Tool, route: Route, arguments: dict[str, Any], answer: Answered) -> Result:
-    """The result of a call that was answered with 2xx."""
+def succeeded(
+    tool: Tool, route: Route, arguments: dict[str, Any], answer: Answered, known: Mapping[str, str]
+) -> Result:
+    """The result of a call that was answered with 2xx. `known` is what is known of a command beside its answer."""
     if route.answer is None and route.events is not None:
         found = _lines(tool, route, arguments, answer)
     else:
         value = msgspec.json.decode(answer.body) if answer.body else {}
-        found = _placed(tool, route, arguments, value, answer.headers)
+        found = _placed(tool, route, arguments, value, answer.headers, known)
     texts = [msgspec.json.encode(found).decode()]
     if tool.look and "next" in found:
         texts.append(f"It goes on by itself. To see how it went, call {_told(found['next'])}.")
     return {"content": [_text(text) for text in texts], "structuredContent": found, "isError": False}
 
 
-def _placed(tool: Tool, route: Route, arguments: dict[str, Any], value: Any, headers: Mapping[str, str]) -> Result:
+def _placed(
+    tool: Tool,
+    route: Route,
+    arguments: dict[str, Any],
+    value: Any,
+    headers: Mapping[str, str],
+    known: Mapping[str, str],
+) -> Result:
     if route.is_command and arguments.get(DRY_RUN) is True:
         return {"plan": value}
     if get_origin(route.answer) is list:
         return {"items": value, **_following(tool, arguments, headers.get("Link", ""))}
     if not route.is_command:
         return dict(value)
-    position = {"event_position": int(headers.get("Event-Position", "0"))}
-    replayed = {"replayed": True} if "Idempotency-Replayed" in headers else {}
-    look = {"next": _look(tool.look, arguments, value)} if tool.look else {}
-    return {**value, **position, **replayed, **look}
+    found = {**value, **known, "event_position": int(headers.get("Event-Position", "0"))}
+    if "Idempotency-Replayed" in headers:
+        found["replayed"] = True
+    if tool.look and (call := _look(tool.look, {**arguments, **found})):
+        found["next"] = call
+    return found
 
 
 def _following(tool: Tool, arguments: dict[str, Any], link: str) -> Result:
@@ -56,13 +67,12 @@ def _following(tool: Tool, arguments: dict[str, Any], link: str) -> Result:
     return {"next": {"tool": tool.name, "arguments": {**kept, **place}}}
 
 
-def _look(look: Look, arguments: dict[str, Any], answer: dict[str, Any]) -> Result:
-    """The call that tells what became of a command."""
-    same = ("database_id",) if look.tool in _OF_DATABASES else ("service_id",)
-    ids = {name: arguments[name] for name in same if name in arguments}
-    ids |= {name: answer[field] for name, field in look.ids}
-    waits = {"wait": look.wait, "timeout": 60} if look.wait else {}
-    return {"tool": look.tool, "arguments": {**ids, **waits}}
+def _look(look: Look, found: Mapping[str, Any]) -> Result | None:
+    """The call that tells what became of a command; None where it began nothing."""
+    if any(field not in found for field in look.ids.values()):
+        return None
+    ids = {name: found[field] for name, field in look.ids.items()}
+    return {"tool": look.tool, "arguments": ids | ({"wait": look.wait, "timeout": limits.WAIT_S} if look.wait else {})}
 
 
 # lines of a stream
@@ -79,7 +89,7 @@ def _lines(tool: Tool, route: Route, arguments: dict[str, Any], answer: Answered
             lines.append(data if route.events is str else msgspec.json.decode(data))
         elif event == "end":
             end = msgspec.json.decode(data)
-            ended = end.get("reason") or end.get("status")
+            ended = end.get("status") or end["reason"].removeprefix("end")  # which is only that of what there is
     kept = {name: value for name, value in arguments.items() if name != AFTER}
     following = {**kept, **({AFTER: last} if last else {})}
     found: Result = {"lines": lines, "next": {"tool": tool.name, "arguments": following}}

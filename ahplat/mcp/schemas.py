@@ -14,7 +14,7 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.api.route import Route
 from ahplat.api.segments import SEGMENTS
-from ahplat.mcp.tools import MEANINGS, Tool
+from ahplat.mcp.tools import DEPLOYMENT, MEANINGS, Tool
 
 Schema = dict[str, Any]
 
@@ -59,6 +59,11 @@ _COMMANDED: dict[str, Schema] = {
     "replayed": {"type": "boolean", "description": "true: the first answer to this idempotency_key"},
     "next": _NEXT,
     "plan": {"type": "object", "description": "with dry_run: what would happen; nothing did"},
+}
+
+_DEPLOYING: dict[str, Schema] = {
+    "service_id": {"type": "string"},
+    "deployment_id": {"type": "string", "description": "of the deployment that it began; absent where it began none"},
 }
 
 
@@ -135,7 +140,7 @@ def _inline(type_: Any, defs: dict[str, Schema]) -> Schema:
     return schema
 
 
-def result_of(route: Route) -> Schema:
+def result_of(tool: Tool, route: Route) -> Schema:
     """The output schema of a tool; what is refused is told beside it, as a problem."""
     defs: dict[str, Schema] = {}
     if route.answer is None and route.events is not None:
@@ -146,7 +151,7 @@ def result_of(route: Route) -> Schema:
         schema = _object({}, []) if route.answer is None else _inline(route.answer, defs)
         schema.pop("description", None)
     if route.is_command:
-        schema = _commanded(schema)
+        schema = _commanded(schema, _DEPLOYING if tool.look is DEPLOYMENT else {})
     return schema | ({"$defs": defs} if defs else {})
 
 
@@ -156,10 +161,10 @@ def _lines(route: Route, defs: dict[str, Schema]) -> Schema:
     return _object({"lines": lines, "next": _NEXT, "ended": ended}, ["lines"])
 
 
-def _commanded(schema: Schema) -> Schema:
+def _commanded(schema: Schema, more: dict[str, Schema]) -> Schema:
     """A command's: what it answers and where that stands in the log, or a plan."""
     required = [*schema.get("required", ()), "event_position"]
-    properties = {**schema.get("properties", {}), **_COMMANDED}
+    properties = {**schema.get("properties", {}), **more, **_COMMANDED}
     return _object(properties, []) | {"anyOf": [{"required": required}, {"required": ["plan"]}]}
 
 

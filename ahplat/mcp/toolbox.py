@@ -19,7 +19,10 @@ from ahplat.mcp.arguments import Asked, asked
 from ahplat.mcp.protocol import INVALID_PARAMS, Fault
 from ahplat.mcp.results import Result
 from ahplat.mcp.schemas import CONFIRM, DRY_RUN, Schema
-from ahplat.mcp.tools import TOOLS, Tool
+from ahplat.mcp.tools import DEPLOYMENT, TOOLS, Tool
+from events.catalog import decode
+from events.log import read_tenant
+from events.services import ServiceDeployRequested
 
 
 class Served(Struct, frozen=True):
@@ -59,7 +62,8 @@ class Toolbox:
             return self._refused(Answered(0, {}, body))
         answer = await _ask(call, wanted, headers.traceparent(traceparent))
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
-            return results.succeeded(one.tool, one.route, arguments, answer)
+            known = _deploying(call, arguments, answer) if one.tool.look is DEPLOYMENT else {}
+            return results.succeeded(one.tool, one.route, arguments, answer, known)
         return self._refused(answer)
 
     async def _confirm(self, call: Call, one: Served, arguments: dict[str, Any]) -> None:
@@ -85,7 +89,7 @@ def _served(tool: Tool, route: Route) -> Served:
         "title": tool.name.replace("_", " ").capitalize(),
         "description": tool.description,
         "inputSchema": arguments,
-        "outputSchema": schemas.result_of(route),
+        "outputSchema": schemas.result_of(tool, route),
         "annotations": {
             "readOnlyHint": route.method == "GET",
             "destructiveHint": route.destroys,
@@ -99,3 +103,14 @@ def _served(tool: Tool, route: Route) -> Served:
 async def _ask(call: Call, wanted: Asked, traceparent: str) -> Answered:
     fields: Mapping[str, str] = wanted.fields | ({"Traceparent": traceparent} if traceparent else {})
     return await inside.ask(call, wanted.method, wanted.path, fields, wanted.body, limits.MCP_LINES_BYTES)
+
+
+def _deploying(call: Call, arguments: dict[str, Any], answer: Answered) -> dict[str, str]:
+    """Service and deployment of a command whose last event asks for one; that is as true for a repeat as for the first."""
+    position = int(answer.headers.get("Event-Position", "0"))
+    for at in read_tenant(call.app.log, call.tenant_id, position - 1, 1):
+        event = decode(at.type, at.data)
+        is_own = at.subject == arguments.get("service_id", at.subject)
+        if at.position == position and is_own and isinstance(event, ServiceDeployRequested):
+            return {"service_id": at.subject, "deployment_id": event.deployment_id}
+    return {}

@@ -8,14 +8,11 @@ from msgspec import Struct
 
 
 class Look(Struct, frozen=True):
-    """How to see what became of a command: a tool, the status to wait for, and where its arguments come from.
-
-    `ids` are (argument, field of the command's answer); those that both tools have are the same.
-    """
+    """How to see what became of a command: a tool, its arguments as fields of the command's result, a status to wait for."""
 
     tool: str
-    wait: str
-    ids: tuple[tuple[str, str], ...] = ()
+    ids: dict[str, str]
+    wait: str = ""
 
 
 class Tool(Struct, frozen=True):
@@ -28,10 +25,8 @@ class Tool(Struct, frozen=True):
     open_world: bool = False  # what it does reaches, or depends on, what is not on this server
 
 
-_SERVICE = Look("get_service", "running")
-_NEW_SERVICE = Look("get_service", "running", (("service_id", "id"),))
-_DEPLOYMENT = Look("get_deployment", "running", (("deployment_id", "id"),))
-_DATABASE = Look("get_database", "running")
+DEPLOYMENT = Look("get_deployment", {"service_id": "service_id", "deployment_id": "deployment_id"}, "running")
+_DATABASE = Look("get_database", {"database_id": "id"}, "running")
 
 TOOLS = (
     Tool(
@@ -55,7 +50,7 @@ TOOLS = (
         "create_service",
         "Makes a service and deploys its image: one container image that runs for good and answers HTTP on `port`. Leave `image`"
         " out to build it from git with create_build next. Answers at once, before it runs; the deployment goes on by itself.",
-        look=_NEW_SERVICE,
+        look=DEPLOYMENT,
         open_world=True,
     ),
     Tool(
@@ -67,35 +62,35 @@ TOOLS = (
         "Deletes a service with its variables and names, for good. `confirm` has to be the service's name.",
         confirm="get_service",
     ),
-    Tool("start_service", "Runs again what a stopped service ran last. Answers at once.", look=_SERVICE),
+    Tool("start_service", "Runs again what a stopped service ran last. Answers at once.", look=DEPLOYMENT),
     Tool(
         "stop_service",
         "Stops a service: nothing of it runs, it keeps its settings and address. start_service undoes it.",
-        look=Look("get_service", "stopped"),
+        look=Look("get_service", {"service_id": "service_id"}, "stopped"),
     ),
     Tool(
         "restart_service",
         "Replaces a service's containers by fresh ones of the same image, with today's settings and variables. Answers at once;"
         " what runs goes on until the new ones are healthy.",
-        look=_SERVICE,
+        look=DEPLOYMENT,
     ),
     Tool(
         "reset_service",
         "Deploys a service anew whose status is circuit_open: it crashed too often and was stopped. Mend the cause first.",
-        look=_SERVICE,
+        look=DEPLOYMENT,
     ),
     # deployments
     Tool(
         "deploy_service",
         "Deploys an image to a service that exists; with no image its own, pulled again. Answers at once with the deployment;"
         " what runs now goes on until the new one is healthy, and stays if it fails.",
-        look=_DEPLOYMENT,
+        look=DEPLOYMENT,
         open_world=True,
     ),
     Tool(
         "rollback_service",
         "Deploys again what ran before, with the image, variables and limits of then; or the deployment that you name.",
-        look=_DEPLOYMENT,
+        look=DEPLOYMENT,
     ),
     Tool("list_deployments", "Lists a service's deployments, newest first: what was tried, and how it ended."),
     Tool(
@@ -136,7 +131,7 @@ TOOLS = (
         "create_build",
         "Builds a git repository into an image and deploys it to a service. Answers at once with the build; it goes on by itself"
         " in the order of the queue. Then get_build with `wait`, and read_build_logs where it failed.",
-        look=Look("get_build", "succeeded", (("build_id", "build_id"),)),
+        look=Look("get_build", {"service_id": "service_id", "build_id": "build_id"}, "succeeded"),
         open_world=True,
     ),
     Tool(
@@ -156,7 +151,7 @@ TOOLS = (
         "create_database",
         "Makes a Postgres or Redis database, reached by your services only. Answers at once, provisioning; then link_database"
         " gives it to a service.",
-        look=Look("get_database", "running", (("database_id", "id"),)),
+        look=_DATABASE,
     ),
     Tool("list_databases", "Lists your databases, newest first; with `status` deleted those that can still come back."),
     Tool(
@@ -185,12 +180,12 @@ TOOLS = (
         "link_database",
         "Sets a database's connection string as a variable of a service (DATABASE_URL or REDIS_URL, unless `key` says another)"
         " and deploys the service.",
-        look=_SERVICE,
+        look=DEPLOYMENT,
     ),
     Tool(
         "create_backup",
         "Takes a backup of a database; it counts once its status is verified: restored into a scratch database and queried.",
-        look=Look("list_backups", ""),
+        look=Look("list_backups", {"database_id": "database_id"}),
     ),
     Tool("list_backups", "Lists a database's backups, newest first."),
     Tool(
