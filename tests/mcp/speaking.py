@@ -8,12 +8,16 @@ result = await agent.use("create_service", name="web", image="web:1")
 import itertools
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from jsonschema import Draft202012Validator
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from ahplat.api.routes import ROUTES
+from ahplat.mcp.toolbox import Toolbox
 from tests.api.site import Client
 
 MODERN, LEGACY, OLDER = "2026-07-28", "2025-11-25", "2025-06-18"
@@ -24,6 +28,17 @@ VERSION_KEY, CAPABILITIES_KEY = (
 META = {VERSION_KEY: MODERN, CAPABILITIES_KEY: {}}
 BOTH = "application/json, text/event-stream"
 _ids = itertools.count(1)
+
+
+@cache
+def validators(tool: str) -> tuple[Draft202012Validator, Draft202012Validator]:
+    """(of a tool's arguments, of its result)."""
+    [shown] = [one for one in Toolbox(ROUTES).shown_to(frozenset({"admin"})) if one["name"] == tool]
+    schemas = (shown["inputSchema"], shown["outputSchema"])
+    for schema in schemas:
+        Draft202012Validator.check_schema(schema)
+    first, second = (Draft202012Validator(schema) for schema in schemas)
+    return first, second
 
 
 class Said(Struct):
@@ -100,8 +115,12 @@ class Agent:
         return await self.legacy("initialize", about)
 
     async def use(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
-        """A tool's result."""
-        return (await self.modern("tools/call", {"name": tool, "arguments": arguments})).result
+        """A tool's result, after a look whether it is what the tool's output schema says."""
+        result = (await self.modern("tools/call", {"name": tool, "arguments": arguments})).result
+        if not result["isError"]:
+            validators(tool)[1].validate(result["structuredContent"])
+            validators(tool)[0].validate({name: value for name, value in arguments.items() if value is not None})
+        return result
 
     async def done(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """What a tool that succeeds gives."""
