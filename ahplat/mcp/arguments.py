@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ahplat.api.route import Route
 from ahplat.errors import Rejected, Violation
-from ahplat.mcp.schemas import AFTER, CONFIRM, DRY_RUN, KEY, WAIT, WHOLE, Schema
+from ahplat.mcp.schemas import AFTER, CONFIRM, DRY_RUN, IF_MATCH, KEY, WAIT, WHOLE, Schema
 
 _encode = msgspec.json.Encoder(order="sorted").encode  # so that the order of arguments makes no other body
 
@@ -34,8 +34,8 @@ def asked(route: Route, schema: Schema, given: dict[str, Any]) -> Asked:
         path = path.replace(f"{{{name}}}", quote(_text(name, arguments.pop(name)), safe=""))
     fields = _fields(route, arguments)
     query = {name: _text(name, arguments.pop(name)) for name in _queried(route) if name in arguments}
-    if DRY_RUN in arguments:
-        query[DRY_RUN] = _text(DRY_RUN, arguments.pop(DRY_RUN))
+    if arguments.pop(DRY_RUN, False):
+        query[DRY_RUN] = "true"
     if "follow" in _queried(route):
         query["follow"] = "false"
     arguments.pop(CONFIRM, None)
@@ -55,6 +55,9 @@ def _check(schema: Schema, arguments: dict[str, Any]) -> None:
     if missing := [name for name in schema.get("required", ()) if name not in arguments]:
         detail = f"expected, but missing: {', '.join(missing)}"
         raise Rejected("validation_failed", detail, tuple(Violation(f"/{name}", "expected") for name in missing))
+    if not isinstance(arguments.get(DRY_RUN, False), bool):  # nobody may think that it was one, or was none
+        message = "expected true or false"
+        raise Rejected("validation_failed", f"{DRY_RUN}: {message}", (Violation(f"/{DRY_RUN}", message),))
 
 
 def _queried(route: Route) -> tuple[str, ...]:
@@ -68,6 +71,8 @@ def _fields(route: Route, arguments: dict[str, Any]) -> dict[str, str]:
     prefer = ["handling=strict"]
     if KEY in arguments:
         found["Idempotency-Key"] = _quoted(_text(KEY, arguments.pop(KEY)))
+    if IF_MATCH in arguments:
+        found["If-Match"] = _text(IF_MATCH, arguments.pop(IF_MATCH))
     if WAIT in arguments:
         prefer.append(f"wait={_text(WAIT, arguments.pop(WAIT))}")
     if wants_events and AFTER in arguments:

@@ -71,7 +71,7 @@ class Request(Struct, frozen=True):
     @property
     def traceparent(self) -> str:
         """The trace that its `_meta` names, "" where it names none."""
-        found = _meta(self.params).get("traceparent", "")
+        found = meta_of(self.params).get("traceparent", "")
         return found if isinstance(found, str) else ""
 
 
@@ -111,7 +111,8 @@ def message(raw: bytes) -> tuple[Id | None, str, dict[str, Any]]:
     return id_, method, params
 
 
-def _meta(params: dict[str, Any]) -> dict[str, Any]:
+def meta_of(params: dict[str, Any]) -> dict[str, Any]:
+    """What a request says of itself; nothing where that is no object."""
     found = params.get("_meta")
     return found if isinstance(found, dict) else {}
 
@@ -124,7 +125,7 @@ def _version(
     version_of: Callable[[str], str],
 ) -> str:
     """The version that the request is in. Raises Fault where it breaks that version's rules."""
-    named, sent = headers.get(VERSION_HEADER), _meta(params).get(VERSION_KEY)
+    named, sent = headers.get(VERSION_HEADER), meta_of(params).get(VERSION_KEY)
     session = headers.get(SESSION_ID)
     if method == "initialize" and sent is None and named != MODERN:
         return agreed(params.get("protocolVersion"))
@@ -157,7 +158,7 @@ def _check_headers(method: str, params: dict[str, Any], headers: CIMultiDictProx
     for name in (VERSION_HEADER, METHOD_HEADER, NAME_HEADER):
         if len(headers.getall(name, ())) > 1:
             raise Fault(HEADER_MISMATCH, f"{name} is there more than once")
-    named, meta = headers.get(VERSION_HEADER), _meta(params)
+    named, meta = headers.get(VERSION_HEADER), meta_of(params)
     if named is None:
         raise Fault(HEADER_MISMATCH, f"{VERSION_HEADER} is missing: expected one of {', '.join(VERSIONS)}")
     if named not in VERSIONS and meta.get(VERSION_KEY) in (None, named):

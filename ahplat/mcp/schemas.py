@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from ahplat import limits
+from ahplat.api.plans import Plan
 from ahplat.api.route import Route
 from ahplat.api.segments import SEGMENTS
 from ahplat.mcp.tools import DEPLOYMENT, MEANINGS, Tool
@@ -26,7 +27,8 @@ HIDDEN = frozenset(
 )
 WHOLE = "values"  # the argument that is the whole body, where that has no fields of its own
 
-KEY, DRY_RUN, WAIT, CONFIRM, AFTER = "idempotency_key", "dry_run", "wait_s", "confirm", "after"
+KEY, DRY_RUN, IF_MATCH = "idempotency_key", "dry_run", "if_match"
+WAIT, CONFIRM, AFTER = "wait_s", "confirm", "after"
 _OF_COMMANDS: dict[str, Schema] = {
     KEY: {
         "type": "string",
@@ -39,6 +41,10 @@ _OF_COMMANDS: dict[str, Schema] = {
         "type": "boolean",
         "default": False,
         "description": "true: change nothing, and tell in `plan` what would happen",
+    },
+    IF_MATCH: {
+        "type": "string",
+        "description": "the `etag` of a plan: do it only if what it is about has not changed since",
     },
 }
 _WAIT: Schema = {
@@ -58,7 +64,6 @@ _COMMANDED: dict[str, Schema] = {
     "event_position": {"type": "integer", "description": "where its events end in the log"},
     "replayed": {"type": "boolean", "description": "true: the first answer to this idempotency_key"},
     "next": _NEXT,
-    "plan": {"type": "object", "description": "with dry_run: what would happen; nothing did"},
 }
 
 _DEPLOYING: dict[str, Schema] = {
@@ -151,7 +156,7 @@ def result_of(tool: Tool, route: Route) -> Schema:
         schema = _object({}, []) if route.answer is None else _inline(route.answer, defs)
         schema.pop("description", None)
     if route.is_command:
-        schema = _commanded(schema, _DEPLOYING if tool.look is DEPLOYMENT else {})
+        schema = _commanded(schema, _DEPLOYING if tool.look is DEPLOYMENT else {}, defs)
     return schema | ({"$defs": defs} if defs else {})
 
 
@@ -161,10 +166,11 @@ def _lines(route: Route, defs: dict[str, Schema]) -> Schema:
     return _object({"lines": lines, "next": _NEXT, "ended": ended}, ["lines"])
 
 
-def _commanded(schema: Schema, more: dict[str, Schema]) -> Schema:
+def _commanded(schema: Schema, more: dict[str, Schema], defs: dict[str, Schema]) -> Schema:
     """A command's: what it answers and where that stands in the log, or a plan."""
     required = [*schema.get("required", ()), "event_position"]
-    properties = {**schema.get("properties", {}), **more, **_COMMANDED}
+    plan = {**_inline(Plan, defs), "description": "with dry_run: what would happen; nothing did"}
+    properties = {**schema.get("properties", {}), **more, **_COMMANDED, "plan": plan}
     return _object(properties, []) | {"anyOf": [{"required": required}, {"required": ["plan"]}]}
 
 

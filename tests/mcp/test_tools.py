@@ -82,7 +82,8 @@ def test_what_destroys_asks_for_a_name_and_nothing_else_does(tool: Tool) -> None
 @EACH
 def test_a_command_takes_a_key_and_a_dry_run_and_a_read_does_not(tool: Tool) -> None:
     route, properties = route_of(tool), shown(tool)["inputSchema"]["properties"]
-    assert ("idempotency_key" in properties) == ("dry_run" in properties) == route.is_command
+    for name in ("idempotency_key", "dry_run", "if_match"):
+        assert (name in properties) == route.is_command
     assert ("wait_s" in properties) == route.waits
 
 
@@ -92,7 +93,7 @@ def test_a_tool_takes_what_its_route_takes(tool: Tool) -> None:
     taken = set(schema["properties"])
     wanted = {*route.segments, *(route.query.__struct_fields__ if route.query else ())}
     wanted |= set(getattr(route.body, "__struct_fields__", ("values",) if route.body else ()))
-    own = {"idempotency_key", "dry_run", "wait_s", "confirm", "after"}
+    own = {"idempotency_key", "dry_run", "if_match", "wait_s", "confirm", "after"}
     assert taken - own == wanted - schemas.HIDDEN - own
     assert set(route.segments) <= set(schema.get("required", ()))
 

@@ -122,7 +122,7 @@ async def test_what_can_succeed_later_says_so(site: Site, acme: Tenant) -> None:
         ({"name": "x", "wait_s": []}, "validation_failed", "/wait_s"),
         ({"name": "x", "idempotency_key": "a\nb"}, "validation_failed", "/header/Idempotency-Key"),
         ({"name": "x", "idempotency_key": ""}, "validation_failed", "/header/Idempotency-Key"),
-        ({"name": "x", "dry_run": "maybe"}, "validation_failed", "/query/dry_run"),
+        ({"name": "x", "dry_run": "true"}, "validation_failed", "/dry_run"),
     ],
 )
 async def test_an_argument_that_will_not_do_is_pointed_at_and_nothing_is_done(
