@@ -24,7 +24,10 @@ from ahplat.api.problems import problem
 if TYPE_CHECKING:
     from ahplat.api.call import Call
 
-_CARRIED = ("Host", "Authorization", "Traceparent", "X-Forwarded-Proto", "X-Forwarded-For")  # of the outer request
+_CARRIED = (  # of the outer request's header fields
+    *("Host", "Authorization", "X-Forwarded-Proto", "X-Forwarded-For"),
+    *("Traceparent", "X-Agent-Name", "X-Agent-Run"),
+)
 
 
 class Answered(Struct, frozen=True):

@@ -97,7 +97,7 @@ async def _ping(_: Call, request: Request) -> Reply:
 async def _list_tools(call: Call, request: Request) -> Reply:
     if request.params.get("cursor"):
         raise Fault(INVALID_PARAMS, "params.cursor: expected none, all tools come at once")
-    shown = call.app.tools.shown_to(call.principal.scopes)
+    shown = call.app.tools.shown_to(call.principal)
     return Reply(body=protocol.answered(request, {"tools": shown}, limits.MCP_KEPT_MS))
 
 
@@ -105,7 +105,7 @@ async def _call_tool(call: Call, request: Request) -> Reply:
     name, arguments = request.params.get("name"), request.params.get("arguments")
     if not isinstance(name, str) or not isinstance(arguments, dict | None):
         raise Fault(INVALID_PARAMS, "params: expected a string `name` and an object `arguments`")
-    result = await call.app.tools.use(call, name, arguments or {}, request.traceparent)
+    result = await call.app.tools.use(call, name, arguments or {}, request.about)
     return Reply(body=protocol.answered(request, result))
 
 
@@ -144,5 +144,6 @@ ROUTES = [
         other_status=202,
         codes=("origin_forbidden",),
         asks=True,
+        narrow=True,
     )
 ]

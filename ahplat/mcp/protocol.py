@@ -11,6 +11,7 @@ code and HTTP status are those that the version has for what is wrong.
 import base64
 import binascii
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +20,7 @@ from msgspec import Struct
 from multidict import CIMultiDictProxy
 
 from ahplat.api import body as bodies
+from ahplat.api import headers as http
 from ahplat.errors import Rejected
 from ahplat.version import VERSION
 
@@ -33,6 +35,7 @@ SESSION_ID = "Mcp-Session-Id"
 VERSION_HEADER, METHOD_HEADER, NAME_HEADER = "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"
 _PREFIX = "io.modelcontextprotocol/"
 VERSION_KEY, CAPABILITIES_KEY = f"{_PREFIX}protocolVersion", f"{_PREFIX}clientCapabilities"
+CLIENT_KEY = f"{_PREFIX}clientInfo"
 NAMED_BY = {"tools/call": "name", "resources/read": "uri", "prompts/get": "name"}  # method → what Mcp-Name repeats
 SERVER_INFO = {"name": "ahplat", "title": "ahplat, a self-hosted platform", "version": VERSION}
 
@@ -69,10 +72,17 @@ class Request(Struct, frozen=True):
         return self.version == MODERN
 
     @property
-    def traceparent(self) -> str:
-        """The trace that its `_meta` names, "" where it names none."""
-        found = meta_of(self.params).get("traceparent", "")
-        return found if isinstance(found, str) else ""
+    def about(self) -> dict[str, str]:
+        """Header fields that its `_meta` stands for: the trace that it is part of, and what its client calls itself."""
+        meta = meta_of(self.params)
+        client = meta.get(CLIENT_KEY)
+        trace = http.traceparent(str(meta.get("traceparent")))
+        found = {"Traceparent": trace} if trace else {}
+        if isinstance(client, dict):
+            with suppress(Rejected):  # what cannot be a name is nobody's
+                name = "/".join(str(client[part]) for part in ("name", "version") if part in client)
+                found["X-Agent-Name"] = http.agent(CLIENT_KEY, name)
+        return found
 
 
 def read(raw: bytes, headers: CIMultiDictProxy[str], version_of: Callable[[str], str]) -> Request:

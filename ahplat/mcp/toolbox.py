@@ -8,11 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from ahplat import limits
-from ahplat.api import headers, inside, problems
-from ahplat.api.call import Call
+from ahplat.api import inside, problems
+from ahplat.api.call import Call, Principal
 from ahplat.api.inside import Answered
 from ahplat.api.route import Route
-from ahplat.api.scopes import allows
 from ahplat.errors import Rejected, Violation
 from ahplat.mcp import results, schemas
 from ahplat.mcp.arguments import Asked, asked
@@ -42,12 +41,15 @@ class Toolbox:
         self._served = {tool.name: _served(tool, by_id[tool.name]) for tool in TOOLS}
         self._names = {(one.route.method, one.route.path): one.tool.name for one in self._served.values()}
 
-    def shown_to(self, scopes: frozenset[str]) -> list[dict[str, Any]]:
-        """The tools that a key with these scopes may use."""
-        return [one.shown for one in self._served.values() if allows(scopes, one.route.scope)]
+    def shown_to(self, key: Principal) -> list[dict[str, Any]]:
+        """The tools that a key may use; of one that is for a service, those that are about a service."""
+        return [one.shown for one in self._served.values() if not _forbidden(one.route, key)]
 
-    async def use(self, call: Call, name: str, arguments: dict[str, Any], traceparent: str) -> Result:
-        """Does what a tool does, as its route does it for the caller. Raises Fault where there is no such tool."""
+    async def use(self, call: Call, name: str, arguments: dict[str, Any], about: Mapping[str, str]) -> Result:
+        """Does what a tool does, as its route does it for the caller. Raises Fault where there is no such tool.
+
+        `about` are header fields that the protocol has in another place; the caller's own come first.
+        """
         one = self._served.get(name)
         if one is None:
             raise Fault(INVALID_PARAMS, f"there is no tool {name[:100]!r}: tools/list has those that there are")
@@ -60,7 +62,7 @@ class Toolbox:
                 error.code, error.detail, request_id=call.request_id, violations=error.violations
             )
             return self._refused(Answered(0, {}, body))
-        answer = await _ask(call, wanted, headers.traceparent(traceparent))
+        answer = await _ask(call, wanted, about)
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
             known = _deploying(call, arguments, answer) if one.tool.look is DEPLOYMENT else {}
             return results.succeeded(one.tool, one.route, arguments, answer, known)
@@ -70,7 +72,7 @@ class Toolbox:
         """Raises Rejected unless the name of what is to be destroyed is repeated; what is not there has no name."""
         reader = self._served[one.tool.confirm]
         ids = {name: arguments[name] for name in reader.route.segments}
-        found = await _ask(call, asked(reader.route, reader.arguments, ids), "")
+        found = await _ask(call, asked(reader.route, reader.arguments, ids), {})
         if found.status >= HTTPStatus.MULTIPLE_CHOICES:
             return
         name = msgspec.json.decode(found.body)["name"]
@@ -100,8 +102,13 @@ def _served(tool: Tool, route: Route) -> Served:
     return Served(tool, route, arguments, shown)
 
 
-async def _ask(call: Call, wanted: Asked, traceparent: str) -> Answered:
-    fields: Mapping[str, str] = wanted.fields | ({"Traceparent": traceparent} if traceparent else {})
+def _forbidden(route: Route, key: Principal) -> str:
+    """Why a key may not use a tool, whatever it says; "" where it may."""
+    return route.forbids(key, tuple(key.service_id if name == "service_id" else "" for name in route.segments))
+
+
+async def _ask(call: Call, wanted: Asked, about: Mapping[str, str]) -> Answered:
+    fields = {name: value for name, value in about.items() if name not in call.request.headers} | wanted.fields
     return await inside.ask(call, wanted.method, wanted.path, fields, wanted.body, limits.MCP_LINES_BYTES)
 
 

@@ -242,7 +242,7 @@ MEANINGS = {
     "replicas": "how many of it run side by side",
     "resource": "only of this id",
     "scopes": "what the key may do: read, deploy (and read), admin (everything)",
-    "service_id": "the service's id",
+    "service_id": "the service's id; of a key: the only one that it is for",
     "source_ref": "branch, tag or commit; without it the repository's own default",
     "source_url": "https address of the git repository",
     "status": "only those with this status",

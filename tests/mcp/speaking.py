@@ -16,6 +16,7 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from ahplat.api.call import Principal
 from ahplat.api.routes import ROUTES
 from ahplat.mcp.toolbox import Toolbox
 from tests.api.site import Client
@@ -33,7 +34,7 @@ _ids = itertools.count(1)
 @cache
 def validators(tool: str) -> tuple[Draft202012Validator, Draft202012Validator]:
     """(of a tool's arguments, of its result)."""
-    [shown] = [one for one in Toolbox(ROUTES).shown_to(frozenset({"admin"})) if one["name"] == tool]
+    [shown] = [one for one in Toolbox(ROUTES).shown_to(Principal(scopes=frozenset({"admin"}))) if one["name"] == tool]
     schemas = (shown["inputSchema"], shown["outputSchema"])
     for schema in schemas:
         Draft202012Validator.check_schema(schema)

@@ -241,6 +241,25 @@ async def test_the_trace_that_meta_names_goes_with_all_that_a_tool_does(acme: Te
     assert trace in {event.get("traceparent") for event in events.json}
 
 
+@pytest.mark.parametrize(
+    ("client", "fields", "agent"),
+    [
+        ({"name": "helper", "version": "1.2"}, {}, "helper/1.2"),
+        ({"name": "helper", "version": "1.2"}, {"X_Agent_Name": "deployer"}, "deployer"),
+        ({"name": "Jane Doe"}, {}, None),
+        ("helper", {}, None),
+    ],
+)
+async def test_what_a_client_calls_itself_stands_in_the_events(
+    acme: Tenant, client: Any, fields: dict[str, str], agent: str | None
+) -> None:
+    meta = META | {"io.modelcontextprotocol/clientInfo": client}
+    params = {"name": "create_service", "arguments": {"name": "named", "image": "web:1", "port": 0}}
+    assert (await Agent(acme).modern("tools/call", params, meta=meta, **fields)).result["isError"] is False
+    events = await acme.ask("GET", "/v1/events?type=service.created", headers={"Accept": "application/json"})
+    assert [event.get("agent") for event in events.json] == [agent]
+
+
 async def test_a_body_that_is_too_large_is_refused_as_everywhere(acme: Tenant) -> None:
     answer = await acme.ask("POST", "/mcp", raw=b" " * (1024 * 1024 + 1))
     assert answer.status == 413 and answer.code == "payload_too_large"

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ahplat.api.call import Principal
 from ahplat.api.route import Route
 from ahplat.api.routes import ROUTES
 from ahplat.mcp import schemas
@@ -16,7 +17,7 @@ from tests.mcp.speaking import Agent
 
 BY_ID = {route.id: route for route in ROUTES}
 EACH = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-ALL = frozenset({"admin"})
+ALL = Principal(scopes=frozenset({"admin"}))
 AT_MOST = 40
 
 
@@ -168,6 +169,17 @@ async def test_a_key_that_may_deploy_sees_all_but_what_is_for_admins(site: Site,
     tools = await Agent(await site.another_key(acme, scopes=["deploy"])).tools()
     missing = {tool.name for tool in TOOLS} - tools.keys()
     assert missing == {tool.name for tool in TOOLS if route_of(tool).scope == "admin"} and missing
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_key_that_is_for_a_service_sees_what_is_about_a_service(site: Site, acme: Tenant) -> None:
+    service, other = await acme.service(), await acme.service()
+    agent = Agent(await site.another_key(acme, scopes=["deploy"], service_id=service["id"]))
+    tools = await agent.tools()
+    assert {"deploy_service", "read_logs", "get_whoami"} <= tools.keys()
+    assert not {"create_service", "list_databases", "create_key"} & tools.keys()
+    assert (await agent.done("get_service", service_id=service["id"]))["name"] == service["name"]
+    assert (await agent.refused("get_service", service_id=other["id"]))["code"] == "forbidden_scope"
 
 
 @pytest.mark.asyncio(loop_scope="module")
