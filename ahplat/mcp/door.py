@@ -142,6 +142,7 @@ ROUTES = [
         body=Message,
         answer=Answer,
         other_status=202,
+        faults=(400, 404),
         codes=("origin_forbidden",),
         asks=True,
         narrow=True,
