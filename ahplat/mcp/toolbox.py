@@ -64,7 +64,7 @@ class Toolbox:
             return self._refused(Answered(0, {}, body))
         answer = await _ask(call, wanted, about)
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
-            known = _deploying(call, arguments, answer) if one.tool.look is DEPLOYMENT else {}
+            known = deploying(call, arguments, answer) if one.tool.look is DEPLOYMENT else {}
             return results.succeeded(one.tool, one.route, arguments, answer, known)
         return self._refused(answer)
 
@@ -112,7 +112,7 @@ async def _ask(call: Call, wanted: Asked, about: Mapping[str, str]) -> Answered:
     return await inside.ask(call, wanted.method, wanted.path, fields, wanted.body, limits.MCP_LINES_BYTES)
 
 
-def _deploying(call: Call, arguments: dict[str, Any], answer: Answered) -> dict[str, str]:
+def deploying(call: Call, arguments: dict[str, Any], answer: Answered) -> dict[str, str]:
     """Service and deployment of a command whose last event asks for one; that is as true for a repeat as for the first."""
     position = int(answer.headers.get("Event-Position", "0"))
     for at in read_tenant(call.app.log, call.tenant_id, position - 1, 1):

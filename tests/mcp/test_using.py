@@ -1,12 +1,15 @@
 """What tools do and give: what their routes do, in an object that the output schema describes, or a problem with a remedy."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from ahplat import limits
+from ahplat.api.inside import Answered
+from ahplat.mcp.toolbox import deploying
 from tests.api.answering import answering, with_databases
 from tests.api.site import Site, Tenant
 from tests.mcp.speaking import Agent
@@ -64,6 +67,22 @@ async def test_what_begins_none_says_so(acme: Tenant) -> None:
     running = await acme.running()
     again = await agent.done("start_service", service_id=running["id"])
     assert "next" not in again and again["status"] == "running"
+
+
+async def test_a_deployment_is_that_of_the_commands_own_last_event(site: Site, acme: Tenant) -> None:
+    made, other = (
+        await Agent(acme).done("create_service", name="own", image="web:1", port=0),
+        await acme.service(image=""),
+    )
+    call: Any = SimpleNamespace(app=site.app, tenant_id=acme.id)
+
+    def found(service_id: str, position: int) -> dict[str, str]:
+        answer = Answered(200, {"Event-Position": str(position)}, b"")
+        return deploying(call, {"service_id": service_id}, answer)
+
+    assert found(made["id"], made["event_position"])["deployment_id"] == made["deployment_id"]
+    assert found(other["id"], made["event_position"]) == {}
+    assert found(made["id"], made["event_position"] - 1) == {}
 
 
 async def test_a_command_may_wait_for_its_end(acme: Tenant) -> None:
@@ -138,9 +157,10 @@ async def test_an_argument_that_is_null_counts_as_left_out(acme: Tenant) -> None
     assert service["status"] == "deploying"
 
 
-@pytest.mark.parametrize("path", ["..", "a/b", "a?b=c", "%2e%2e", "ü", ""])
+@pytest.mark.parametrize("path", ["{id}/env", "{id}?x=y", "{id}#x", "../services/{id}", "..", "%2e%2e", "ü", ""])
 async def test_no_argument_leads_to_another_path(acme: Tenant, path: str) -> None:
-    problem = await Agent(acme).refused("get_service", service_id=path)
+    service = await acme.service()
+    problem = await Agent(acme).refused("get_service", service_id=path.replace("{id}", service["id"]))
     assert problem["code"] in ("service_not_found", "not_found")
 
 
