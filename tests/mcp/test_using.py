@@ -70,10 +70,11 @@ async def test_what_begins_none_says_so(acme: Tenant) -> None:
 
 
 async def test_a_deployment_is_that_of_the_commands_own_last_event(site: Site, acme: Tenant) -> None:
-    made, other = (
-        await Agent(acme).done("create_service", name="own", image="web:1", port=0),
-        await acme.service(image=""),
-    )
+    agent, other = Agent(acme), await acme.service(image="")
+    made = await agent.done("create_service", name="own", image="web:1", port=0, wait_s=5)
+    await site.settled()
+    theirs = await (await site.register()).post("/v1/services", {"name": "theirs"})
+    await agent.done("deploy_service", service_id=made["id"])
     call: Any = SimpleNamespace(app=site.app, tenant_id=acme.id)
 
     def found(service_id: str, position: int) -> dict[str, str]:
@@ -83,6 +84,7 @@ async def test_a_deployment_is_that_of_the_commands_own_last_event(site: Site, a
     assert found(made["id"], made["event_position"])["deployment_id"] == made["deployment_id"]
     assert found(other["id"], made["event_position"]) == {}
     assert found(made["id"], made["event_position"] - 1) == {}
+    assert found(made["id"], theirs.position) == {}
 
 
 async def test_a_command_may_wait_for_its_end(acme: Tenant) -> None:
