@@ -115,7 +115,7 @@ _MODERN: dict[str, Method] = {"server/discover": _discover, **_TOOLS}
 _LEGACY: dict[str, Method] = {"initialize": _initialize, "ping": _ping, **_TOOLS}
 
 
-class Message(Struct):
+class JsonRpcRequest(Struct):
     """One JSON-RPC 2.0 request; without an `id` a notification, which is answered with 202."""
 
     jsonrpc: str
@@ -124,7 +124,7 @@ class Message(Struct):
     params: dict[str, Any] | UnsetType = UNSET
 
 
-class Answer(Struct, frozen=True):
+class JsonRpcResponse(Struct, frozen=True):
     """One JSON-RPC 2.0 response."""
 
     jsonrpc: str
@@ -139,8 +139,8 @@ ROUTES = [
         "/mcp",
         post,
         "send_message",
-        body=Message,
-        answer=Answer,
+        body=JsonRpcRequest,
+        answer=JsonRpcResponse,
         other_status=202,
         faults=(400, 404),
         codes=("origin_forbidden",),
