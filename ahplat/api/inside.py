@@ -86,7 +86,7 @@ class Inside(web.BaseRequest):
     """The inner request. It was let in with the outer one, so it is not counted again."""
 
     def __init__(self, outer: web.BaseRequest, method: str, path: str, fields: Mapping[str, str], body: bytes) -> None:
-        headers = CIMultiDict({name: outer.headers[name] for name in _CARRIED if name in outer.headers})
+        headers = CIMultiDict((name, value) for name in _CARRIED for value in outer.headers.getall(name, ()))
         headers.update(fields)
         if body:
             headers["Content-Length"] = str(len(body))

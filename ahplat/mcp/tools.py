@@ -115,8 +115,8 @@ TOOLS = (
     # looking inside
     Tool(
         "read_logs",
-        "Reads the last lines that a service wrote, or with `after` what it wrote since. Call it when a service failed or"
-        " crashed. `next` has the arguments that go on from here, also when there is nothing new yet.",
+        "Reads the last lines that a service wrote, or with `after` what it wrote since, of which the last 10,000. Call it when"
+        " a service failed or crashed. `next` has the arguments that go on from here, also when there is nothing new yet.",
     ),
     Tool(
         "exec_command",

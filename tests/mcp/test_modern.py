@@ -272,6 +272,12 @@ async def test_outside_dev_only_https_is_served(guarded: Site) -> None:
     assert said.status == 403 and said.json["code"] == "https_required"
 
 
+async def test_a_tool_comes_the_way_that_its_request_came(guarded: Site) -> None:
+    agent = Agent(await guarded.register())
+    said = await agent.modern("tools/call", {"name": "get_whoami"}, X_Forwarded_Proto="http\nhttps")
+    assert said.result["isError"] is False
+
+
 async def test_a_call_counts_once_against_the_rate(guarded: Site) -> None:
     agent = Agent(await guarded.register())
     first = await agent.modern("tools/call", {"name": "get_whoami"})
