@@ -26,7 +26,9 @@ async def test_a_client_that_goes_ends_the_command_that_it_ran(site: Site, acme:
     before = site.position
     wanted = {"service_id": service["id"], "command": SLEEP, "confirm": service["name"], "timeout_s": 60}
     running = asyncio.create_task(Agent(acme).use("exec_command", **wanted))
-    await site.app.hub.until_committed(lambda: site.position > before and bool(site.host.executing), 5)
+    async with asyncio.timeout(5):
+        while not site.host.executing:
+            await asyncio.sleep(0.002)
     running.cancel()
     await site.app.hub.until_committed(lambda: bool(_ended(site, before)), 5)
     assert _ended(site, before) == ["cut_off"]
