@@ -67,6 +67,8 @@ def target(environ: Mapping[str, str]) -> tuple[str, str]:
         raise ValueError(f"{missing} not set, and not in {path}: see `ah mcp --help`")
     if urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"AH_URL is {url!r}, expected one like https://api.example.org")
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("AH_KEY is no key: expected <keyID>.<secret>")
     return url.rstrip("/"), key
 
 

@@ -30,13 +30,11 @@ class Bridge:
         self._say = say
         self._agreed: dict[str, str] = {}  # in the legacy era: the fields that say version and session
         self._open: dict[Id, asyncio.Task[None]] = {}
-        self._room = asyncio.Semaphore(limits.MCP_AT_ONCE)
 
     async def run(self, lines: AsyncIterator[bytes]) -> None:
         """Until there are no more lines; what is under way then has MCP_LAST_S to end."""
         async for line in lines:
             if line.strip():
-                await self._room.acquire()
                 self._take(line)
         if self._open:
             await asyncio.wait(self._open.values(), timeout=limits.MCP_LAST_S)
@@ -48,21 +46,19 @@ class Bridge:
             id_, method, params = protocol.message(line)
             if id_ in self._open:
                 raise Fault(protocol.INVALID_REQUEST, "id: a request of this id is under way", id_)
+            if id_ is not None and len(self._open) >= limits.MCP_AT_ONCE:
+                raise Fault(
+                    INTERNAL, f"{limits.MCP_AT_ONCE} requests are under way: send it again when one has ended", id_
+                )
         except Fault as fault:
-            self._room.release()
             self._say(protocol.refused(fault))
             return
         if id_ is None:
-            self._room.release()
             self._note(method, params)
             return
         task = asyncio.create_task(self._pass_on(id_, method, params, line), name=f"mcp {id_}")
         self._open[id_] = task
-        task.add_done_callback(lambda _: self._done(id_))
-
-    def _done(self, id_: Id) -> None:
-        del self._open[id_]
-        self._room.release()
+        task.add_done_callback(lambda _: self._open.pop(id_))
 
     def _note(self, method: str, params: dict[str, Any]) -> None:
         wanted = params.get("requestId")

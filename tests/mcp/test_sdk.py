@@ -171,6 +171,17 @@ def test_without_a_server_or_a_key_it_says_so_in_a_line(server: Server, tmp_path
     assert found.stderr.count("\n") == 1 and "AH_URL and AH_KEY" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [({"AH_URL": "ftp://x"}, "AH_URL is 'ftp://x'"), ({"AH_KEY": "a\nb"}, "AH_KEY is no key")],
+    ids=["url", "key"],
+)
+def test_a_server_or_key_that_is_none_is_told_so_in_a_line(server: Server, env: dict[str, str], says: str) -> None:
+    found = said(server, "a.b", PING, **env)
+    assert found.returncode == 2 and found.stdout == ""
+    assert found.stderr.count("\n") == 1 and says in found.stderr
+
+
 def test_the_file_of_ahc_says_which_server_and_key(server: Server, key: str, tmp_path: Path) -> None:
     kept = tmp_path / ".ah" / "config.json"
     kept.parent.mkdir()

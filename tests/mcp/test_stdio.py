@@ -122,6 +122,21 @@ async def test_what_is_no_message_is_told_so_and_the_next_one_is_taken(site: Sit
     assert [one["error"]["code"] for one in talk.said if "error" in one] == [-32700, -32600, -32700]
 
 
+async def test_more_requests_than_are_passed_on_at_once_are_told_so_and_can_be_cancelled(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MCP_AT_ONCE", 1)
+    service = await acme.service(image="")
+    talk = Talk(site, acme.key)
+    wanted = {"service_id": service["id"], "wait": "running", "timeout": 60}
+    talk.ask(1, "tools/call", name="get_service", arguments=wanted)
+    talk.ask(2, "tools/list")
+    assert "send it again" in (await talk.answer(2))["error"]["message"]
+    talk.tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+    await talk.end()
+    assert len(talk.said) == 1
+
+
 async def test_a_method_that_no_header_takes_is_refused_here(site: Site, acme: Tenant) -> None:
     talk = Talk(site, acme.key)
     talk.ask(1, "tools/list\r\nX-Evil: 1")
