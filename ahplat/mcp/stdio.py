@@ -37,9 +37,15 @@ class Bridge:
             if line.strip():
                 self._take(line)
         if self._open:
-            await asyncio.wait(self._open.values(), timeout=limits.MCP_LAST_S)
-        for task in list(self._open.values()):
-            task.cancel()
+            _, late = await asyncio.wait(self._open.values(), timeout=limits.MCP_LAST_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self._open)
 
     def _take(self, line: bytes) -> None:
         try:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ahplat import limits
+from ahplat.mcp import protocol
 from ahplat.mcp.stdio import Bridge
 from tests.api.site import Site, Tenant
 from tests.mcp.speaking import LEGACY, META, MODERN
@@ -48,9 +49,16 @@ class Talk:
                 await self._heard.wait()
         return found[0]
 
+    async def rest(self) -> None:
+        """Until nothing is under way."""
+        async with asyncio.timeout(5):
+            while self._bridge.under_way or not self._lines.empty():
+                await asyncio.sleep(0.002)
+
     async def end(self) -> None:
         self.tell(b"")
         await asyncio.wait_for(self._running, 10)
+        assert self._bridge.under_way == 0
 
 
 async def test_a_modern_request_gets_the_header_fields_that_it_wants(site: Site, acme: Tenant) -> None:
@@ -71,6 +79,27 @@ async def test_a_legacy_client_goes_on_in_the_session_that_it_began(site: Site, 
     assert len(talk.said) == 2
 
 
+@pytest.mark.parametrize("name", ["MCP-Protocol-Version", "Mcp-Session-Id"])
+async def test_a_legacy_client_need_not_say_version_and_session_again(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    sent: list[str | None] = []
+    read = protocol.read
+
+    def reading(raw: bytes, headers: Any, version_of: Any) -> Any:
+        sent.append(headers.get(name))
+        return read(raw, headers, version_of)
+
+    monkeypatch.setattr(protocol, "read", reading)
+    talk = Talk(site, acme.key)
+    talk.tell({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": LEGACY}})
+    await talk.answer(1)
+    talk.tell({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})
+    await talk.answer(2)
+    await talk.end()
+    assert sent[0] is None and sent[1]
+
+
 async def test_a_probe_for_the_modern_era_is_answered_before_any_handshake(site: Site, acme: Tenant) -> None:
     talk = Talk(site, acme.key)
     talk.ask(1, "server/discover")
@@ -88,6 +117,7 @@ async def test_requests_do_not_wait_for_each_other_and_one_that_is_cancelled_is_
     talk.ask(2, "tools/list")
     assert (await talk.answer(2))["result"]["tools"]
     talk.tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+    await talk.rest()
     await talk.end()
     assert [one["id"] for one in talk.said] == [2]
 
@@ -133,6 +163,7 @@ async def test_more_requests_than_are_passed_on_at_once_are_told_so_and_can_be_c
     talk.ask(2, "tools/list")
     assert "send it again" in (await talk.answer(2))["error"]["message"]
     talk.tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+    await talk.rest()
     await talk.end()
     assert len(talk.said) == 1
 
