@@ -24,6 +24,7 @@ from ahplat import limits
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate
 from ahplat.api.connection import Server
+from ahplat.api.documents import Documents
 from ahplat.api.forward import Forwarder
 from ahplat.api.rates import Rates
 from ahplat.api.routes import ROUTES
@@ -246,6 +247,7 @@ async def _listen(app: Application, stack: AsyncExitStack) -> None:
     config = app.config
     forwarder = await stack.enter_async_context(Forwarder())
     app.tools = Toolbox(ROUTES)
+    app.documents = Documents(ROUTES)
     app.edge = Edge(app, ROUTES, app.gate, app.rates, forwarder)
     server = Server(app.edge)
     runner = web.ServerRunner(server, shutdown_timeout=limits.SHUTDOWN_CUT_S)

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat import limits
 from ahplat.api.call import Call, Reply
+from ahplat.api.fields import At, Id
 from ahplat.api.frames import public
 from ahplat.api.query import Moment, Paged, invalid_parameter
 from ahplat.api.route import Route
@@ -21,7 +22,7 @@ _FAILED = ("failed", "crashed", "opened", "drifted", "cancelled", "superseded")
 class Activity(Struct, frozen=True):
     """One thing that happened. `status` is "failed" for what went wrong, else "ok"."""
 
-    id: str
+    id: Id
     resource_type: str
     resource_id: str
     action: str
@@ -29,9 +30,9 @@ class Activity(Struct, frozen=True):
     message: str
     actor: str
     position: int
-    created_at: int
+    created_at: At
     resource_name: str | UnsetType = UNSET
-    service_id: str | UnsetType = UNSET
+    service_id: Id | UnsetType = UNSET
     agent: str | UnsetType = UNSET
     run: str | UnsetType = UNSET
 

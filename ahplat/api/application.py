@@ -32,6 +32,7 @@ from events.event import Event, Recorded
 
 if TYPE_CHECKING:
     from ahplat.api.auth import Gate
+    from ahplat.api.documents import Documents
     from ahplat.api.rates import Rates
     from ahplat.api.server import Edge
     from ahplat.api.stream import Hub
@@ -80,6 +81,7 @@ class Application:
         self.rates: Rates
         self.edge: Edge
         self.tools: Toolbox
+        self.documents: Documents
 
     def forget(self, facts: list[tuple[Recorded, Event]]) -> None:
         """Called with every commit, before anybody is answered."""

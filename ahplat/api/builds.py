@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import invalid
+from ahplat.api.fields import At, Id, invalid
 from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import find
@@ -21,6 +21,7 @@ from projections.builds import BuildRow
 
 Status = Literal["pending", "running", "succeeded", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 
 SourceUrl = Annotated[str, Meta(max_length=4_096)]
 SourceRef = Annotated[str, Meta(max_length=4_096)]
@@ -32,11 +33,11 @@ class Build(Struct, frozen=True):
     `step` is clone, plan, build, push or deploy: the one that is under way, or was last.
     """
 
-    id: str
-    build_id: str
-    service_id: str
-    tenant_id: str
-    status: str
+    id: Id
+    build_id: Id
+    service_id: Id
+    tenant_id: Id
+    status: StatusText
     source_type: str
     source_url: str
     source_ref: str
@@ -44,13 +45,13 @@ class Build(Struct, frozen=True):
     image: str
     step: str
     attempt: int
-    created_at: int
-    deployment_id: str
+    created_at: At
+    deployment_id: Id
     queue_position: int | UnsetType = UNSET
     commit: str | UnsetType = UNSET
     image_digest: str | UnsetType = UNSET
-    started_at: int | UnsetType = UNSET
-    finished_at: int | UnsetType = UNSET
+    started_at: At | UnsetType = UNSET
+    finished_at: At | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
     error: str | UnsetType = UNSET
 

@@ -4,7 +4,6 @@ The edge and the writer give the latter, so that no row has to name them. The in
 `codes_of` does not name; the tests hold every answer against it.
 """
 
-from ahplat.api.query import Paged
 from ahplat.api.route import Route
 from ahplat.api.segments import SEGMENTS
 
@@ -53,8 +52,8 @@ def codes_of(route: Route) -> frozenset[str]:
         found |= READ if not route.early else set()
     else:
         found |= BODY
-    if route.is_command:
+    if route.is_command or route.records:
         found |= COMMAND
-    if route.query is not None and issubclass(route.query, Paged):
+    if route.is_paged:
         found.add("cursor_gone")
     return frozenset(found)

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.databases import Database, find, order
-from ahplat.api.fields import Id
+from ahplat.api.fields import At, Id
 from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.waiting import waited
@@ -18,6 +18,7 @@ from projections.database_backups import BackupRow
 
 Status = Literal["pending", "verifying", "verified", "failed", "removing"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 
 
 class Backup(Struct, frozen=True):
@@ -26,18 +27,18 @@ class Backup(Struct, frozen=True):
     `tables` and `rows` (as ANALYZE counts them), or `keys`, are what was found in it when it had been restored for proof.
     """
 
-    id: str
-    database_id: str
-    tenant_id: str
-    status: str
-    created_at: int
+    id: Id
+    database_id: Id
+    tenant_id: Id
+    status: StatusText
+    created_at: At
     bytes: int | UnsetType = UNSET
     sha256: str | UnsetType = UNSET
     tables: int | UnsetType = UNSET
     rows: int | UnsetType = UNSET
     keys: int | UnsetType = UNSET
-    taken_at: int | UnsetType = UNSET
-    finished_at: int | UnsetType = UNSET
+    taken_at: At | UnsetType = UNSET
+    finished_at: At | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
     error: str | UnsetType = UNSET
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat import limits
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import EnvName, Id, ServiceName, check_env_name, cpu_count, cpu_milli, invalid
+from ahplat.api.fields import At, EnvName, Id, ServiceName, check_env_name, cpu_count, cpu_milli, invalid
 from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import seal_env
@@ -33,6 +33,7 @@ from projections.databases import DatabaseRow
 
 Status = Literal["provisioning", "running", "restoring", "failed", "stopped", "unavailable", "deleted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 PASSWORD_BYTES = 24
 
@@ -43,25 +44,25 @@ CpuCount = Annotated[float, Meta(ge=0.1, le=128)]
 class Database(Struct, frozen=True):
     """A database; what there is none of is absent. `host` is its name for the tenant's containers."""
 
-    id: str
-    tenant_id: str
+    id: Id
+    tenant_id: Id
     name: str
     type: str
-    status: str
+    status: StatusText
     host: str
     port: int
     db_name: str
     username: str
-    created_at: int
-    updated_at: int
+    created_at: At
+    updated_at: At
     memory_mb: int
     cpu_count: float | int
     image: str
     container_id: str | UnsetType = UNSET
     last_error: str | UnsetType = UNSET
-    last_crashed_at: int | UnsetType = UNSET
-    observed_at: int | UnsetType = UNSET
-    purged_at: int | UnsetType = UNSET  # of a deleted one: when it can no longer come back
+    last_crashed_at: At | UnsetType = UNSET
+    observed_at: At | UnsetType = UNSET
+    purged_at: At | UnsetType = UNSET  # of a deleted one: when it can no longer come back
 
 
 def render(call: Call, row: DatabaseRow) -> Database:
@@ -272,8 +273,8 @@ class Linked(Struct, frozen=True):
 
     status: str
     key: str
-    service_id: str
-    deployment_id: str | UnsetType = UNSET
+    service_id: Id
+    deployment_id: Id | UnsetType = UNSET
 
 
 async def link(call: Call) -> Reply:
@@ -349,7 +350,7 @@ ROUTES = [
         "get_connection_string",
         scope="deploy",
         answer=ConnectionString,
-        codes=("disk_full", "idempotency_mismatch", "log_busy", "outcome_unknown", "precondition_failed"),
+        records=True,
     ),
     Route(
         "POST",

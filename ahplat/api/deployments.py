@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import Id, ImageName, check_image, invalid
+from ahplat.api.fields import At, Id, ImageName, check_image, invalid
 from ahplat.api.query import Paged, Waits
 from ahplat.api.route import Route
 from ahplat.api.services import find
@@ -21,6 +21,7 @@ from projections.deployments import DeploymentRow
 Status = Literal["pending", "deploying", "running", "failed", "crashed", "superseded", "stopped", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 ENDED = frozenset({"failed", "superseded", "stopped", "cancelled"})  # and will not be anything else
+StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 
 
 class Deployment(Struct, frozen=True):
@@ -29,18 +30,18 @@ class Deployment(Struct, frozen=True):
     `started_at` is when the first attempt began; until then, when it was asked for.
     """
 
-    id: str
-    service_id: str
-    tenant_id: str
+    id: Id
+    service_id: Id
+    tenant_id: Id
     image: str
-    status: str
+    status: StatusText
     trigger: str
-    started_at: int
-    created_at: int
+    started_at: At
+    created_at: At
     number: int
-    build_id: str | UnsetType = UNSET
-    completed_at: int | UnsetType = UNSET
-    cancelled_at: int | UnsetType = UNSET
+    build_id: Id | UnsetType = UNSET
+    completed_at: At | UnsetType = UNSET
+    cancelled_at: At | UnsetType = UNSET
     container_id: str | UnsetType = UNSET
     image_digest: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET

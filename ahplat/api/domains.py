@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ahplat import limits
 from ahplat.api.call import Call, Reply, json_reply
-from ahplat.api.fields import DomainName, invalid
+from ahplat.api.fields import At, DomainName, Id, invalid
 from ahplat.api.route import Route
 from ahplat.api.services import find
 from ahplat.api.waiting import waited
@@ -38,17 +38,17 @@ class Domain(Struct, frozen=True):
     """
 
     domain: str
-    service_id: str
+    service_id: Id
     status: Status
     url: str
     tls: Literal["acme", "proxy", "none"]
-    added_at: int
-    verified_at: int | UnsetType = UNSET
+    added_at: At
+    verified_at: At | UnsetType = UNSET
     record: Proof | UnsetType = UNSET
     error: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
-    last_checked_at: int | UnsetType = UNSET
-    next_check_at: int | UnsetType = UNSET
+    last_checked_at: At | UnsetType = UNSET
+    next_check_at: At | UnsetType = UNSET
 
 
 class NewDomain(Struct):

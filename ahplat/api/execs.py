@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat import limits
 from ahplat.answers import Done
 from ahplat.api.call import Call, Reply, answer
-from ahplat.api.fields import invalid
+from ahplat.api.fields import Id, invalid
 from ahplat.api.forward import is_gone
 from ahplat.api.route import Route
 from ahplat.api.services import find
@@ -37,7 +37,15 @@ Argument = Annotated[str, Meta(max_length=limits.EXEC_ARGUMENT_BYTES)]
 class Exec(Struct):
     """A program of the image with its arguments; no shell is put before it."""
 
-    command: Annotated[list[Argument], Meta(min_length=1, max_length=limits.EXEC_ARGUMENTS)]
+    command: Annotated[
+        list[Argument],
+        Meta(
+            min_length=1,
+            max_length=limits.EXEC_ARGUMENTS,
+            extra_json_schema={"prefixItems": [{"type": "string", "pattern": "^[^-]"}]},
+            examples=[["ls", "-l"]],
+        ),
+    ]
     timeout_s: Annotated[int, Meta(ge=1, le=limits.EXEC_TIMEOUT_S)] = limits.EXEC_TIMEOUT_DEFAULT_S
 
 
@@ -47,7 +55,7 @@ class ExecResult(Struct, frozen=True):
     A repeat has no output: it is told once, and `truncated` then says that there was more.
     """
 
-    exec_id: str
+    exec_id: Id
     outcome: str
     stdout: str
     stderr: str

@@ -12,28 +12,97 @@ from ahplat.references import PLACEHOLDERS, check_reference
 
 _PRINTABLE = r"\A[^\x00-\x1f\x7f]*\Z"
 
-TenantName = Annotated[str, Meta(min_length=2, max_length=128, pattern=_PRINTABLE)]
-Email = Annotated[str, Meta(min_length=3, max_length=256, pattern=r"\A[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\Z")]
-KeyName = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PRINTABLE)]
-ServiceName = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PRINTABLE)]
-ImageName = Annotated[str, Meta(max_length=512, pattern=r"\A[\x21-\x7e]*\Z")]
-Port = Annotated[int, Meta(ge=0, le=65_535)]  # 0: a worker, which listens nowhere
-MemoryMb = Annotated[int, Meta(ge=32, le=1_048_576)]
-CpuCount = Annotated[float, Meta(ge=0.05, le=128)]
-HealthPath = Annotated[str, Meta(max_length=256, pattern=r"\A(/[\x21-\x7e]*)?\Z")]
+TenantName = Annotated[
+    str,
+    Meta(
+        min_length=2,
+        max_length=128,
+        pattern=_PRINTABLE,
+        description="its letters and digits become part of host names",
+        examples=["acme"],
+    ),
+]
+Email = Annotated[
+    str,
+    Meta(
+        min_length=3,
+        max_length=256,
+        pattern=r"\A[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\Z",
+        description="where its holder is found; one tenant for each address",
+        examples=["ops@acme.example"],
+    ),
+]
+KeyName = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PRINTABLE, examples=["ci"])]
+ServiceName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=128,
+        pattern=_PRINTABLE,
+        description="its letters and digits become the host name: once for each tenant",
+        examples=["web"],
+    ),
+]
+ImageName = Annotated[
+    str,
+    Meta(
+        max_length=512,
+        pattern=r"\A[\x21-\x7e]*\Z",
+        description="[registry/]name[:tag][@digest]; none, `pending` or `placeholder:latest` waits for a build",
+        examples=["ah/hello"],
+    ),
+]
+Port = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=65_535,
+        description="where the program listens for HTTP, told to it as PORT; 0: it is a worker, and listens nowhere",
+        examples=[8000],
+    ),
+]
+MemoryMb = Annotated[int, Meta(ge=32, le=1_048_576, description="of each replica; more is killed")]
+CpuCount = Annotated[float, Meta(ge=0.05, le=128, description="cores of each replica; more is slowed down")]
+HealthPath = Annotated[
+    str,
+    Meta(
+        max_length=256,
+        pattern=r"\A(/[\x21-\x7e]*)?\Z",
+        description="answers 2xx or 3xx once it is well; none: an open port will do",
+        examples=["/healthz"],
+    ),
+]
 Egress = Literal["none", "internet"]
-Replicas = Annotated[int, Meta(ge=1, le=10)]
-DrainS = Annotated[int, Meta(ge=0, le=limits.DRAIN_AT_MOST_S)]
-DomainName = Annotated[str, Meta(min_length=1, max_length=512)]
-EnvName = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")]
-EnvValue = Annotated[str, Meta(max_length=32_768)]
-EnvValues = Annotated[dict[EnvName, EnvValue], Meta(max_length=100)]
+Replicas = Annotated[int, Meta(ge=1, le=10, description="how many run at once")]
+DrainS = Annotated[
+    int, Meta(ge=0, le=limits.DRAIN_AT_MOST_S, description="seconds for what it has begun before it is stopped")
+]
+DomainName = Annotated[str, Meta(min_length=1, max_length=512, examples=["www.acme.example"])]
+EnvName = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z", examples=["GREETING"])]
+EnvValue = Annotated[str, Meta(max_length=32_768, examples=["hello"])]
+EnvValues = Annotated[
+    dict[EnvName, EnvValue],
+    Meta(
+        max_length=100,
+        description="variables; not PATH, LD_PRELOAD, LD_LIBRARY_PATH, nor what the platform sets itself",
+        examples=[{"GREETING": "hello"}],
+    ),
+]
 VolumeName = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,62}\Z")]
 MountPath = Annotated[str, Meta(max_length=256, pattern=r"\A(/[A-Za-z0-9._-]+)+\Z")]
-Volumes = Annotated[dict[VolumeName, MountPath], Meta(max_length=limits.VOLUMES_PER_SERVICE)]
-Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Volumes = Annotated[
+    dict[VolumeName, MountPath],
+    Meta(
+        max_length=limits.VOLUMES_PER_SERVICE,
+        description="where each volume is mounted: what is written there stays; it is made where there is none",
+    ),
+]
+Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z", examples=["019b76da9c007d3a8b5e6f7081920a1b"])]
+At = Annotated[int, Meta(description="unix seconds", examples=[1_767_225_600])]
 Quota = Annotated[int, Meta(ge=0, le=1_000_000)]
-ExpiresIn = Annotated[int, Meta(ge=1, le=10 * 365 * 86_400)]
+ExpiresIn = Annotated[
+    int, Meta(ge=1, le=10 * 365 * 86_400, description="seconds from now; without it, it does not expire")
+]
 
 _FORBIDDEN_ENV = {
     **dict.fromkeys(("PATH", "LD_PRELOAD", "LD_LIBRARY_PATH"), "this variable would change what the platform starts"),

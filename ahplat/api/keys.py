@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ahplat.api.auth import key_created
 from ahplat.api.call import Call, Reply, answer, json_reply
-from ahplat.api.fields import ExpiresIn, Id, KeyName
+from ahplat.api.fields import At, ExpiresIn, Id, KeyName
 from ahplat.api.query import Paged
 from ahplat.api.route import Route
 from ahplat.api.tenant_usage import QuotasLeft, TenantUsage, quotas_left, usage_of
@@ -36,14 +36,14 @@ class NewKey(Struct):
 class Key(Struct, frozen=True, kw_only=True):
     """A key as it is listed; `prefix` is its id's beginning, by which its holder knows it. `api_key` is told once."""
 
-    id: str
+    id: Id
     name: str
     api_key: str | UnsetType = UNSET
     prefix: str
-    created_at: int
-    expires_at: int | UnsetType = UNSET
+    created_at: At
+    expires_at: At | UnsetType = UNSET
     scopes: list[str]
-    service_id: str | UnsetType = UNSET
+    service_id: Id | UnsetType = UNSET
 
 
 async def create(call: Call) -> Reply:

@@ -6,7 +6,7 @@ from msgspec import Struct
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer
 from ahplat.api.route import Route
-from ahplat.api.services import Service, order
+from ahplat.api.services import Service, StatusText, order
 from ahplat.api.waiting import waited
 from ahplat.commands.command import Command
 from ahplat.commands.deployments import DeployImage, ResetService, RestartService, StartService
@@ -17,8 +17,8 @@ from projections import services
 class Standing(Struct, frozen=True):
     """Where a service stands, and where it is to be."""
 
-    status: str
-    desired_status: str
+    status: StatusText
+    desired_status: StatusText
 
 
 async def _status(call: Call, command: Command) -> Reply:

@@ -20,6 +20,7 @@ from ahplat import limits
 from ahplat.api import frames
 from ahplat.api.activity import moment
 from ahplat.api.call import Call, Reply
+from ahplat.api.fields import Id
 from ahplat.api.following import Following, Told, Wanted, instances_of, past
 from ahplat.api.forward import abort, is_gone
 from ahplat.api.headers import invalid_header
@@ -57,7 +58,7 @@ class Line(Struct, frozen=True):
     """One line as an event's data. `at_us` is unix time in microseconds, absent where only the end of a log was kept."""
 
     line: str
-    deployment_id: str
+    deployment_id: Id
     replica: int | UnsetType = UNSET
     at_us: int | UnsetType = UNSET
 

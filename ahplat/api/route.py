@@ -6,10 +6,12 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from ahplat.api.call import Call, Principal, Reply
+from ahplat.api.call import JSON, Call, Principal, Reply
+from ahplat.api.query import Paged
 
 Auth = Literal["none", "bootstrap", "registration", "key", "operator", "key_or_operator", "metrics"]
 Scope = Literal["read", "deploy", "admin"]
+LINKSET = "application/linkset+json"  # RFC 9264
 Handler = Callable[[Call], Awaitable[Reply]]
 
 
@@ -36,7 +38,9 @@ class Route(Struct, frozen=True):
     query: type[Struct] | None = None  # parameters, as the handler takes them by `call.asked`
     body: type[Any] | None = None  # what the handler parses
     answer: Any = None  # the type of a success as JSON
+    media: str = JSON  # what kind of JSON that is
     text: bool = False  # a success can be text/plain
+    html: bool = False  # a success can be text/html
     events: Any = None  # the type of each event's data, where a success can be text/event-stream
     status: int = 200
     other_status: int = 0  # of a success, too
@@ -44,6 +48,7 @@ class Route(Struct, frozen=True):
     codes: tuple[str, ...] = ()
     versioned: bool = False  # its answer has an ETag
     asks: bool = False  # not a GET, and appends nothing all the same: no key, no precondition
+    records: bool = False  # a GET that leaves an event of who asked
     destroys: bool = False  # what it takes away does not come back by another call
     waits: bool = False  # by `Prefer: wait=` until what it began has ended
     narrow: bool = False  # answers a key that is for one service, though its path names none
@@ -60,6 +65,11 @@ class Route(Struct, frozen=True):
     def tagged(self) -> bool:
         """Whether a success can have an ETag: of a version, or else of what is read."""
         return self.versioned or (self.method == "GET" and self.answer is not None)
+
+    @property
+    def is_paged(self) -> bool:
+        """Whether it is a list that comes in parts."""
+        return self.query is not None and issubclass(self.query, Paged)
 
     @property
     def segments(self) -> list[str]:

@@ -7,6 +7,7 @@ from ahplat.api import (
     database_backups,
     databases,
     deployments,
+    discovery,
     domains,
     env,
     events,
@@ -26,6 +27,7 @@ from ahplat.api.route import Route
 from ahplat.mcp import door
 
 ROUTES: list[Route] = [
+    *discovery.ROUTES,
     *system.ROUTES,
     *status.ROUTES,
     *tenants.ROUTES,

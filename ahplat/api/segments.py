@@ -18,6 +18,9 @@ class Segment(Struct, frozen=True):
 SEGMENTS = {
     "backup_id": Segment(Id, "the backup's id", "backup_not_found"),
     "build_id": Segment(Id, "the build's id", "build_not_found"),
+    "code": Segment(
+        Annotated[str, Meta(pattern=r"\A[a-z_]+\Z", examples=["not_found"])], "the problem's code", "not_found"
+    ),
     "database_id": Segment(Id, "the database's id", "database_not_found"),
     "deployment_id": Segment(Id, "the deployment's id", "deployment_not_found"),
     "domain": Segment(DomainName, "the host name", "domain_not_found"),

@@ -9,11 +9,13 @@ from ahplat import limits
 from ahplat.answers import Answer
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import (
+    At,
     CpuCount,
     DrainS,
     Egress,
     EnvValues,
     HealthPath,
+    Id,
     ImageName,
     MemoryMb,
     Port,
@@ -42,24 +44,25 @@ T = TypeVar("T")
 
 Status = Literal["created", "deploying", "running", "stopped", "failed", "crashed", "circuit_open", "deleted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 
 
 class Service(Struct, frozen=True):
     """A service; what there is none of is absent. `status` is what is, `desired_status` what was asked for."""
 
-    id: str
-    tenant_id: str
+    id: Id
+    tenant_id: Id
     name: str
     dns_label: str
-    status: str
+    status: StatusText
     image: str
     url: str
     port: int
     crash_count: int
     circuit_open: bool
-    created_at: int
-    updated_at: int
-    desired_status: str
+    created_at: At
+    updated_at: At
+    desired_status: StatusText
     memory_mb: int
     cpu_count: float | int
     egress: str
@@ -70,11 +73,11 @@ class Service(Struct, frozen=True):
     switch: str | UnsetType = UNSET  # stop_start: a deploy stops what serves before the next one starts
     health_path: str | UnsetType = UNSET
     container_id: str | UnsetType = UNSET
-    deployment_id: str | UnsetType = UNSET
+    deployment_id: Id | UnsetType = UNSET
     image_digest: str | UnsetType = UNSET
     last_error: str | UnsetType = UNSET
-    last_crashed_at: int | UnsetType = UNSET
-    observed_at: int | UnsetType = UNSET
+    last_crashed_at: At | UnsetType = UNSET
+    observed_at: At | UnsetType = UNSET
 
 
 def render(call: Call, views: Connection, row: ServiceRow) -> bytes:

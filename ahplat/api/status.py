@@ -29,14 +29,14 @@ class Work(Struct, frozen=True):
     code: str
 
 
-class Backup(Struct, frozen=True):
+class NewestBackup(Struct, frozen=True):
     """The newest verified backup of log and keys, 0 for none, and how often the server makes one, 0 for never."""
 
     made_at: int
     every_s: int
 
 
-class Status(Struct, frozen=True):
+class PlatformStatus(Struct, frozen=True):
     """`work` is the oldest STATUS_WORK pieces, `health.effects` says how many there are; so it is with `unknown`."""
 
     version: str
@@ -47,7 +47,7 @@ class Status(Struct, frozen=True):
     databases: dict[str, int]
     builds: dict[str, int]
     work: list[Work]
-    backup: Backup
+    backup: NewestBackup
     unknown: list[str]
 
 
@@ -58,7 +58,7 @@ async def status(call: Call) -> Reply:
     under_way = {work.intent for work in app.runner.under_way}
     waiting = [row.status for row in builds.list_open(app.views)]
     return json_reply(
-        Status(
+        PlatformStatus(
             version=VERSION,
             now=int(machine_s(app.clock)),
             health=health,
@@ -67,7 +67,7 @@ async def status(call: Call) -> Reply:
             databases=databases.count_by_status(app.views),
             builds={name: waiting.count(name) for name in sorted(set(waiting))},
             work=[_work(app, row, under_way) for row in todo.open_of_all(app.views)[: limits.STATUS_WORK]],
-            backup=Backup(last_made_at(app.config.backup_folder), int(app.config.backup_every_s)),
+            backup=NewestBackup(last_made_at(app.config.backup_folder), int(app.config.backup_every_s)),
             unknown=[f"{one.kind} {one.name}" for one in app.collector.strangers[: limits.UNKNOWN_NAMED]],
         )
     )
@@ -86,4 +86,4 @@ def _work(app: Application, row: TodoRow, under_way: set[int]) -> Work:
     )
 
 
-ROUTES = [Route("GET", "/v1/system/status", status, "get_platform_status", auth="operator", answer=Status)]
+ROUTES = [Route("GET", "/v1/system/status", status, "get_platform_status", auth="operator", answer=PlatformStatus)]

@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 from ahplat.answers import Answer
 from ahplat.api.auth import SCOPES, Throttled, Token, key_created
 from ahplat.api.call import Call, Planned, Reply, answer, json_reply
-from ahplat.api.fields import Email, TenantName, check_label, invalid
+from ahplat.api.fields import At, Email, Id, TenantName, check_label, invalid
 from ahplat.api.query import Paged
 from ahplat.api.route import Route
 from ahplat.api.waiting import waited
@@ -34,15 +34,15 @@ _FIRST_KEY = "first key"
 class Tenant(Struct, frozen=True, kw_only=True):
     """A tenant as its holder and the operator see it. Name, email and label are absent once it is erased."""
 
-    id: str
-    tenant_id: str
+    id: Id
+    tenant_id: Id
     dns_label: str | UnsetType = UNSET
     status: str
-    created_at: int
-    updated_at: int
+    created_at: At
+    updated_at: At
     name: str | UnsetType = UNSET
     email: str | UnsetType = UNSET
-    suspended_at: int | UnsetType = UNSET
+    suspended_at: At | UnsetType = UNSET
 
 
 def render(row: TenantRow, keyring: Keyring) -> Tenant:
@@ -88,7 +88,7 @@ class Registration(Struct):
 class Registered(Struct, frozen=True):
     """The tenant and, once, its first key."""
 
-    tenant_id: str
+    tenant_id: Id
     api_key: str | UnsetType = UNSET
 
 
@@ -143,11 +143,11 @@ class Recovery(Struct):
 class Recovered(Struct, frozen=True, kw_only=True):
     """One more key; `key` and `api_key` are the same, told once."""
 
-    id: str
+    id: Id
     key: str | UnsetType = UNSET
     api_key: str | UnsetType = UNSET
     name: str
-    created_at: int
+    created_at: At
 
 
 async def recover(call: Call) -> Reply:
@@ -174,7 +174,7 @@ async def recover(call: Call) -> Reply:
 class Reactivated(Struct, frozen=True, kw_only=True):
     """The tenant is back; its new key is told once."""
 
-    tenant_id: str
+    tenant_id: Id
     api_key: str | UnsetType = UNSET
     status: str
 
@@ -279,9 +279,9 @@ class Erasing(Struct, frozen=True):
     unix seconds. Absent where the server makes none: those made by hand, and copies elsewhere, are not known.
     """
 
-    tenant_id: str
+    tenant_id: Id
     status: str
-    unrecoverable_after: int | UnsetType = UNSET
+    unrecoverable_after: At | UnsetType = UNSET
 
 
 async def erase(call: Call) -> Reply:

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat import limits
 from ahplat.api.activity import moment
 from ahplat.api.call import Call, Reply, json_reply
-from ahplat.api.fields import whole
+from ahplat.api.fields import At, Id, whole
 from ahplat.api.query import Moment, invalid_parameter
 from ahplat.api.route import Route
 from ahplat.errors import Rejected
@@ -26,9 +26,9 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     seconds.
     """
 
-    timestamp: int
-    service_id: str | UnsetType = UNSET
-    database_id: str | UnsetType = UNSET
+    timestamp: At
+    service_id: Id | UnsetType = UNSET
+    database_id: Id | UnsetType = UNSET
     running_seconds: int | UnsetType = UNSET
     cpu_seconds: float | UnsetType = UNSET
     memory_mb_seconds: int | UnsetType = UNSET

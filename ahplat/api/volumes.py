@@ -3,6 +3,7 @@
 from msgspec import UNSET, Struct, UnsetType
 
 from ahplat.api.call import Call, Reply, json_reply
+from ahplat.api.fields import At, Id
 from ahplat.api.route import Route
 from ahplat.commands.volumes import PurgeVolume
 from ahplat.effects.volumes import volume_of
@@ -14,11 +15,11 @@ from projections.volumes import VolumeRow
 class Volume(Struct, frozen=True):
     """A volume. `service_id` is absent where no service has it, `bytes` where the engine cannot tell."""
 
-    id: str
-    tenant_id: str
+    id: Id
+    tenant_id: Id
     name: str
-    created_at: int
-    service_id: str | UnsetType = UNSET
+    created_at: At
+    service_id: Id | UnsetType = UNSET
     bytes: int | UnsetType = UNSET
 
 

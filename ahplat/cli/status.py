@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from ahplat.api.status import Status
+from ahplat.api.status import PlatformStatus
 from ahplat.api.system import ClockPart, Disk
 from ahplat.cli.folders import data_dir_option
 from ahplat.cli.operate import ask
@@ -25,19 +25,19 @@ def status(data_dir: Path, as_json: bool) -> None:
     if code >= 300:
         click.echo(f"ah: {body}", err=True)
         sys.exit(1)
-    found = msgspec.json.decode(body, type=Status)
+    found = msgspec.json.decode(body, type=PlatformStatus)
     click.echo(body if as_json else "\n".join(lines(found)))
     sys.exit(1 if wants_you(found) else 0)
 
 
-def wants_you(found: Status) -> bool:
+def wants_you(found: PlatformStatus) -> bool:
     """Whether there is something to do for an operator."""
     health = found.health
     is_full = any(disk and disk.level == "full" for disk in (health.disk, health.docker_disk))
     return health.status != "ok" or health.effects.parked > 0 or is_full or not health.clock.followed
 
 
-def lines(found: Status) -> list[str]:
+def lines(found: PlatformStatus) -> list[str]:
     """The screen: one line for each part, then one for each piece of open work."""
     health, effects = found.health, found.health.effects
     disks = [(name, disk) for name, disk in (("disk", health.disk), ("docker disk", health.docker_disk)) if disk]
@@ -100,7 +100,7 @@ def _clock(clock: ClockPart) -> str:
     return "ok" if clock.followed else f"OFF by {off_s} s, and not followed"
 
 
-def _backup(found: Status) -> str:
+def _backup(found: PlatformStatus) -> str:
     backup = found.backup
     made = f"{_age(found.now - backup.made_at)} ago" if backup.made_at else "NONE"
     is_late = backup.every_s and found.now - backup.made_at > 2 * backup.every_s

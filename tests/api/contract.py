@@ -1,18 +1,28 @@
-"""What the routes say of their answers, held against every answer that a test gets."""
+"""The OpenAPI document held against every answer that a test gets: status, content type, header fields, body, code."""
 
 from collections.abc import Mapping
+from functools import cache
 from http import HTTPStatus
+from typing import Any
 
+import jsonschema_rs
 import msgspec
 
-from ahplat.api.codes import codes_of
-from ahplat.api.plans import Plan
-from ahplat.api.problems import CONTENT_TYPE, PROBLEMS
+from ahplat.api.openapi import document
+from ahplat.api.problems import CONTENT_TYPE
+from ahplat.api.responses import HEADERS
 from ahplat.api.route import Route, Tree
 from ahplat.api.routes import ROUTES
 
 _TREE = Tree(ROUTES)
 _OF_NO_ROUTE = {"not_found", "method_not_allowed", "uri_too_long", "bad_request", "https_required", "headers_too_large"}
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+@cache
+def published() -> Any:
+    """The document as it is served."""
+    return msgspec.json.decode(msgspec.json.encode(document(ROUTES, "3.1.1")))
 
 
 def route_of(method: str, path: str) -> Route | None:
@@ -21,41 +31,59 @@ def route_of(method: str, path: str) -> Route | None:
     return found[0].get("GET" if method == "HEAD" else method) if found else None
 
 
+@cache
+def validator(*place: str) -> Any:
+    """Of the schema at a place of the document."""
+    node: Any = published()
+    for step in place:
+        node = resolved(node[step])
+    return jsonschema_rs.validator_for({"$schema": _DRAFT, "components": published()["components"], **node})
+
+
+def resolved(node: Any) -> Any:
+    """What stands at the place that a reference names; of a schema the reference itself."""
+    if "$ref" in node and "/schemas/" not in node["$ref"]:
+        found = published()
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            found = found[step]
+        return found
+    return node
+
+
 def check(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Asserts that an answer is one that the route's row names."""
+    """Asserts that an answer is one that the document has for its route."""
     route = route_of(method, path)
     kind = headers.get("Content-Type", "").partition(";")[0]
     about = f"{method} {path} answered {status} {kind} {body[:200]!r}"
-    if kind == CONTENT_TYPE:
-        if method != "HEAD":
-            _check_problem(route, status, msgspec.json.decode(body)["code"], about)
-    elif route and route.is_command and body.startswith(b'{"dry_run":true,'):
-        assert status == HTTPStatus.OK, about
-        msgspec.json.decode(body, type=Plan)
-    elif status == HTTPStatus.NOT_MODIFIED:
-        assert route and route.tagged, about
-    else:
-        _check_success(route, method, status, headers, kind, about)
+    if route is None:
+        assert kind == CONTENT_TYPE, about
+        assert method == "HEAD" or msgspec.json.decode(body)["code"] in _OF_NO_ROUTE, about
+        return
+    place = ("paths", route.path, route.method.lower())
+    operation = published()["paths"][route.path][route.method.lower()]
+    assert str(status) in operation["responses"], about
+    response = resolved(operation["responses"][str(status)])
+    _check_headers(response, headers, about)
+    if status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+        assert not body, about
+        return
+    assert kind in response["content"], about
+    if kind != CONTENT_TYPE and method != "HEAD" and b'"dry_run":true' not in body:
+        is_tagged = route.versioned or (route.tagged and kind == route.media and "Cache-Control" not in headers)
+        assert ("ETag" in headers) == is_tagged, f"{about} with ETag {headers.get('ETag')}"
+    if method == "HEAD" or not kind.endswith("json"):
+        return
+    found = msgspec.json.decode(body)
+    assert kind != CONTENT_TYPE or found["code"] in operation["x-codes"], about
+    faults = [
+        f"{fault.instance_path}: {fault.message[:300]}"
+        for fault in validator(*place, "responses", str(status), "content", kind, "schema").iter_errors(found)
+    ]
+    assert faults == [], about
 
 
-def _check_problem(route: Route | None, status: int, code: str, about: str) -> None:
-    assert status == PROBLEMS[code].status, about
-    assert code in (codes_of(route) if route else _OF_NO_ROUTE), about
-
-
-def _check_success(
-    route: Route | None, method: str, status: int, headers: Mapping[str, str], kind: str, about: str
-) -> None:
-    assert route, about
-    assert status in (route.status, route.other_status, *route.faults), about
-    kinds = {
-        "": status == HTTPStatus.NO_CONTENT,
-        "application/json": route.answer is not None,
-        "text/plain": route.text,
-        "text/event-stream": route.events is not None,
-    }
-    assert kinds.get(kind), about
-    is_tagged = route.versioned or (route.tagged and kind == "application/json" and "Cache-Control" not in headers)
-    assert ("ETag" in headers) == is_tagged or method == "HEAD", f"{about} with ETag {headers.get('ETag')}"
-    assert route.waits or "Preference-Applied" not in headers, about
-    assert route.is_command or "Idempotency-Replayed" not in headers, about
+def _check_headers(response: Any, headers: Mapping[str, str], about: str) -> None:
+    for name in HEADERS:
+        if name in headers:
+            assert name in response["headers"] or name == "RateLimit", f"{about} with {name}"
+            assert validator("components", "headers", name, "schema").is_valid(headers[name]), f"{about} with {name}"

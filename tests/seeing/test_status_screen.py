@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ahplat.api.status import Backup, Status, Work
+from ahplat.api.status import NewestBackup, PlatformStatus, Work
 from ahplat.api.system import (
     BuildsPart,
     ClockPart,
@@ -33,7 +33,7 @@ HEALTH = Detailed(
     effects=EffectsPart(0, 0, 0),
     unknown=0,
 )
-CALM = Status(
+CALM = PlatformStatus(
     version="1",
     now=100_000,
     health=HEALTH,
@@ -42,18 +42,18 @@ CALM = Status(
     databases={},
     builds={},
     work=[],
-    backup=Backup(96_400, 86_400),
+    backup=NewestBackup(96_400, 86_400),
     unknown=[],
 )
 PARKED = Work(90, "service.routed", "service-1", "t", "parked", 20, 5_400, "router_away")
 
 
-def screen(found: Status) -> dict[str, str]:
+def screen(found: PlatformStatus) -> dict[str, str]:
     """The parts by name."""
     return {line[:11].strip(): line[12:] for line in lines(found)}
 
 
-def health(**parts: Any) -> Status:
+def health(**parts: Any) -> PlatformStatus:
     return msgspec.structs.replace(CALM, health=msgspec.structs.replace(HEALTH, **parts))
 
 
@@ -81,7 +81,7 @@ def test_a_calm_server_fits_on_a_dozen_lines() -> None:
         ("open work", health(effects=EffectsPart(3, 5_400, 1)), "3, oldest 1h30m, parked 1"),
     ],
 )
-def test_what_wants_an_operator_is_told_and_is_the_exit_code(part: str, found: Status, says: str) -> None:
+def test_what_wants_an_operator_is_told_and_is_the_exit_code(part: str, found: PlatformStatus, says: str) -> None:
     assert says in screen(found)[part]
     assert wants_you(found)
 
@@ -89,7 +89,7 @@ def test_what_wants_an_operator_is_told_and_is_the_exit_code(part: str, found: S
 def test_a_late_backup_is_told() -> None:
     late = msgspec.structs.replace(CALM, now=96_400 + 3 * 86_400)
     assert screen(late)["backup"] == "3d0h ago, every 1d0h: LATE"
-    assert screen(msgspec.structs.replace(CALM, backup=Backup(0, 86_400)))["backup"].startswith("NONE")
+    assert screen(msgspec.structs.replace(CALM, backup=NewestBackup(0, 86_400)))["backup"].startswith("NONE")
 
 
 def test_open_work_is_named_with_the_position_that_unpark_wants() -> None:
