@@ -226,6 +226,7 @@ class Call:
         keeps_secret: bool = True,
     ) -> Done:
         """Has a command decided; returns when its events are durable. Raises Planned where the call is a dry run."""
+        agent, run, key = self._named("X-Agent-Name"), self._named("X-Agent-Run"), self._key(keeps_secret)
         if self.is_dry:
             raise Planned(await self._planned(command))
         done = await self.app.writer.submit(
@@ -233,11 +234,11 @@ class Call:
             actor=self.principal.actor,
             correlation=self.request_id,
             traceparent=self.traceparent,
-            agent=self._named("X-Agent-Name"),
-            run=self._named("X-Agent-Run"),
+            agent=agent,
+            run=run,
             expected=self._expected(),
             answer=answer,
-            key=self._key(keeps_secret),
+            key=key,
         )
         self.position = done.last_position
         return done

@@ -249,3 +249,12 @@ async def test_dry_and_real_agree(site: Site, steps: list[tuple[str, str, int]])
 @given(steps=st.lists(STEPS, min_size=5, max_size=20))
 async def test_dry_and_real_agree_in_many_states(site: Site, steps: list[tuple[str, str, int]]) -> None:
     await agree(site, steps)
+
+
+@pytest.mark.parametrize("field", ["Idempotency-Key", "X-Agent-Name", "X-Agent-Run", "If-Match"])
+async def test_a_dry_run_refuses_a_field_that_the_real_one_refuses(site: Site, acme: Tenant, field: str) -> None:
+    service = await acme.service()
+    for query in ("?dry_run=true", ""):
+        sent = {field: "not a ä name"}
+        answer = await acme.ask("POST", f"/v1/services/{service['id']}/stop{query}", headers=sent)
+        assert answer.code == ("precondition_failed" if field == "If-Match" else "validation_failed"), query
