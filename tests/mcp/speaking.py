@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import msgspec
 from jsonschema import Draft202012Validator
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -34,7 +35,8 @@ _ids = itertools.count(1)
 @cache
 def validators(tool: str) -> tuple[Draft202012Validator, Draft202012Validator]:
     """(of a tool's arguments, of its result)."""
-    [shown] = [one for one in Toolbox(ROUTES).shown_to(Principal(scopes=frozenset({"admin"}))) if one["name"] == tool]
+    tools = json.loads(msgspec.json.encode(Toolbox(ROUTES).shown_to(Principal(scopes=frozenset({"admin"})))))
+    [shown] = [one for one in tools if one["name"] == tool]
     schemas = (shown["inputSchema"], shown["outputSchema"])
     for schema in schemas:
         Draft202012Validator.check_schema(schema)
