@@ -7,7 +7,7 @@ tool's result, what breaks the protocol is a JSON-RPC error, and what the edge r
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from msgspec import UNSET, Struct, UnsetType
@@ -118,7 +118,7 @@ _LEGACY: dict[str, Method] = {"initialize": _initialize, "ping": _ping, **_TOOLS
 class JsonRpcRequest(Struct):
     """One JSON-RPC 2.0 request; without an `id` a notification, which is answered with 202."""
 
-    jsonrpc: str
+    jsonrpc: Literal["2.0"]
     method: str
     id: int | str | UnsetType = UNSET
     params: dict[str, Any] | UnsetType = UNSET
@@ -127,7 +127,7 @@ class JsonRpcRequest(Struct):
 class JsonRpcResponse(Struct, frozen=True):
     """One JSON-RPC 2.0 response."""
 
-    jsonrpc: str
+    jsonrpc: Literal["2.0"]
     id: int | str | UnsetType = UNSET
     result: dict[str, Any] | UnsetType = UNSET
     error: dict[str, Any] | UnsetType = UNSET
