@@ -216,6 +216,13 @@ FORWARD_HEAD_BYTES = 65_536  # of one header line of a service's answer
 WEBSOCKET_MESSAGE_BYTES = 16 * 1024 * 1024
 WEBSOCKET_CLOSE_S = 2.0  # that either side has to answer a close
 
+# mcp
+MCP_KEPT_MS = 300_000  # for which a client may keep the list of tools
+MCP_AT_ONCE = 32  # messages that `ah mcp` has passed on and not got an answer to
+MCP_LAST_S = 5.0  # that they have once the client closed its end
+MCP_ANSWER_S = 420.0  # until the server's answer to one of them: longer than any wait, and than an exec
+MCP_LINES_BYTES = 256 * 1024  # of lines in one result; the next call goes on from there
+
 # builds
 BUILDS_AT_ONCE = 3  # under way, over all tenants; the others wait in order
 BUILDS_OF_ONE = 1  # of one tenant

@@ -51,6 +51,7 @@ from ahplat.effects.task import Platform
 from ahplat.engines.choice import choose_engine
 from ahplat.engines.engine import Engine
 from ahplat.errors import CannotStart
+from ahplat.mcp.toolbox import Toolbox
 from ahplat.metering import Metering
 from ahplat.metrics import exposition
 from ahplat.names import zone
@@ -245,6 +246,7 @@ async def _listen(app: Application, stack: AsyncExitStack) -> None:
     """The API's port, the operator's socket, and the metrics' own port."""
     config = app.config
     forwarder = await stack.enter_async_context(Forwarder())
+    app.tools = Toolbox(ROUTES)
     app.documents = Documents(ROUTES)
     app.edge = Edge(app, ROUTES, app.gate, app.rates, forwarder)
     server = Server(app.edge)

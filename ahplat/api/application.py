@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ahplat.api.rates import Rates
     from ahplat.api.server import Edge
     from ahplat.api.stream import Hub
+    from ahplat.mcp.toolbox import Toolbox
 
 
 class Application:
@@ -80,6 +81,7 @@ class Application:
         self.gate: Gate
         self.rates: Rates
         self.edge: Edge
+        self.tools: Toolbox
         self.documents: Documents
 
     def forget(self, facts: list[tuple[Recorded, Event]]) -> None:

@@ -20,6 +20,7 @@ from projections.deployments import DeploymentRow
 
 Status = Literal["pending", "deploying", "running", "failed", "crashed", "superseded", "stopped", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+ENDED = frozenset({"failed", "superseded", "stopped", "cancelled"})  # and will not be anything else
 StatusText = Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
 
 
@@ -96,16 +97,19 @@ class AskedOfOne(Waits):
 
 
 async def get(call: Call) -> Reply:
-    """One deployment; with `?wait=<status>&timeout=<s>` as soon as it has that status, or as it is at the timeout."""
+    """One deployment; with `?wait=<status>&timeout=<s>` as soon as it has that status, or has ended, or as it is by then."""
     row = _find(call, call.app.views)
     asked = call.asked(AskedOfOne)
     if wanted := asked.wait:
-        await call.app.hub.until(
-            f"service-{row.service_id}", lambda: _find(call, call.app.views).status == wanted, asked.timeout
-        )
+        await call.app.hub.until(f"service-{row.service_id}", lambda: _has_come_to(call, wanted), asked.timeout)
         row = _find(call, call.app.views)
     service = find(call, call.app.views, row.service_id)
     return json_reply(render(call, call.app.views, row), ETag=call.etag(service.version))
+
+
+def _has_come_to(call: Call, wanted: str) -> bool:
+    status = _find(call, call.app.views).status
+    return status == wanted or status in ENDED
 
 
 class Deploy(Struct):

@@ -91,6 +91,9 @@ PROBLEMS: dict[str, Problem] = {
         "POST /v1/tenants/{tenant_id}/reactivate",
     ),
     "https_required": _problem(403, "Plain HTTP is not served", "send the request over https"),
+    "origin_forbidden": _problem(
+        403, "A page of another site must not ask here", "send no `Origin`, or ask from a page of this server"
+    ),
     "operator_only": _problem(
         403, "Only the operator may do this", "use the bootstrap token or the operator's socket on the server"
     ),

@@ -125,7 +125,19 @@ def responses_of(route: Route, shapes: dict[str, Schema], schemas: dict[str, Sch
         found["304"] = {"description": "it is what If-None-Match says", "headers": _headers("X-Request-Id", "ETag")}
     for status in sorted({PROBLEMS[code].status for code in codes_of(route)}):
         found[str(status)] = {"$ref": f"#/components/responses/{_name(status)}"}
+    for status in route.faults:
+        found[str(status)] = _own_fault(status, shapes["answer"])
     return found
+
+
+def _own_fault(status: int, shape: Schema) -> Json:
+    """Of what is refused in the form of a success, where it was not refused before that."""
+    problem_ = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    return {
+        "description": f"{HTTPStatus(status).phrase}: in the form of a success, or a problem",
+        "headers": _headers("X-Request-Id", "RateLimit"),
+        "content": {JSON: {"schema": shape}, CONTENT_TYPE: problem_},
+    }
 
 
 def _add_plan(found: Json) -> None:

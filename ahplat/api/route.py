@@ -44,6 +44,7 @@ class Route(Struct, frozen=True):
     events: Any = None  # the type of each event's data, where a success can be text/event-stream
     status: int = 200
     other_status: int = 0  # of a success, too
+    faults: tuple[int, ...] = ()  # of what is refused in the form of `answer`, and not as a problem
     codes: tuple[str, ...] = ()
     versioned: bool = False  # its answer has an ETag
     asks: bool = False  # not a GET, and appends nothing all the same: no key, no precondition

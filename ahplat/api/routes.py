@@ -24,6 +24,7 @@ from ahplat.api import (
     volumes,
 )
 from ahplat.api.route import Route
+from ahplat.mcp import door
 
 ROUTES: list[Route] = [
     *discovery.ROUTES,
@@ -47,4 +48,5 @@ ROUTES: list[Route] = [
     *events.ROUTES,
     *execs.ROUTES,
     *logs.ROUTES,
+    *door.ROUTES,
 ]

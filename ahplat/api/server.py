@@ -24,6 +24,7 @@ from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
 from ahplat.api.call import ANONYMOUS, BOOTSTRAP, JSON, OPERATOR, READS, Call, Planned, Principal, Reply
 from ahplat.api.forward import Forwarder, Place, abort, refusal
+from ahplat.api.inside import Inside
 from ahplat.api.peer import peer_of
 from ahplat.api.rates import Rates
 from ahplat.api.route import Route, Tree
@@ -129,12 +130,13 @@ class Edge:
             raise Rejected("https_required", "this server is reached through its proxy, over https")
         if app.closing and not route.early:
             raise Unavailable("stopping", "the server is stopping", 2)
-        if config.rate_limits and not route.early:
+        is_limited = config.rate_limits and not isinstance(call.request, Inside)
+        if is_limited and not route.early:
             self._rates.take_of_all()
         if not (app.ready.is_set() or route.early):
             await self._until_ready()
         call.principal = await self._identify(call, route, peer.is_operator)
-        if call.principal.tenant_id and config.rate_limits:
+        if call.principal.tenant_id and is_limited:
             call.limited = self._rates.take(call.principal.tenant_id)
         if call.principal.kind == "tenant" and (why := route.forbids(call.principal, call.values)):
             raise Rejected("forbidden_scope", why)

@@ -5,6 +5,7 @@ import click
 from ahplat.cli.backup import backup, restore
 from ahplat.cli.demo import demo
 from ahplat.cli.doctor import doctor
+from ahplat.cli.mcp import mcp
 from ahplat.cli.operate import gc, unpark
 from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
@@ -42,6 +43,7 @@ main.add_command(doctor)
 main.add_command(restore)
 main.add_command(rotate_key)
 main.add_command(gc)
+main.add_command(mcp)
 main.add_command(status)
 main.add_command(unpark)
 main.add_command(usage)

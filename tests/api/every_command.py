@@ -15,6 +15,7 @@ from tests.folders import memory_folder
 COMMANDS = [route for route in ROUTES if route.method != "GET"]
 RECOVERY = {"email": "known@example.org", "bootstrap_token": TOKENS[1]}
 NO_COMMAND = {
+    "/mcp",  # a door to others: see tests/mcp/test_repeats.py
     "/v1/system/bootstrap-token/validate",
     "/v1/system/garbage/collect",  # a repeat finds less, or nothing
     "/v1/services/{service_id}/exec",  # what it said is told once: see test_execs.py
