@@ -101,7 +101,7 @@ def operation_of(route: Route, shapes: dict[str, Schema], schemas: dict[str, Sch
         body = {"schema": shapes["body"], "example": example(shapes["body"], schemas, whole=False)}
         found["requestBody"] = {
             "required": bool(_needs(shapes["body"], schemas)),
-            "content": {"application/json": body},
+            "content": {"application/json": body} | ({"application/gzip": {"schema": {}}} if route.archive else {}),
         }
     return {key: value for key, value in found.items() if value is not None}
 
@@ -118,9 +118,10 @@ def _needs(schema: Schema, schemas: dict[str, Schema]) -> Any:
 def parameters_of(route: Route) -> list[Json]:
     """Those in the path, those in the query, and those in the header."""
     found = [_in_path(name) for name in route.segments]
-    if route.query is not None:
-        _, parts = msgspec.json.schema_components([route.query])
-        found += [_in_query(name, inner) for name, inner in parts[route.query.__name__]["properties"].items()]
+    for query in (route.query, route.archive):
+        if query is not None:
+            _, parts = msgspec.json.schema_components([query])
+            found += [_in_query(name, inner) for name, inner in parts[query.__name__]["properties"].items()]
     return found + [{"$ref": f"#/components/parameters/{name}"} for name in _shared(route)]
 
 

@@ -54,7 +54,7 @@ class Route(Struct, frozen=True):
     narrow: bool = False  # answers a key that is for one service, though its path names none
     early: bool = False  # answers before the views are in step
     grows: bool = False  # what it begins takes room: refused where a disk is full
-    archive: bool = False  # takes a tar.gz in place of `body`, streamed by the handler (`uploads.py`)
+    archive: type[Struct] | None = None  # takes a tar.gz in place of `body`, with these parameters: see uploads.py
     stream: bool = False  # answers as long as the client likes: counts as a stream, not as a request
 
     @property

@@ -1,7 +1,6 @@
 """Clients that others wrote follow the event stream through restarts: no gap, no duplicate, no step back, at any speed.
 
-Three that have nothing in common: `sseclient` on requests, which comes back by itself; `httpx-sse`, which is told where to
-go on; and `curl`, whose file is read as a person would.
+Three that have nothing in common: `requests-sse`, `httpx-sse`, and `curl`, whose lines are read as a person would.
 """
 
 import signal
@@ -15,7 +14,7 @@ import httpx
 import pytest
 import requests
 from httpx_sse import connect_sse
-from sseclient import SSEClient
+from requests_sse import EventSource, InvalidStatusCodeError
 
 from events.event import Meta
 from events.log import EventLog
@@ -76,19 +75,28 @@ class WithHttpx(Follower):
             time.sleep(0.05)  # the server is not there
 
 
-class WithSseclient(Follower):
+class WithRequests(Follower):
     """Slow: what it is sent waits in the connection until that is full."""
 
     def follow(self, after: int) -> Iterator[int]:
+        def lost() -> None:  # it would come back by itself, each time twice as late
+            raise requests.ConnectionError
+
         try:
-            for n, event in enumerate(
-                SSEClient(self.url, last_id=str(after), retry=50, headers=self.headers, timeout=20, chunk_size=4_096)
-            ):
-                if n % SLOW_EVERY == 0:
-                    time.sleep(SLOW_S)
-                if event.data:
-                    yield int(event.id)
-        except requests.RequestException:
+            with EventSource(
+                self.url,
+                headers=self.headers,
+                timeout=20,
+                latest_event_id=str(after),
+                max_connect_retry=0,
+                on_error=lost,
+            ) as source:
+                for n, event in enumerate(source):
+                    if n % SLOW_EVERY == 0:
+                        time.sleep(SLOW_S)
+                    if event.data:
+                        yield int(event.last_event_id)
+        except (requests.RequestException, InvalidStatusCodeError):
             time.sleep(0.05)
 
 
@@ -151,7 +159,7 @@ def followed_through(server: Server, events: int, restarts: int) -> None:
     key, service_id = a_long_log(server, events)
     server.start()
     wanted = events + 2 * restarts
-    followers = [kind(server, key, wanted).begin() for kind in (WithHttpx, WithSseclient, WithCurl)]
+    followers = [kind(server, key, wanted).begin() for kind in (WithHttpx, WithRequests, WithCurl)]
     for n in range(restarts):
         until(followers[n % 3], events * (n + 1) // (restarts + 1))
         server.end(signal.SIGKILL if n % 2 else signal.SIGTERM)
