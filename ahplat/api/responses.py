@@ -119,6 +119,9 @@ def responses_of(route: Route, shapes: dict[str, Schema], schemas: dict[str, Sch
             "headers": _headers(*_success_headers(route)),
             **({"content": content} if (content := _content(route, shapes, schemas, has_items)) else {}),
         }
+    if route.bare_status:
+        phrase = HTTPStatus(route.bare_status).phrase
+        found[str(route.bare_status)] = {"description": phrase, "headers": _headers("X-Request-Id", "RateLimit")}
     if route.is_command:
         _add_plan(found)
     if route.tagged and route.method == "GET":

@@ -44,6 +44,7 @@ class Route(Struct, frozen=True):
     events: Any = None  # the type of each event's data, where a success can be text/event-stream
     status: int = 200
     other_status: int = 0  # of a success, too
+    bare_status: int = 0  # of a success without a body, beside those that have one
     faults: tuple[int, ...] = ()  # of what is refused in the form of `answer`, and not as a problem
     codes: tuple[str, ...] = ()
     versioned: bool = False  # its answer has an ETag

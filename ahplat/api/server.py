@@ -285,7 +285,7 @@ class Edge:
             tag = outgoing.get("ETag")
         if tag and headers.if_none_match(call.request.headers.get("If-None-Match"), tag):
             reply = Reply(HTTPStatus.NOT_MODIFIED)
-        if reply.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+        if reply.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED) or not reply.content_type:
             del outgoing["Content-Type"]
         self.answered.note(call, reply.status)
         return web.Response(body=reply.body, status=reply.status, headers=outgoing)

@@ -37,7 +37,7 @@ async def post(call: Call) -> Reply:
     except Fault as fault:
         return _refusal(fault)
     if request.id is None:
-        return Reply(HTTPStatus.ACCEPTED)
+        return Reply(HTTPStatus.ACCEPTED, content_type="")
     try:
         return await _answer(call, request)
     except Fault as fault:
@@ -141,7 +141,7 @@ ROUTES = [
         "send_message",
         body=JsonRpcRequest,
         answer=JsonRpcResponse,
-        other_status=202,
+        bare_status=202,
         faults=(400, 404),
         codes=("origin_forbidden",),
         asks=True,

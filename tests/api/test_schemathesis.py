@@ -46,6 +46,7 @@ SAID_IN_WORDS = {  # whose 400 no schema can tell beforehand
     "read_build_logs": "Last-Event-ID is the number of a line",
     "read_logs": "Last-Event-ID is the time of a line",
     "set_env": "some variables are the platform's own",
+    "send_message": "its header fields have to say what its body says",
     "update_service": "as with create_service",
 }
 _REFUSED = [400, 401, 403, 404, 405, 409, 410, 412, 422, 429, 503, 504]
