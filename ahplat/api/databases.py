@@ -364,7 +364,7 @@ ROUTES = [
         scope="deploy",
         body=Link,
         answer=Linked,
-        codes=("circuit_open", "quota_exceeded", "service_not_found"),
+        codes=("quota_exceeded", "service_not_found"),
         waits=True,
     ),
 ]

@@ -189,7 +189,7 @@ ROUTES = [
         body=Deploy,
         answer=Deployment,
         status=202,
-        codes=("circuit_open", "image_forbidden", "image_invalid", "nothing_to_deploy", "quota_exceeded"),
+        codes=("image_forbidden", "image_invalid", "nothing_to_deploy", "quota_exceeded"),
         waits=True,
         grows=True,
     ),

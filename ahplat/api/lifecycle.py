@@ -91,7 +91,7 @@ ROUTES = [
             ("start", start, (*_RUN, "circuit_open")),
             ("stop", stop, ()),
             ("restart", restart, (*_RUN, "circuit_open")),
-            ("reset", reset, _RUN),
+            ("reset", reset, ("quota_exceeded",)),
         )
     ),
     Route(
@@ -101,7 +101,7 @@ ROUTES = [
         "redeploy_service",
         scope="deploy",
         answer=Service,
-        codes=(*_RUN, "circuit_open"),
+        codes=_RUN,
         versioned=True,
         waits=True,
         grows=True,

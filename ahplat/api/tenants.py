@@ -312,7 +312,7 @@ ROUTES = [
         body=Registration,
         answer=Registered,
         status=201,
-        codes=("duplicate_email", "name_taken", "quota_exceeded", "registration_limited"),
+        codes=("duplicate_email", "quota_exceeded", "registration_limited"),
     ),
     Route(
         "POST",
@@ -322,7 +322,7 @@ ROUTES = [
         auth="bootstrap",
         body=Token,
         answer=Reactivated,
-        codes=("quota_exceeded", "tenant_not_suspended"),
+        codes=("tenant_not_suspended",),
     ),
     Route(
         "POST",
