@@ -11,7 +11,7 @@ set -euo pipefail
 
 TREE=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 readonly TREE
-readonly PARTS=(ahplat bin/ah deploy events projections pyproject.toml requirements.lock README.md)
+readonly PARTS=(ahplat bin/ah bin/ahc deploy events projections pyproject.toml requirements.lock README.md)
 readonly HOME_DIR=/opt/ahplat SETTINGS=/etc/ahplat DATA=/var/lib/ah UNITS=/etc/systemd/system PROGRAMS=/usr/local/bin
 readonly DAEMON_JSON=/etc/docker/daemon.json
 readonly SERVICES=(ahplat-registry ahplat-traefik ahplat)
@@ -193,7 +193,10 @@ put_release() {
   (umask 022 && "$1/bin/ah" --version && cd "$1" && .venv/bin/python -m compileall -q ahplat events projections)
   touch "$1/.complete"
 }
-is_current() { [ "$(readlink "$HOME_DIR/current")" = "$1" ] && [ "$(readlink "$PROGRAMS/ah")" = "$HOME_DIR/current/bin/ah" ]; }
+is_current() {
+  [ "$(readlink "$HOME_DIR/current")" = "$1" ] && [ "$(readlink "$PROGRAMS/ah")" = "$HOME_DIR/current/bin/ah" ] &&
+    [ "$(readlink "$PROGRAMS/ahc")" = "$HOME_DIR/current/bin/ahc" ]
+}
 make_current() {
   if [ -e "$HOME_DIR/current" ] && [ -e "$DATA/events.db" ]; then
     "$HOME_DIR/current/bin/ah" backup # by the release that is there: what a way back begins with
@@ -201,6 +204,7 @@ make_current() {
   [ ! -e "$HOME_DIR/current" ] || ln -sfn "$(readlink "$HOME_DIR/current")" "$HOME_DIR/previous"
   ln -sfn "$1" "$HOME_DIR/current"
   ln -sfn "$HOME_DIR/current/bin/ah" "$PROGRAMS/ah"
+  ln -sfn "$HOME_DIR/current/bin/ahc" "$PROGRAMS/ahc"
 }
 
 # --- settings and data

@@ -1,20 +1,19 @@
 """`ah mcp`: MCP over stdin and stdout for an agent on this machine, passed on to a server."""
 
 import asyncio
-import json
 import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 import click
 
 from ahplat import limits
+from ahplat.ahc import settings
+from ahplat.ahc.failures import USAGE, Failure
 from ahplat.mcp.stdio import Bridge
 
 _INTERRUPTED = 130
@@ -41,9 +40,9 @@ def mcp() -> None:
     """
     try:
         url, key = target(os.environ)
-    except ValueError as error:
-        click.echo(f"ah: {error}", err=True)
-        sys.exit(2)
+    except Failure as failure:
+        click.echo(f"ah: {failure.what}: {failure.hint}", err=True)
+        sys.exit(USAGE)
     try:
         asyncio.run(_serve(url, key))
     except KeyboardInterrupt:
@@ -53,23 +52,12 @@ def mcp() -> None:
 
 
 def target(environ: Mapping[str, str]) -> tuple[str, str]:
-    """(URL, key) of the server. Raises ValueError, in a line that says what to do."""
-    url, key = environ.get("AH_URL", ""), environ.get("AH_KEY", "")
-    path = Path(environ.get("HOME") or Path.home()) / ".ah" / "config.json"
-    if not (url and key) and path.exists():
-        try:
-            kept = json.loads(path.read_text())
-            url, key = url or str(kept.get("url") or ""), key or str(kept.get("key") or "")
-        except (OSError, ValueError, AttributeError) as error:
-            raise ValueError(f'{path} cannot be read as {{"url": …, "key": …}} ({error})') from error
-    if not (url and key):
-        missing = " and ".join(name for name, value in (("AH_URL", url), ("AH_KEY", key)) if not value)
-        raise ValueError(f"{missing} not set, and not in {path}: see `ah mcp --help`")
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError(f"AH_URL is {url!r}, expected one like https://api.example.org")
+    """(URL, key) of the server, as `ahc` has them. Raises Failure."""
+    found = settings.effective(environ)
+    key = settings.wanted_key(found)
     if not (key.isascii() and key.isprintable()):
-        raise ValueError("AH_KEY is no key: expected <keyID>.<secret>")
-    return url.rstrip("/"), key
+        raise Failure(USAGE, "AH_KEY is no key", "expected <keyID>.<secret>")
+    return settings.wanted_url(found), key
 
 
 async def _serve(url: str, key: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from hypothesis import given as hypothesis_given
-from hypothesis import strategies
+from hypothesis import settings, strategies
 
 from ahplat import limits
 from ahplat.api.domains import check_domain
@@ -228,6 +228,7 @@ SPELT = strategies.sampled_from(
 STEP = strategies.tuples(strategies.sampled_from(["add", "vouch", "remove"]), strategies.booleans(), SPELT)
 
 
+@settings(deadline=None)
 @hypothesis_given(strategies.lists(STEP, max_size=12))
 def test_no_way_to_write_a_name_gives_two_tenants_one_host(steps: list[tuple[str, bool, str]]) -> None:
     kinds = {
