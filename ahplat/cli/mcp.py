@@ -54,10 +54,10 @@ def mcp() -> None:
 def target(environ: Mapping[str, str]) -> tuple[str, str]:
     """(URL, key) of the server, as `ahc` has them. Raises Failure."""
     found = settings.effective(environ)
-    key = settings.wanted_key(found)
+    url, key = settings.wanted_url(found), settings.wanted_key(found)
     if not (key.isascii() and key.isprintable()):
         raise Failure(USAGE, "AH_KEY is no key", "expected <keyID>.<secret>")
-    return settings.wanted_url(found), key
+    return url, key
 
 
 async def _serve(url: str, key: str) -> None:

@@ -168,12 +168,12 @@ def test_a_key_that_is_not_valid_is_an_error_that_says_what_to_do(server: Server
 def test_without_a_server_or_a_key_it_says_so_in_a_line(server: Server, tmp_path: Path) -> None:
     found = said(server, "", PING, AH_URL="", HOME=str(tmp_path))
     assert found.returncode == 2 and found.stdout == ""
-    assert found.stderr.count("\n") == 1 and "AH_URL and AH_KEY" in found.stderr
+    assert found.stderr.count("\n") == 1 and "set AH_URL" in found.stderr
 
 
 @pytest.mark.parametrize(
     ("env", "says"),
-    [({"AH_URL": "ftp://x"}, "AH_URL is 'ftp://x'"), ({"AH_KEY": "a\nb"}, "AH_KEY is no key")],
+    [({"AH_URL": "ftp://x"}, "'ftp://x' is no address of a server"), ({"AH_KEY": "a\nb"}, "AH_KEY is no key")],
     ids=["url", "key"],
 )
 def test_a_server_or_key_that_is_none_is_told_so_in_a_line(server: Server, env: dict[str, str], says: str) -> None:
