@@ -20,7 +20,7 @@ from ahplat.mcp import protocol, sessions
 from ahplat.mcp.protocol import INVALID_PARAMS, METHOD_NOT_FOUND, Fault, Request
 
 INSTRUCTIONS = """\
-This server runs services (containers), builds them from git, and runs databases beside them. Begin with whoami: it says \
+This server runs services (containers), builds them from git, and runs databases beside them. Begin with get_whoami: it says \
 what you may do and what is left of your quotas. Then create_service with an image; or with none, and create_build with a \
 repository. A tool that begins work answers at once, and its `next` says which tool tells how that went: pass its \
 arguments, which wait for up to a minute. Give a command an idempotency_key of your own and repeat it with the same key \
