@@ -10,10 +10,10 @@ need AH_URL AH_KEY
 [[ $2 == postgres || $2 == redis ]] || fail 2 "there is postgres and redis, no $2"
 
 name=${3:-$1-$2}
-find services "$1"
+find_id services "$1"
 service=$found
 [[ -n $service ]] || fail 4 "there is no service $1; status.sh shows which there are"
-find databases "$name"
+find_id databases "$name"
 database=$found
 if [[ -z $database ]]; then
     api POST /v1/databases "{\"name\":$(text "$name"),\"type\":\"$2\"}"

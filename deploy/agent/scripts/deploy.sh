@@ -11,7 +11,7 @@ need AH_URL AH_KEY
 
 git="" image=$1 deployment=""
 case $1 in http://* | https://*) git=yes image=pending ;; esac
-find services "$2"
+find_id services "$2"
 service=$found
 if [[ -z $service ]]; then
     api POST /v1/services "{\"name\":$(text "$2"),\"image\":$(text "$image"),\"port\":$3}"

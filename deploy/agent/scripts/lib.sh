@@ -78,8 +78,8 @@ problem() {
     fail "$((${1} >= 500 ? 5 : 4))" "${message:-the answer was $1} (${code:-$1})$why"
 }
 
-# find LIST NAME: the id of the service or database of that name in $found, "" where there is none.
-find() {
+# find_id LIST NAME: the id of the service or database of that name in $found, "" where there is none.
+find_id() {
     local offset=0
     found=""
     while [[ -z $found ]]; do

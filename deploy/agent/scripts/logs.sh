@@ -8,7 +8,7 @@ USAGE="usage: AH_URL=https://HOST AH_KEY=KEY logs.sh SERVICE [BUILD-ID]"
 usage_or_go 1 2 "$@"
 need AH_URL AH_KEY
 
-find services "$1"
+find_id services "$1"
 service=$found
 [[ -n $service ]] || fail 4 "there is no service $1; status.sh shows which there are"
 build=${2:-}
