@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds.conftest import git_server, server
+from tests.agent.conftest import TOKEN
 from tests.builds.git_server import GitServer
 from tests.faults.harness import TREE, Server
 
-__all__ = ["git_server", "server"]
 SCRIPTS = TREE / "deploy/agent/scripts"
 NAMES = ["register.sh", "deploy.sh", "status.sh", "db-provision.sh", "logs.sh"]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -21,7 +20,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def run(server: Server) -> Run:
     """Runs a script for a tenant that register.sh makes first."""
     base = {"PATH": os.environ["PATH"], "AH_URL": f"http://127.0.0.1:{server.port}"}
-    made = _run(base | {"AH_BOOTSTRAP_TOKEN": "t" * 32}, "register.sh", "acme", "a@example.org")
+    made = _run(base | {"AH_BOOTSTRAP_TOKEN": TOKEN}, "register.sh", "acme", "a@example.org")
     assert made.returncode == 0, made
     key = made.stdout.partition("export AH_KEY=")[2].strip()
     return lambda *argv, **environ: _run(base | {"AH_KEY": key} | environ, *argv)
@@ -77,7 +76,7 @@ def test_a_repository_is_built_deployed_and_its_log_shown(run: Run, server: Serv
 def test_what_is_refused_is_said_with_what_to_do(run: Run) -> None:
     done = run("logs.sh", "nothing")
     assert (done.returncode, "no service nothing" in done.stderr) == (4, True)
-    done = run("deploy.sh", "ah/hello", "-bad-", "8000")
+    done = run("deploy.sh", "ah/hello", "web", "99999")
     assert (done.returncode, "validation_failed" in done.stderr) == (4, True), done
     done = run("status.sh", AH_KEY="wrong.key")
     assert (done.returncode, "(unauthenticated)" in done.stderr) == (4, True), done

@@ -21,7 +21,16 @@ EACH = pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative
 _ROUTE = re.compile(r"\b(GET|POST|PATCH|DELETE|PUT)[ ]+\"?(/[\w{}$./-]+)(?:\?([\w=&{}…$-]+))?")
 _SPAN = re.compile(r"`([a-z][a-z0-9_]*)`")
 _MEMBER = re.compile(r"\"([a-z][a-z_]*)\":")
-_OTHERS = {"ahc", "ps", "confirm", "idempotency_key", "if_match", "redis", "postgres", "link"}  # of tools, and plain words
+_OTHERS = {
+    "ahc",
+    "ps",
+    "confirm",
+    "idempotency_key",
+    "if_match",
+    "redis",
+    "postgres",
+    "link",
+}  # of tools, and plain words
 
 
 def words_of_the_api() -> set[str]:
