@@ -56,7 +56,7 @@ def test_each_says_how_it_is_used(name: str) -> None:
 
 
 @pytest.mark.embedded
-def test_an_image_a_database_and_the_state_of_all(run: Run, server: Server) -> None:
+def test_an_image_is_deployed_twice_and_its_log_and_state_are_shown(run: Run, server: Server) -> None:
     assert "Hello" in visit(server, ok(run("deploy.sh", "ah/hello", "web", "8000")))
     assert "Hello" in visit(server, ok(run("deploy.sh", "ah/hello", "web", "8000")))
     assert "Listening on port" in ok(run("logs.sh", "web"))
