@@ -17,13 +17,17 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(server: Server) -> Run:
-    """Runs a script for a tenant that register.sh makes first."""
-    base = {"PATH": os.environ["PATH"], "AH_URL": f"http://127.0.0.1:{server.port}"}
-    made = _run(base | {"AH_BOOTSTRAP_TOKEN": TOKEN}, "register.sh", "acme", "a@example.org")
-    assert made.returncode == 0, made
-    key = made.stdout.partition("export AH_KEY=")[2].strip()
-    return lambda *argv, **environ: _run(base | {"AH_KEY": key} | environ, *argv)
+def key(server: Server) -> str:
+    """Of a tenant that register.sh makes."""
+    environ = {"PATH": os.environ["PATH"], "AH_URL": f"http://127.0.0.1:{server.port}", "AH_BOOTSTRAP_TOKEN": TOKEN}
+    return ok(_run(environ, "register.sh", "acme", "a@example.org")).partition("export AH_KEY=")[2].strip()
+
+
+@pytest.fixture
+def run(server: Server, key: str) -> Run:
+    """Runs a script for that tenant."""
+    base = {"PATH": os.environ["PATH"], "AH_URL": f"http://127.0.0.1:{server.port}", "AH_KEY": key}
+    return lambda *argv, **environ: _run(base | environ, *argv)
 
 
 def _run(environ: dict[str, str], *argv: str) -> subprocess.CompletedProcess[str]:
@@ -81,3 +85,25 @@ def test_what_is_refused_is_said_with_what_to_do(run: Run) -> None:
     done = run("status.sh", AH_KEY="wrong.key")
     assert (done.returncode, "(unauthenticated)" in done.stderr) == (4, True), done
     assert run("status.sh", AH_KEY="two\nlines").returncode == 2
+
+
+@pytest.mark.embedded
+def test_the_skills_own_function_asks_and_shows_no_secret(server: Server, key: str, tmp_path: Path) -> None:
+    skill = (TREE / "deploy/agent/skills/ahplat/SKILL.md").read_text()
+    function = skill.partition("```bash\n")[2].partition("```")[0]
+    seen = tmp_path / "argv"
+    spy = tmp_path / "curl"
+    spy.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" >>{seen}\nexec /usr/bin/curl "$@"\n')
+    spy.chmod(0o755)
+    story = f"""set -euo pipefail
+{function}
+ID=$(ah POST /v1/services '{{"name":"web","image":"ah/hello","port":8000}}' |
+  grep -o '"id":"[0-9a-f]*"' | head -n 1 | cut -d '"' -f 4)
+ah POST "/v1/services/$ID/env" '{{"TOKEN":"s3cret-value"}}'
+ah GET "/v1/services/$ID?wait=running&timeout=20"
+"""
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "AH_URL": f"http://127.0.0.1:{server.port}", "AH_KEY": key}
+    done = subprocess.run(["bash", "-c", story], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and '"status":"running"' in done.stdout, done
+    assert "/v1/whoami" in seen.read_text()
+    assert "s3cret-value" not in seen.read_text() and key not in seen.read_text()
