@@ -3,6 +3,8 @@
 from apsw import Connection
 from msgspec import Struct
 
+from projections.env import FOREVER
+
 
 class Thing(Struct, frozen=True):
     """A resource that is there. `parent` is the id of what it goes with, "" for what stands alone.
@@ -19,7 +21,7 @@ class Thing(Struct, frozen=True):
 _KINDS = (
     "SELECT 'service', service_id, '', name FROM service WHERE tenant_id = ?1 AND desired <> 'deleted'",
     "SELECT 'variable', key, service_id, key FROM service JOIN env USING (service_id)"
-    " WHERE tenant_id = ?1 AND desired <> 'deleted' AND until = 9223372036854775807",
+    f" WHERE tenant_id = ?1 AND desired <> 'deleted' AND until = {FOREVER}",
     "SELECT 'domain', host, service_id, host FROM domain WHERE tenant_id = ?1",
     "SELECT 'deployment', deployment_id, service_id, '' FROM deployment"
     " WHERE tenant_id = ?1 AND status IN ('pending', 'deploying')",

@@ -19,7 +19,7 @@ from ahplat.api import body as bodies
 from ahplat.api import cursors, headers
 from ahplat.api.application import Application
 from ahplat.api.plans import look, plan_of
-from ahplat.api.query import Paged, invalid_parameter
+from ahplat.api.query import Dry, Paged
 from ahplat.api.query import parse as parse_query
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
@@ -162,16 +162,6 @@ class Call:
         """The query's parameters as a struct. Raises Rejected with the pointer of the parameter."""
         return parse_query(self.query, type_)
 
-    def number(self, name: str, default: int, low: int, high: int) -> int:
-        """An integer parameter of the query, within bounds. Raises Rejected."""
-        text = self.query.get(name)
-        if text is None:
-            return default
-        digits = text.removeprefix("-")
-        if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19 and low <= int(text) <= high):
-            raise invalid_parameter(name, f"expected an integer from {low} to {high}")
-        return int(text)
-
     def page(self, kind: str, asked: Paged) -> "Page":
         """Which part of a list is wanted. Raises Rejected `cursor_gone` for a cursor that is not one of ours."""
         before = cursors.read(self.app.keyring, self.scope(kind), asked.cursor) if asked.cursor else ""
@@ -193,13 +183,6 @@ class Call:
         """`Link: rel=next` (RFC 8288): the same question, from another place on."""
         asked = {name: value for name, value in self.query.items() if name not in _PLACES}
         return f'<{self.path}?{urlencode(asked | place)}>; rel="next"'
-
-    def flag(self, name: str) -> bool:
-        """A boolean parameter of the query. Raises Rejected."""
-        text = self.query.get(name, "false")
-        if text not in ("true", "false", "1", "0"):
-            raise invalid_parameter(name, "expected true or false")
-        return text in ("true", "1")
 
     def new_id(self) -> str:
         """An id for something that is to be."""
@@ -247,7 +230,7 @@ class Call:
     @property
     def is_dry(self) -> bool:
         """Whether a command is only asked what it would do. Raises Rejected."""
-        return bool(self.query_text) and self.request.method not in READS and self.flag("dry_run")
+        return bool(self.query_text) and self.request.method not in READS and self.asked(Dry).dry_run
 
     async def _planned(self, command: Command) -> "Reply":
         rehearsal = await self.app.writer.rehearse(

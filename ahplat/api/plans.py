@@ -12,12 +12,9 @@ from msgspec import UNSET, Struct, UnsetType
 from ahplat.answers import Rehearsal
 from ahplat.api.frames import public
 from ahplat.api.tenant_usage import TenantUsage, usage_of
-from events.event import wire_name
 from events.tenants import TenantErasureRequested
 from projections import tenants
 from projections.inventory import Thing, gone, inventory
-
-ERASURE = wire_name(TenantErasureRequested)  # takes everything, though the views forget it only with its outcome
 
 
 class Seen(Struct, frozen=True):
@@ -70,7 +67,8 @@ class Plan(Struct, frozen=True):
 def plan_of(rehearsal: Rehearsal[Seen], etag: str) -> Plan:
     """The plan that a rehearsal comes to."""
     shown = [public(at, event) for at, event in rehearsal.facts]
-    is_erasure = any(at.type == ERASURE for at, _ in rehearsal.facts)
+    # an erasure takes everything, though the views forget it only with its outcome
+    is_erasure = any(isinstance(event, TenantErasureRequested) for _, event in rehearsal.facts)
     lost = rehearsal.before.things if is_erasure else gone(rehearsal.before.things, rehearsal.after.things)
     return Plan(
         dry_run=True,

@@ -47,6 +47,18 @@ class Waits(Struct):
     ] = 30
 
 
+class Dry(Struct):
+    """Of every command: whether it is only asked what it would do."""
+
+    dry_run: bool = False
+
+
+class Fresh(Struct):
+    """Of every read: the position of the log that it has to be from at least."""
+
+    min_position: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+
+
 def parse(query: Mapping[str, str], type_: type[T]) -> T:
     """The parameters as `type_`. Raises Rejected."""
     shapes = _shapes(type_)

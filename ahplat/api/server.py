@@ -26,6 +26,7 @@ from ahplat.api.call import ANONYMOUS, BOOTSTRAP, JSON, OPERATOR, READS, Call, P
 from ahplat.api.forward import Forwarder, Place, abort, refusal
 from ahplat.api.inside import Inside
 from ahplat.api.peer import peer_of
+from ahplat.api.query import Fresh
 from ahplat.api.rates import Rates
 from ahplat.api.route import Route, Tree
 from ahplat.api.service_hosts import other_host, target_host
@@ -201,7 +202,7 @@ class Edge:
         """Waits until the views are at the position that a read wants. Raises Rejected, and Unavailable when it is late."""
         if call.request.method not in READS or not self._app.ready.is_set():
             return
-        wanted = call.number("min_position", 0, 0, 2**63 - 1)
+        wanted = call.asked(Fresh).min_position
         given = call.request.headers.get("If-Position", "0")
         if not (given.isascii() and given.isdecimal() and len(given) < 19):
             raise headers.invalid_header("If-Position", "expected a position")

@@ -13,10 +13,8 @@ import click
 
 from ahplat import limits
 from ahplat.ahc import settings
-from ahplat.ahc.failures import USAGE, Failure
+from ahplat.ahc.failures import INTERRUPTED, USAGE, Failure
 from ahplat.mcp.stdio import Bridge
-
-_INTERRUPTED = 130
 
 
 @click.command()
@@ -46,7 +44,7 @@ def mcp() -> None:
     try:
         asyncio.run(_serve(url, key))
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the agent is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

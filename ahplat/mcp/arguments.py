@@ -7,8 +7,9 @@ import msgspec
 from msgspec import Struct
 
 from ahplat.api.route import Route
+from ahplat.api.schemas import Schema
 from ahplat.errors import Rejected, Violation
-from ahplat.mcp.schemas import AFTER, CONFIRM, DRY_RUN, IF_MATCH, KEY, WAIT, WHOLE, Schema
+from ahplat.mcp.schemas import AFTER, CONFIRM, DRY_RUN, IF_MATCH, KEY, WAIT, WHOLE
 
 _encode = msgspec.json.Encoder(order="sorted").encode  # so that the order of arguments makes no other body
 

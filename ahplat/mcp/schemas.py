@@ -14,10 +14,9 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.api.plans import Plan
 from ahplat.api.route import Route
+from ahplat.api.schemas import Schema, portable
 from ahplat.api.segments import SEGMENTS
 from ahplat.mcp.tools import DEPLOYMENT, MEANINGS, Tool
-
-Schema = dict[str, Any]
 
 HIDDEN = frozenset(
     {
@@ -118,25 +117,9 @@ def _plain(shape: Schema) -> Schema:
     return {key: value for key, value in shape.items() if not (key == "default" and value in ("", {}, []))}
 
 
-def _portable(node: Any) -> Any:
-    r"""A schema whose patterns are those of JSON Schema (ECMA-262), which begin and end a text in other words than Python's.
-
-    >>> _portable({"pattern": r"\A[a-z]+\Z"})
-    {'pattern': '^[a-z]+$'}
-    """
-    if isinstance(node, list):
-        return [_portable(child) for child in node]
-    if not isinstance(node, dict):
-        return node
-    found = {key: _portable(child) for key, child in node.items()}
-    if isinstance(pattern := found.get("pattern"), str):
-        found["pattern"] = pattern.replace(r"\A", "^").replace(r"\Z", "$")
-    return found
-
-
 def _inline(type_: Any, defs: dict[str, Schema]) -> Schema:
     """A type's schema; what it refers to goes to `defs`, itself does not."""
-    schema: Schema = _portable(msgspec.json.schema(type_))
+    schema: Schema = portable(msgspec.json.schema(type_))
     found: dict[str, Schema] = schema.pop("$defs", {})
     if reference := schema.pop("$ref", None):
         schema = {**found.pop(reference.rpartition("/")[2]), **schema}

@@ -12,12 +12,13 @@ from ahplat.api import inside, problems
 from ahplat.api.call import Call, Principal
 from ahplat.api.inside import Answered
 from ahplat.api.route import Route
+from ahplat.api.schemas import Schema
 from ahplat.errors import Rejected, Violation
 from ahplat.mcp import results, schemas
 from ahplat.mcp.arguments import Asked, asked
 from ahplat.mcp.protocol import INVALID_PARAMS, Fault
 from ahplat.mcp.results import Result
-from ahplat.mcp.schemas import CONFIRM, DRY_RUN, Schema
+from ahplat.mcp.schemas import CONFIRM, DRY_RUN
 from ahplat.mcp.tools import DEPLOYMENT, TOOLS, Tool
 from events.catalog import decode
 from events.log import read_tenant

@@ -5,20 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ahc.process import Ahc
-from tests.faults.harness import Server
+from tests.faults.harness import Server, wiped
 from tests.folders import memory_folder
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     """One that serves."""
-    with memory_folder() as folder:
-        made = Server(folder / "data")
-        try:
-            yield made.start()
-        finally:
-            print(made.said.read_text())
-            made.wipe()
+    with memory_folder() as folder, wiped(Server(folder / "data")) as made:
+        yield made.start()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.builds.git_server import GitServer, serving
-from tests.faults.harness import LAPTOP, Server
+from tests.faults.harness import LAPTOP, Server, wiped
 from tests.folders import memory_folder
 
 APP = """\
@@ -41,9 +41,5 @@ def server(git_server: GitServer) -> Iterator[Server]:
 
 @contextmanager
 def platform(folder: Path, git_server: GitServer) -> Iterator[Server]:
-    made = Server(folder / "data", *LAPTOP, "--allow-git-host", git_server.host)
-    try:
+    with wiped(Server(folder / "data", *LAPTOP, "--allow-git-host", git_server.host)) as made:
         yield made
-    finally:
-        print(made.said.read_text() if made.said.exists() else "")
-        made.wipe()

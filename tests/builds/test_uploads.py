@@ -13,7 +13,7 @@ from events.services import ServiceDeployRequested
 from tests.builds.archives import Entry, entry, link, of_files, packed
 from tests.builds.conftest import APP
 from tests.builds.marked import of_build
-from tests.faults.harness import Server, eventually
+from tests.faults.harness import Server, eventually, wiped
 from tests.folders import memory_folder
 
 pytestmark = pytest.mark.embedded
@@ -68,13 +68,8 @@ class Sender:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with memory_folder() as folder:
-        made = Server(folder / "data")
-        try:
-            yield made.start()
-        finally:
-            print(made.said.read_text())
-            made.wipe()
+    with memory_folder() as folder, wiped(Server(folder / "data")) as made:
+        yield made.start()
 
 
 def killed_with_one_sent(sender: Sender, crash_at: str) -> None:

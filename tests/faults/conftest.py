@@ -2,14 +2,13 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("tests.faults.harness", "tests.faults.agents")
 
-from tests.faults.harness import Server  # noqa: E402 — the rewriting comes before the import
+from tests.faults.harness import Server, wiped  # noqa: E402 — the rewriting comes before the import
 from tests.folders import memory_folder  # noqa: E402
 
 KEPT = ("events.db", "views.db", "keys.db", "master.key")
@@ -29,15 +28,6 @@ def registered() -> Iterator[tuple[Path, str]]:
 @pytest.fixture
 def api_key(registered: tuple[Path, str]) -> str:
     return registered[1]
-
-
-@contextmanager
-def wiped(server: Server) -> Iterator[Server]:
-    try:
-        yield server
-    finally:
-        print(server.said.read_text() if server.said.exists() else "")
-        server.wipe()
 
 
 @pytest.fixture

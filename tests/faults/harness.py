@@ -16,7 +16,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -222,3 +223,13 @@ class Server:
                 return
             time.sleep(0.02)
         raise AssertionError(f"left behind: {self.processes}")
+
+
+@contextmanager
+def wiped(server: Server) -> Iterator[Server]:
+    """A server of which nothing is left afterwards but what it said."""
+    try:
+        yield server
+    finally:
+        print(server.said.read_text() if server.said.exists() else "")
+        server.wipe()

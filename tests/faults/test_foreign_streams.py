@@ -19,7 +19,7 @@ from requests_sse import EventSource, InvalidStatusCodeError
 from events.event import Meta
 from events.log import EventLog
 from events.services import ServiceEnvSet
-from tests.faults.harness import LAPTOP, Server, eventually
+from tests.faults.harness import LAPTOP, Server, eventually, wiped
 from tests.folders import memory_folder
 
 pytestmark = pytest.mark.embedded
@@ -123,10 +123,8 @@ def fixed() -> Iterator[Server]:
     """A server whose port stays, as a client expects it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with memory_folder() as folder:
-        server = Server(folder / "data", *LAPTOP, "--port", str(port))
+    with memory_folder() as folder, wiped(Server(folder / "data", *LAPTOP, "--port", str(port))) as server:
         yield server
-        server.wipe()
 
 
 def a_long_log(server: Server, events: int) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from tests.events.raw import raw
 from tests.faults.harness import LAPTOP, Server
 
 pytestmark = pytest.mark.embedded
@@ -144,20 +145,14 @@ def test_a_page_of_old_events_that_is_garbage_fails_the_read_of_it_and_nothing_e
 
 
 def test_a_log_in_which_an_event_was_changed(server: Server) -> None:
-    db = apsw.Connection(str(server.folder / "events.db"))
-    for (trigger,) in list(db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")):
-        db.execute(f"DROP TRIGGER {trigger}")
-    db.execute("UPDATE event SET data = CAST('{}' AS BLOB) WHERE position = 2")
-    db.close()
+    with raw(server.folder / "events.db") as db:
+        db.execute("UPDATE event SET data = CAST('{}' AS BLOB) WHERE position = 2")
     assert "chain does not hold" in refuses(server)
 
 
 def test_a_log_from_which_the_middle_is_gone(server: Server) -> None:
-    db = apsw.Connection(str(server.folder / "events.db"))
-    for (trigger,) in list(db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")):
-        db.execute(f"DROP TRIGGER {trigger}")
-    db.execute("DELETE FROM event WHERE position = 2")
-    db.close()
+    with raw(server.folder / "events.db") as db:
+        db.execute("DELETE FROM event WHERE position = 2")
     assert "chain does not hold" in refuses(server)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from tests.events.raw import raw
 from tests.faults.harness import TREE, Server
 
 pytestmark = pytest.mark.embedded
@@ -55,11 +56,8 @@ def test_what_was_done_to_an_old_event_is_named(
     long_ago: Server, harm: Callable[[apsw.Connection], None], position: int
 ) -> None:
     assert long_ago.end() == 0
-    db = apsw.Connection(str(long_ago.folder / "events.db"))
-    for (trigger,) in list(db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")):
-        db.execute(f"DROP TRIGGER {trigger}")
-    harm(db)
-    db.close()
+    with raw(long_ago.folder / "events.db") as db:
+        harm(db)
     done = verify(long_ago)
     assert done.returncode == 1
     assert f"the chain does not hold at position {position}" in done.stderr
@@ -67,11 +65,8 @@ def test_what_was_done_to_an_old_event_is_named(
 
 def cut(server: Server) -> None:
     """Takes the end of the log away, and nothing shows it but what is known of a backup."""
-    db = apsw.Connection(str(server.folder / "events.db"))
-    for (trigger,) in list(db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")):
-        db.execute(f"DROP TRIGGER {trigger}")
-    db.execute("DELETE FROM event WHERE position > 100")
-    db.close()
+    with raw(server.folder / "events.db") as db:
+        db.execute("DELETE FROM event WHERE position > 100")
     (server.folder / "views.db").unlink()
 
 

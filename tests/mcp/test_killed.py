@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.harness import Answer, Server
+from tests.faults.harness import Answer, Server, wiped
 from tests.folders import memory_folder
 from tests.mcp.speaking import LEGACY
 
@@ -22,13 +22,8 @@ WEB = {"name": "web", "image": "ah/hello", "idempotency_key": "once"}
 @pytest.fixture
 def server() -> Iterator[Server]:
     """One that is not started yet."""
-    with memory_folder() as folder:
-        made = Server(folder / "data")
-        try:
-            yield made
-        finally:
-            print(made.said.read_text() if made.said.exists() else "")
-            made.wipe()
+    with memory_folder() as folder, wiped(Server(folder / "data")) as made:
+        yield made
 
 
 def use(server: Server, key: str, tool: str, **arguments: Any) -> Answer:

@@ -17,7 +17,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from tests.faults.harness import TREE, Server, eventually
+from tests.faults.harness import TREE, Server, eventually, wiped
 from tests.folders import memory_folder
 
 pytestmark = pytest.mark.embedded
@@ -31,13 +31,8 @@ PROGRAM = [sys.executable, "-P", "-m", "ahplat.cli.entry", "mcp"]
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server on the embedded engine."""
-    with memory_folder() as folder:
-        made = Server(folder / "data")
-        try:
-            yield made.start()
-        finally:
-            print(made.said.read_text() if made.said.exists() else "")
-            made.wipe()
+    with memory_folder() as folder, wiped(Server(folder / "data")) as made:
+        yield made.start()
 
 
 @pytest.fixture

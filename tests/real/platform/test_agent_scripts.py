@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import docker
 import pytest
@@ -44,9 +45,11 @@ exit 1
 """
 
 
-def environ_of(server: Server, tenant: Tenant, **more: str) -> dict[str, str]:
-    base = {"PATH": os.environ["PATH"], "AH_URL": f"http://127.0.0.1:{server.port}", "AH_KEY": tenant.key}
-    return base | more
+def ran(argv: list[Path | str], server: Server, tenant: Tenant, **more: str) -> None:
+    """Runs a script for a tenant, to its end, which has to be good."""
+    environ = {"PATH": os.environ["PATH"], "AH_URL": f"http://127.0.0.1:{server.port}", "AH_KEY": tenant.key, **more}
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done
 
 
 @pytest.mark.parametrize("kind", ["postgres", "redis"])
@@ -55,25 +58,11 @@ def test_db_provision_wires_a_database_to_a_service(
 ) -> None:
     service = client(tenant)
     name = service.now["name"]
-    done = subprocess.run(
-        [SCRIPTS / "db-provision.sh", name, kind],
-        env=environ_of(server, tenant),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done
+    ran([SCRIPTS / "db-provision.sh", name, kind], server, tenant)
     service.settled()
     said = service.container(sdk).exec_run(["sh", "-c", ASK[kind]])
     assert said.output.decode().strip() == SAYS[kind]
-    again = subprocess.run(
-        [SCRIPTS / "db-provision.sh", name, kind],
-        env=environ_of(server, tenant),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert again.returncode == 0, again
+    ran([SCRIPTS / "db-provision.sh", name, kind], server, tenant)
     assert len(tenant.call("GET", "/v1/databases")) == 1
 
 
@@ -81,14 +70,7 @@ def test_a_script_of_the_system_before_wires_one_as_it_always_did(
     server: Server, tenant: Tenant, sdk: docker.DockerClient
 ) -> None:
     service = client(tenant)
-    done = subprocess.run(
-        ["bash", "-c", BEFORE],
-        env=environ_of(server, tenant, SERVICE=service.now["name"]),
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
-    assert done.returncode == 0, done
+    ran(["bash", "-c", BEFORE], server, tenant, SERVICE=service.now["name"])
     service.settled()
     said = service.container(sdk).exec_run(["sh", "-c", ASK["postgres"]])
     assert said.output.decode().strip() == "42"
