@@ -197,15 +197,21 @@ def summaries(answer: object) -> list[Summary]:
 
 
 def copies(found: Iterable[Summary]) -> set[str]:
-    """The ids of those that somebody made with another one's labels: what was made first is ours.
+    """The ids of those that somebody made with another one's labels: what has a name of ours is ours, or was made first.
+
+    Docker's list has whole seconds, so two may have been made at once.
 
     >>> of = {"ah.service": "s", "ah.attempt": "1"}
-    >>> copies([Summary("b", 20, ["/b"], of), Summary("a", 10, ["/a"], of), Summary("c", 30, ["/c"], {"ah.service": "t"})])
-    {'b'}
+    >>> copies([Summary("a", 20, ["/a"], of), Summary("b", 20, ["/ah-b"], of), Summary("c", 30, ["/c"], {"ah.service": "t"})])
+    {'a'}
     """
+
+    def rank(one: Summary) -> tuple[bool, int, str]:
+        return not any(name.startswith("/ah-") for name in one.names), one.created, one.id
+
     first: dict[frozenset[tuple[str, str]], str] = {}
     later = set()
-    for one in sorted(found, key=lambda one: (one.created, one.id)):
+    for one in sorted(found, key=rank):
         ours = frozenset((key, value) for key, value in (one.labels or {}).items() if key.startswith("ah."))
         if first.setdefault(ours, one.id) != one.id:
             later.add(one.id)
