@@ -257,6 +257,19 @@ def read_stream(db: apsw.Connection, stream: str, after_version: int, limit: int
     ]
 
 
+def read_consequences(db: apsw.Connection, tenant: str, after: int, limit: int) -> list[tuple[int, int, int]]:
+    """What each of a tenant's events after a position followed from: (position, cause, intent that it ends), 0 for none."""
+    return [
+        (position, cause, intent if isinstance(intent, int) else 0)
+        for position, cause, intent in db.execute(
+            "SELECT position, coalesce(json_extract(CAST(meta AS TEXT), '$.cause'), 0),"
+            " json_extract(CAST(data AS TEXT), '$.intent')"
+            " FROM event WHERE tenant = ? AND position > ? ORDER BY position LIMIT ?",
+            (tenant, after, limit),
+        )
+    ]
+
+
 def first_unknown(db: apsw.Connection, after: int) -> Recorded | None:
     """The first event that comes after a position and is of a type that this code does not know."""
     known = canonical([*CATALOG, *UPCASTS]).decode()

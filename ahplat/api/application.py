@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from ahplat import limits
+from ahplat.api.history import History
 from ahplat.api.places import Places
 from ahplat.api.sizes import Sizes
 from ahplat.api.throttle import Window
@@ -54,6 +55,7 @@ class Application:
         self.execs = Places("commands are running")
         self.logs = Places("logs are being read")
         self.uploads = Places("archives are on their way")
+        self.history = History(config.data_dir / "events.db")
         self.listed: dict[str, bytes] = {}  # tenant id → the list of its services, until something of it changes
         self.sizes = Sizes()
         self.registrations = Window(limits.REGISTRATIONS_PER_HOUR, 3600.0, 1)

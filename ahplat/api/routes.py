@@ -22,6 +22,7 @@ from ahplat.api import (
     tenants,
     usage,
     volumes,
+    why,
 )
 from ahplat.api.route import Route
 from ahplat.mcp import door
@@ -46,6 +47,7 @@ ROUTES: list[Route] = [
     *domains.ROUTES,
     *activity.ROUTES,
     *events.ROUTES,
+    *why.ROUTES,
     *execs.ROUTES,
     *logs.ROUTES,
     *door.ROUTES,

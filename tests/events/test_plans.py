@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from events.event import Meta
-from events.log import EventLog, head, read_all, read_stream, read_tenant, read_tenant_backwards
+from events.log import EventLog, head, read_all, read_consequences, read_stream, read_tenant, read_tenant_backwards
 from events.services import ServiceEnvUnset
 from tests.events.plans import plans, reading_everything
 
@@ -41,6 +41,10 @@ HOT: dict[str, tuple[Callable[[EventLog], Any], str]] = {
     "a tenant's events backwards": (
         lambda log: read_tenant_backwards(log.db, "t", 5, 9),
         "SEARCH e USING INDEX event_of_tenant (tenant=? AND position<?)",
+    ),
+    "what a tenant's events followed from": (
+        lambda log: read_consequences(log.db, "t", 5, 9),
+        "SEARCH event USING INDEX event_of_tenant (tenant=? AND position>?)",
     ),
     "a stream": (
         lambda log: read_stream(log.db, "service-1", 5, 9),
