@@ -23,8 +23,8 @@ TAIL = 200  # events at the end whose chain is checked at every start
 APPLICATION_ID = 0x61686C67  # "ahlg"
 SCHEMA_VERSION = 1
 
-_COLUMNS = "e.position, s.name, e.version, e.type, e.at_us, e.tenant, e.data, e.meta, e.link"
-_FROM = f"SELECT {_COLUMNS} FROM event e JOIN stream s ON s.id = e.stream"
+COLUMNS = "e.position, s.name, e.version, e.type, e.at_us, e.tenant, e.data, e.meta, e.link"
+_FROM = f"SELECT {COLUMNS} FROM event e JOIN stream s ON s.id = e.stream"
 
 
 class LogDamaged(Exception):

@@ -1,6 +1,6 @@
 """What happened to a tenant's resources, in words, from the log; deleted ones included."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ahplat import limits
 from ahplat.api.call import Call, Reply
 from ahplat.api.fields import At, Id
-from ahplat.api.frames import public
+from ahplat.api.frames import PublicEvent, public
 from ahplat.api.query import Moment, Paged, invalid_parameter
 from ahplat.api.route import Route
 from events.catalog import decode
@@ -16,6 +16,8 @@ from events.log import read_all
 from projections import activity
 from projections.activity import ActivityRow, Wanted
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _FAILED = ("failed", "crashed", "opened", "drifted", "cancelled", "superseded")
 
 
@@ -66,7 +68,7 @@ async def list_all(call: Call) -> Reply:
 def _render(call: Call, row: ActivityRow) -> Activity:
     at = read_all(call.app.log, row.position - 1, 1)[0]
     shown = public(at, decode(at.type, at.data))
-    details = ", ".join(f"{key} {value}" for key, value in shown.data.items() if isinstance(value, str | int) and value)
+    details = details_of(shown)
     action = row.action.replace("_", " ")
     return Activity(
         id=id_of(at.at_us, row.position),
@@ -85,6 +87,11 @@ def _render(call: Call, row: ActivityRow) -> Activity:
     )
 
 
+def details_of(shown: PublicEvent) -> str:
+    """What an event says, in one line."""
+    return ", ".join(f"{key} {value}" for key, value in shown.data.items() if isinstance(value, str | int) and value)
+
+
 def id_of(at_us: int, position: int) -> str:
     """The id of one line: 32 hex digits as of a UUIDv7 (RFC 9562, 6.2, method 3), with the position in place of chance.
 
@@ -95,21 +102,28 @@ def id_of(at_us: int, position: int) -> str:
 
 
 def moment(text: str, name: str) -> int:
-    """Unix seconds of a moment given as such or as RFC 3339; 0 for none. Raises Rejected.
-
-    A `+` that was not encoded comes as a space.
-    """
+    """Unix seconds of a moment given as such or as RFC 3339; 0 for none. Raises Rejected."""
     if not text:
         return 0
     if text.isascii() and text.isdecimal() and len(text) <= 12:
         return int(text)
+    at_us = instant_us(text)
+    if at_us is None:
+        raise invalid_parameter(name, "expected unix seconds, or a time as RFC 3339 has it: 2026-01-31T12:00:00Z")
+    return at_us // 1_000_000
+
+
+def instant_us(text: str) -> int | None:
+    """Unix microseconds of a time as RFC 3339 has it; None where it is none. A `+` that was not encoded comes as a space.
+
+    >>> instant_us("2023-11-14T22:13:20.000001Z"), instant_us("2023-11-14T23:13:20 01:00"), instant_us("yesterday")
+    (1700000000000001, 1700000000000000, None)
+    """
     try:
         parsed = datetime.fromisoformat(f"{text[:-6]}+{text[-5:]}" if text[-6:-5] == " " else text)
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.tzinfo is None:
-        raise invalid_parameter(name, "expected unix seconds, or a time as RFC 3339 has it: 2026-01-31T12:00:00Z")
-    return int(parsed.timestamp())
+        return (parsed - _EPOCH) // _MICROSECOND
+    except (ValueError, TypeError, OverflowError):  # TypeError: it says no zone
+        return None
 
 
 ROUTES = [

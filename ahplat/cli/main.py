@@ -5,6 +5,7 @@ import click
 from ahplat.cli.backup import backup, restore
 from ahplat.cli.demo import demo
 from ahplat.cli.doctor import doctor
+from ahplat.cli.log import log
 from ahplat.cli.mcp import mcp
 from ahplat.cli.operate import gc, unpark
 from ahplat.cli.rotate_key import rotate_key
@@ -12,6 +13,7 @@ from ahplat.cli.serve import SETTINGS, serve
 from ahplat.cli.status import status
 from ahplat.cli.usage import usage
 from ahplat.cli.verify import verify
+from ahplat.cli.why import why
 from ahplat.version import VERSION
 
 
@@ -43,8 +45,10 @@ main.add_command(doctor)
 main.add_command(restore)
 main.add_command(rotate_key)
 main.add_command(gc)
+main.add_command(log)
 main.add_command(mcp)
 main.add_command(status)
 main.add_command(unpark)
 main.add_command(usage)
 main.add_command(verify)
+main.add_command(why)

@@ -1,0 +1,49 @@
+"""`ah log --follow` beside a real server: what happens is there a moment later, whoever dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.harness import TREE, Server
+from tests.faults.operator import ah
+
+pytestmark = pytest.mark.embedded
+
+
+def test_what_happens_is_followed_and_goes_on_after_a_restart(server: Server, api_key: str) -> None:
+    server.start()
+    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "log", "-f", "-n", "0", "--json", "--type", "*.created"]
+    environ = os.environ | {"PYTHONPATH": str(TREE)}
+    following = subprocess.Popen(
+        [*argv, "--data-dir", str(server.folder)], env=environ, cwd=TREE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert following.stdout
+        assert json.loads(following.stdout.readline())["type"] == "log.created"
+        assert json.loads(following.stdout.readline())["type"] == "key.created"  # from here on it follows
+        server.ask("POST", "/v1/services", {"name": "one"}, key=api_key)
+        assert json.loads(following.stdout.readline())["data"]["name"] == "one"
+        server.end(signal.SIGKILL)
+        server.start()
+        server.ask("POST", "/v1/services", {"name": "two"}, key=api_key)
+        assert json.loads(following.stdout.readline())["data"]["name"] == "two"
+        following.send_signal(signal.SIGINT)
+        following.wait(10)
+    finally:
+        following.kill()
+        following.wait()
+
+
+def test_a_service_is_explained_beside_a_server_and_without_one(server: Server, api_key: str) -> None:
+    server.start()
+    server.ask("POST", "/v1/services", {"name": "web", "image": "ah/hello"}, key=api_key, Prefer="wait=30")
+    server.settled(key=api_key)
+    told = ah("why", "web", "--data-dir", server.folder)
+    assert told.returncode == 0
+    assert [line.split()[-2] for line in told.stdout.splitlines() if "service.routed" in line] == ["service.routed"]
+    server.end(signal.SIGKILL)
+    assert ah("why", "web", "--data-dir", server.folder).stdout == told.stdout
