@@ -293,6 +293,7 @@ WHY_SCANNED = 50_000  # of a tenant's events, to find what one of them led to
 PAST_AT_ONCE = 2  # looks into the past; others wait …
 PAST_WAITING = 20  # … up to so many,
 PAST_WAITING_OF_TENANT = 5  # and of one tenant so many
+PAST_EVENTS = 200_000  # folded for one look, and kept folded in all
 RATE_BURST = 2  # times the rate, per tenant
 GLOBAL_RATE = 500
 GLOBAL_BURST = 1_000

@@ -32,6 +32,13 @@ def open_database(path: Path, durability: Durability) -> apsw.Connection:
     return db
 
 
+def open_memory() -> apsw.Connection:
+    """Makes a database in memory, which goes with its connection."""
+    db = apsw.Connection(":memory:", statementcachesize=256)
+    _plan_once(db)
+    return db
+
+
 def open_reader(path: Path) -> apsw.Connection:
     """Opens an existing database to read only."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=256)

@@ -235,6 +235,17 @@ def read_tenant(db: apsw.Connection, tenant: str, after: int, limit: int) -> lis
     ]
 
 
+def read_tenant_and_platform(db: apsw.Connection, tenant: str, after: int, up_to: int, limit: int) -> list[Recorded]:
+    """At most `limit` events of one tenant, or of nobody, that come after a position and up to another, in order."""
+    of_one = f"{_FROM} WHERE e.tenant = ? AND e.position > ? AND e.position <= ?"
+    return [
+        Recorded(*row)
+        for row in db.execute(
+            f"{of_one} UNION ALL {of_one} ORDER BY 1 LIMIT ?", (tenant, after, up_to, "", after, up_to, limit)
+        )
+    ]
+
+
 def read_tenant_backwards(db: apsw.Connection, tenant: str, before: int, limit: int) -> list[Recorded]:
     """At most `limit` events of one tenant that come before a position, newest first."""
     return [

@@ -22,7 +22,7 @@ import apsw
 from msgspec import Struct
 
 from events.catalog import UnknownEvent, decode
-from events.database import open_database, open_reader, read_sql, run_script
+from events.database import open_database, open_memory, open_reader, read_sql, run_script
 from events.event import Event, Recorded, wire_name
 from events.log import first_unknown, head, read_all
 from projections import (
@@ -116,15 +116,22 @@ class Checkpoint(Struct, frozen=True):
 
 
 class Views:
-    """The write side of a file of read models; `views.db` belongs to the writer's thread."""
+    """The write side of a file of read models, or of some in memory; `views.db` belongs to the writer's thread."""
 
-    def __init__(self, path: Path, projections: Projections = PROJECTIONS) -> None:
+    def __init__(self, path: Path | None, projections: Projections = PROJECTIONS) -> None:
         self.path = path
         self.projections = projections
-        self.db = open_database(path, "NORMAL")
+        self.db = open_memory() if path is None else open_database(path, "NORMAL")
         self._tables = Tables(self.db)
         self._functions = _flattened(projections.values())
         self._followed = frozenset(wire_name(event) for event in self._functions)
+
+    def create(self, installation: str) -> None:
+        """Makes the tables, empty, inside the open transaction."""
+        run_script(self.db, _CHECKPOINT)
+        for projection in self.projections.values():
+            run_script(self.db, projection.TABLES)
+        self.db.execute("INSERT INTO checkpoint VALUES (0, x'', ?, ?)", (installation, fingerprint()))
 
     def begin(self) -> None:
         """Opens the transaction of a batch."""
@@ -253,10 +260,7 @@ def rebuild(
     views.db.pragma("synchronous", "off")
     views.db.pragma("cache_size", -64 * 1024)
     views.begin()
-    run_script(views.db, _CHECKPOINT)
-    for projection in projections.values():
-        run_script(views.db, projection.TABLES)
-    views.db.execute("INSERT INTO checkpoint VALUES (0, x'', ?, ?)", (installation, fingerprint()))
+    views.create(installation)
     views.commit(*_fold(views, log, 0, progress))
     views.close()
     _sync(fresh)

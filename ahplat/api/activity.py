@@ -60,7 +60,7 @@ async def list_all(call: Call) -> Reply:
         since=moment(asked.since, "since"),
         before=int(page.before) if page.before else 0,
     )
-    rows = activity.list_of(call.app.views, call.tenant_id, wanted, page.limit, page.offset)
+    rows = activity.list_of(call.views, call.tenant_id, wanted, page.limit, page.offset)
     last = str(rows[-1].position) if rows else ""
     return call.listing("activity", page, [_render(call, row) for row in rows], last)
 
@@ -127,5 +127,5 @@ def instant_us(text: str) -> int | None:
 
 
 ROUTES = [
-    Route("GET", "/v1/activity", list_all, "list_activity", query=Asked, answer=list[Activity]),
+    Route("GET", "/v1/activity", list_all, "list_activity", as_of=True, query=Asked, answer=list[Activity]),
 ]

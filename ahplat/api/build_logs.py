@@ -124,7 +124,7 @@ class _Follower:
 
     def _has_ended(self) -> bool:
         """Whether nothing more can come: it has its outcome, and nobody cleans up after it."""
-        row = builds.find(self._call.app.views, self._row.build_id)
+        row = builds.find(self._call.views, self._row.build_id)
         is_open = row is not None and row.is_open
         return not is_open and not self._call.app.runner.is_at(f"build-{self._row.build_id}")
 
@@ -134,7 +134,7 @@ class _Follower:
 
     async def _rest(self, after: int) -> None:
         """Until there may be more."""
-        row = builds.find(self._call.app.views, self._row.build_id)
+        row = builds.find(self._call.views, self._row.build_id)
         is_open = row is not None and row.is_open
         try:
             wait_s = limits.STREAM_PING_S if is_open else limits.BUILD_LOG_LOOK_S
@@ -145,7 +145,7 @@ class _Follower:
                 await self._send(frames.ping(after))
 
     async def _end(self) -> None:
-        row = builds.find(self._call.app.views, self._row.build_id)
+        row = builds.find(self._call.views, self._row.build_id)
         if self._is_sse and row is not None and not row.is_open:
             await self._send(b'event: end\ndata: {"status":"%b"}\n\n' % row.status.encode())
 

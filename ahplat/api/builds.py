@@ -77,7 +77,7 @@ def render(call: Call, views: Connection, row: BuildRow) -> Build:
         attempt=row.attempt,
         created_at=row.created_at,
         deployment_id=row.deployment_id,
-        queue_position=builds.place_of(views, row) or UNSET,
+        queue_position=(0 if call.past else builds.place_of(views, row)) or UNSET,  # it is of all tenants' builds
         commit=row.commit_id or UNSET,
         image_digest=row.digest or UNSET,
         started_at=row.started_us // 1_000_000 if row.started_us else UNSET,
@@ -89,8 +89,8 @@ def render(call: Call, views: Connection, row: BuildRow) -> Build:
 
 def find_build(call: Call) -> BuildRow:
     """The caller's build that the path names. Raises Rejected, the same for another tenant's as for none."""
-    service = find(call, call.app.views, call.path_id())
-    row = builds.find(call.app.views, call.path_id(1))
+    service = find(call, call.views, call.path_id())
+    row = builds.find(call.views, call.path_id(1))
     if row is None or row.service_id != service.service_id:
         raise Rejected("build_not_found", f"the service has no build {call.path_id(1)[:64]}")
     return row
@@ -98,7 +98,7 @@ def find_build(call: Call) -> BuildRow:
 
 async def list_of_service(call: Call) -> Reply:
     """A service's builds, newest first."""
-    return _list(call, find(call, call.app.views, call.path_id()).service_id)
+    return _list(call, find(call, call.views, call.path_id()).service_id)
 
 
 async def list_all(call: Call) -> Reply:
@@ -108,7 +108,7 @@ async def list_all(call: Call) -> Reply:
 
 def _list(call: Call, service_id: str) -> Reply:
     page = call.page("builds", call.asked(Paged))
-    views = call.app.views
+    views = call.views
     rows = builds.list_of(views, call.tenant_id, service_id, page.limit, page.offset, page.before)
     last = rows[-1].build_id if rows else ""
     return call.listing("builds", page, [render(call, views, row) for row in rows], last)
@@ -127,11 +127,11 @@ async def get(call: Call) -> Reply:
     if wanted := asked.wait:
         await call.app.hub.until(f"build-{row.build_id}", lambda: _has_come_to(call, wanted), asked.timeout)
         row = find_build(call)
-    return json_reply(render(call, call.app.views, row))
+    return json_reply(render(call, call.views, row))
 
 
 def _has_come_to(call: Call, wanted: str) -> bool:
-    row = builds.find(call.app.views, call.path_id(1))
+    row = builds.find(call.views, call.path_id(1))
     return row is None or row.status == wanted or not row.is_open
 
 
@@ -162,7 +162,7 @@ async def create(call: Call) -> Reply:
     if uploads.is_archive(call):
         return await _create_of_archive(call)
     body = call.body(NewBuild)
-    find(call, call.app.views, call.path_id())
+    find(call, call.views, call.path_id())
     url, ref = _source(call, body)
     await _see_that_it_builds(call, body.builder)
     reply = await _request(call, call.new_id(), url, ref, body.builder)
@@ -174,13 +174,13 @@ async def _create_of_archive(call: Call) -> Reply:
     """The body is the source; `?builder=` says how it is built."""
     if call.raw and (before := call.recalled()):
         return before
-    find(call, call.app.views, call.path_id())
+    find(call, call.views, call.path_id())
     builder = call.asked(OfArchive).builder
     await _see_that_it_builds(call, builder)
     build_id = call.new_id()
     async with uploads.received(call, build_id) as archive:
         reply = await _request(call, build_id, f"{UPLOAD}{archive.digest}", "", builder)
-        if builds.find(call.app.views, build_id) is None:  # it is the same as one that waits, or came before
+        if builds.find(call.views, build_id) is None:  # it is the same as one that waits, or came before
             await archive.discard()
     await _wait(call, reply)
     return reply
@@ -238,7 +238,7 @@ async def _wait(call: Call, reply: Reply) -> None:
     if wait_s is None:
         return
     build_id = reply.headers["Location"].rpartition("/")[2]
-    views = call.app.views
+    views = call.views
 
     def has_ended() -> bool:
         row = builds.find(views, build_id)
@@ -259,7 +259,7 @@ class Cancelled(Struct, frozen=True):
 
 async def cancel(call: Call) -> Reply:
     """Calls a build off, wherever it is: what runs of it ends, and it never deploys."""
-    find(call, call.app.views, call.path_id())
+    find(call, call.views, call.path_id())
     command = CancelBuild(tenant_id=call.tenant_id, build_id=call.path_id(1), service_id=call.path_id())
     return await call.order(command, lambda _: Cancelled())
 
@@ -280,8 +280,8 @@ ROUTES = [
         waits=True,
         grows=True,
     ),
-    Route("GET", _BUILDS, list_of_service, "list_service_builds", query=Paged, answer=list[Build]),
-    Route("GET", f"{_BUILDS}/{{build_id}}", get, "get_build", query=AskedOfOne, answer=Build),
+    Route("GET", _BUILDS, list_of_service, "list_service_builds", as_of=True, query=Paged, answer=list[Build]),
+    Route("GET", f"{_BUILDS}/{{build_id}}", get, "get_build", as_of=True, query=AskedOfOne, answer=Build),
     Route(
         "DELETE",
         f"{_BUILDS}/{{build_id}}",
@@ -291,5 +291,5 @@ ROUTES = [
         answer=Cancelled,
         codes=("build_ended",),
     ),
-    Route("GET", "/v1/builds", list_all, "list_builds", query=Paged, answer=list[Build]),
+    Route("GET", "/v1/builds", list_all, "list_builds", as_of=True, query=Paged, answer=list[Build]),
 ]

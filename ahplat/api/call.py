@@ -91,6 +91,7 @@ class Call:
         "began_s",
         "code",
         "limited",
+        "past",
         "path",
         "position",
         "principal",
@@ -122,10 +123,16 @@ class Call:
         self.position = 0  # where the events of its command end in the log, once they are there
         self.began_s = app.clock.monotonic()
         self.code = ""  # of the problem that it is answered with
+        self.past: apsw.Connection | None = None  # the views as they were, where `?as_of=` asks for those
         self.limited: Mapping[str, str] | None = None  # the header fields that say how often more may be asked
         self._query: Mapping[str, str] | None = None
 
     # what is asked
+
+    @property
+    def views(self) -> apsw.Connection:
+        """What reads are answered from: the views as they are, or as they were where that is asked."""
+        return self.app.views if self.past is None else self.past
 
     @property
     def tenant_id(self) -> str:

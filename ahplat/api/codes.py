@@ -11,17 +11,18 @@ ANY = frozenset(
     {
         *("bad_request", "uri_too_long", "headers_too_large", "https_required", "internal"),
         *("body_timeout", "payload_too_large", "encoding_unsupported"),  # a GET can have a body, too
+        "validation_failed",  # as_of, where there is no past
     }
 )
 LATE = frozenset({"stopping", "starting", "rate_limited"})  # of what is not answered before all is in step
-READ = frozenset({"validation_failed", "projection_lag"})  # min_position
+READ = frozenset({"projection_lag"})  # min_position
 COMMAND = frozenset(
     {
-        *("validation_failed", "precondition_failed", "idempotency_mismatch"),
+        *("precondition_failed", "idempotency_mismatch"),
         *("outcome_unknown", "overloaded", "log_busy", "disk_full"),
     }
 )
-BODY = frozenset({"validation_failed", "invalid_json", "duplicate_key", "unknown_field"})
+BODY = frozenset({"invalid_json", "duplicate_key", "unknown_field"})
 _KEY = frozenset(
     {
         *("unauthenticated", "key_expired", "key_revoked", "auth_rate_limited", "overloaded"),
@@ -54,6 +55,8 @@ def codes_of(route: Route) -> frozenset[str]:
         found |= BODY
     if route.is_command or route.records:
         found |= COMMAND
+    if route.as_of:
+        found |= {"overloaded", "tenant_not_found"}
     if route.is_paged:
         found.add("cursor_gone")
     return frozenset(found)

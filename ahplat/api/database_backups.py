@@ -72,8 +72,8 @@ def _error(call: Call, row: BackupRow) -> str | UnsetType:
 
 def find_backup(call: Call) -> BackupRow:
     """The caller's backup that the path names. Raises Rejected, the same for another tenant's as for none."""
-    database = find(call, call.app.views, call.path_id())
-    row = database_backups.find(call.app.views, call.path_id(1))
+    database = find(call, call.views, call.path_id())
+    row = database_backups.find(call.views, call.path_id(1))
     if row is None or row.database_id != database.database_id:
         raise not_found(call.path_id(1))
     return row
@@ -81,9 +81,9 @@ def find_backup(call: Call) -> BackupRow:
 
 async def list_of_database(call: Call) -> Reply:
     """A database's backups, newest first."""
-    database = find(call, call.app.views, call.path_id())
+    database = find(call, call.views, call.path_id())
     page = call.page("database_backups", call.asked(Paged))
-    rows = database_backups.list_of(call.app.views, database.database_id, page.limit, page.offset, page.before)
+    rows = database_backups.list_of(call.views, database.database_id, page.limit, page.offset, page.before)
     last = rows[-1].backup_id if rows else ""
     return call.listing("database_backups", page, [render(call, row, database.kind) for row in rows], last)
 
@@ -101,17 +101,17 @@ async def get(call: Call) -> Reply:
     if wanted := asked.wait:
         await call.app.hub.until(f"backup-{row.backup_id}", lambda: _has_come_to(call, wanted), asked.timeout)
         row = find_backup(call)
-    return json_reply(render(call, row, find(call, call.app.views, row.database_id).kind), ETag=call.etag(row.version))
+    return json_reply(render(call, row, find(call, call.views, row.database_id).kind), ETag=call.etag(row.version))
 
 
 def _has_come_to(call: Call, wanted: str) -> bool:
-    row = database_backups.find(call.app.views, call.path_id(1))
+    row = database_backups.find(call.views, call.path_id(1))
     return row is None or row.status == wanted or not row.is_open
 
 
 async def create(call: Call) -> Reply:
     """Has a backup taken, and proved by restoring it into a server of its own."""
-    database = find(call, call.app.views, call.path_id())
+    database = find(call, call.views, call.path_id())
     backup_id = call.new_id()
     command = RequestBackup(tenant_id=call.tenant_id, database_id=database.database_id, backup_id=backup_id)
 
@@ -123,7 +123,7 @@ async def create(call: Call) -> Reply:
 
     reply = call.reply(await call.submit(command, rendered))
     if await waited(call, f"backup-{backup_id}", reply):
-        row = database_backups.find(call.app.views, backup_id)
+        row = database_backups.find(call.views, backup_id)
         if row is not None:
             reply.body = json_reply(render(call, row, database.kind)).body
             reply.headers["ETag"] = call.etag(row.version)
@@ -165,8 +165,17 @@ ROUTES = [
         waits=True,
         grows=True,
     ),
-    Route("GET", _BACKUPS, list_of_database, "list_backups", query=Paged, answer=list[Backup]),
-    Route("GET", f"{_BACKUPS}/{{backup_id}}", get, "get_backup", query=AskedOfOne, answer=Backup, versioned=True),
+    Route("GET", _BACKUPS, list_of_database, "list_backups", as_of=True, query=Paged, answer=list[Backup]),
+    Route(
+        "GET",
+        f"{_BACKUPS}/{{backup_id}}",
+        get,
+        "get_backup",
+        as_of=True,
+        query=AskedOfOne,
+        answer=Backup,
+        versioned=True,
+    ),
     Route(
         "DELETE",
         f"{_BACKUPS}/{{backup_id}}",

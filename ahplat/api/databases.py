@@ -125,7 +125,7 @@ async def list_all(call: Call) -> Reply:
     """The caller's databases, newest first; with `status=deleted` those that can still be undeleted."""
     asked = call.asked(AskedOfAll)
     page = call.page("databases", asked)
-    rows = databases.list_of(call.app.views, call.tenant_id, asked.status or "", page.limit, page.offset, page.before)
+    rows = databases.list_of(call.views, call.tenant_id, asked.status or "", page.limit, page.offset, page.before)
     last = rows[-1].database_id if rows else ""
     return call.listing("databases", page, [render(call, row) for row in rows], last)
 
@@ -138,16 +138,16 @@ class AskedOfOne(Waits):
 
 async def get(call: Call) -> Reply:
     """One database; with `?wait=<status>&timeout=<s>` as soon as it has that status, or as it is at the timeout."""
-    row = find(call, call.app.views, call.path_id())
+    row = find(call, call.views, call.path_id())
     asked = call.asked(AskedOfOne)
     if wanted := asked.wait:
         await call.app.hub.until(f"database-{row.database_id}", lambda: _has_status(call, wanted), asked.timeout)
-        row = find(call, call.app.views, call.path_id())
+        row = find(call, call.views, call.path_id())
     return json_reply(render(call, row), ETag=call.etag(row.version))
 
 
 def _has_status(call: Call, wanted: str) -> bool:
-    row = databases.find(call.app.views, call.path_id())
+    row = databases.find(call.views, call.path_id())
     return row is None or row.desired == "purged" or row.status == wanted
 
 
@@ -159,7 +159,7 @@ class ConnectionString(Struct, frozen=True):
 
 async def get_connection_string(call: Call) -> Reply:
     """Tells how to connect; who was told stands in the log before the answer goes out."""
-    row = find(call, call.app.views, call.path_id())
+    row = find(call, call.views, call.path_id())
     command = ReadConnectionString(tenant_id=call.tenant_id, database_id=row.database_id)
     reply = call.reply(await call.submit(command, lambda _: answer(None)))
     told = json_reply(ConnectionString(_connection_string(call, row)), Cache_Control="no-store")
@@ -232,7 +232,7 @@ async def order(call: Call, command: Command, database_id: str, status: int = 20
 
     reply = call.reply(await call.submit(command, rendered))
     if await waited(call, f"database-{database_id}", reply):
-        row = databases.find(call.app.views, database_id)
+        row = databases.find(call.views, database_id)
         assert row
         reply.body = json_reply(render(call, row)).body
         reply.headers["ETag"] = call.etag(row.version)
@@ -283,7 +283,7 @@ class Linked(Struct, frozen=True):
 
 async def link(call: Call) -> Reply:
     """Sets the connection string as a variable of a service, and deploys it, in one command."""
-    row = find(call, call.app.views, call.path_id())
+    row = find(call, call.views, call.path_id())
     body = call.body(Link)
     key = VARIABLES[row.kind] if body.key is UNSET else body.key
     check_env_name(key, "/key")
@@ -322,8 +322,8 @@ ROUTES = [
         waits=True,
         grows=True,
     ),
-    Route("GET", "/v1/databases", list_all, "list_databases", query=AskedOfAll, answer=list[Database]),
-    Route("GET", _ONE, get, "get_database", query=AskedOfOne, answer=Database, versioned=True),
+    Route("GET", "/v1/databases", list_all, "list_databases", as_of=True, query=AskedOfAll, answer=list[Database]),
+    Route("GET", _ONE, get, "get_database", as_of=True, query=AskedOfOne, answer=Database, versioned=True),
     Route("DELETE", _ONE, delete, "delete_database", scope="deploy", query=AskedOfRemoval, status=204, destroys=True),
     Route(
         "POST",

@@ -74,12 +74,12 @@ def render(call: Call, views: Connection, row: DeploymentRow) -> Deployment:
 
 async def list_all(call: Call) -> Reply:
     """A service's deployments, newest first."""
-    service = find(call, call.app.views, call.path_id())
+    service = find(call, call.views, call.path_id())
     page = call.page("deployments", call.asked(Paged))
     before = int(page.before) if page.before else 0
-    rows = deployments.list_of(call.app.views, service.service_id, page.limit, page.offset, before)
+    rows = deployments.list_of(call.views, service.service_id, page.limit, page.offset, before)
     last = str(rows[-1].number) if rows else ""
-    return call.listing("deployments", page, [render(call, call.app.views, row) for row in rows], last)
+    return call.listing("deployments", page, [render(call, call.views, row) for row in rows], last)
 
 
 def _find(call: Call, views: Connection) -> DeploymentRow:
@@ -98,17 +98,17 @@ class AskedOfOne(Waits):
 
 async def get(call: Call) -> Reply:
     """One deployment; with `?wait=<status>&timeout=<s>` as soon as it has that status, or has ended, or as it is by then."""
-    row = _find(call, call.app.views)
+    row = _find(call, call.views)
     asked = call.asked(AskedOfOne)
     if wanted := asked.wait:
         await call.app.hub.until(f"service-{row.service_id}", lambda: _has_come_to(call, wanted), asked.timeout)
-        row = _find(call, call.app.views)
-    service = find(call, call.app.views, row.service_id)
-    return json_reply(render(call, call.app.views, row), ETag=call.etag(service.version))
+        row = _find(call, call.views)
+    service = find(call, call.views, row.service_id)
+    return json_reply(render(call, call.views, row), ETag=call.etag(service.version))
 
 
 def _has_come_to(call: Call, wanted: str) -> bool:
-    status = _find(call, call.app.views).status
+    status = _find(call, call.views).status
     return status == wanted or status in ENDED
 
 
@@ -159,9 +159,9 @@ async def _order(call: Call, command: DeploymentCommand) -> Reply:
 
     reply = call.reply(await call.submit(command, rendered))
     if await waited(call, f"service-{command.service_id}", reply):
-        row = deployments.find(call.app.views, command.deployment_id)
+        row = deployments.find(call.views, command.deployment_id)
         if row is not None:  # a replayed answer is about the first request's deployment, and stays as it was
-            reply.body = json_reply(render(call, call.app.views, row)).body
+            reply.body = json_reply(render(call, call.views, row)).body
     return reply
 
 
@@ -206,12 +206,13 @@ ROUTES = [
         waits=True,
         grows=True,
     ),
-    Route("GET", _ALL, list_all, "list_deployments", query=Paged, answer=list[Deployment]),
+    Route("GET", _ALL, list_all, "list_deployments", as_of=True, query=Paged, answer=list[Deployment]),
     Route(
         "GET",
         f"{_ALL}/{{deployment_id}}",
         get,
         "get_deployment",
+        as_of=True,
         query=AskedOfOne,
         answer=Deployment,
         versioned=True,

@@ -121,8 +121,8 @@ def _rendered(call: Call, views: Connection, command: DomainCommand) -> Domain:
 
 async def list_all(call: Call) -> Reply:
     """The further host names of a service, newest first, and what is still wanted of their owner."""
-    service = find(call, call.app.views, call.path_id())
-    rows = sorted(domains.list_of(call.app.views, service.service_id), key=lambda row: (-row.added_at, row.host))
+    service = find(call, call.views, call.path_id())
+    rows = sorted(domains.list_of(call.views, service.service_id), key=lambda row: (-row.added_at, row.host))
     return json_reply([render(call, row) for row in rows], ETag=call.etag(service.version))
 
 
@@ -144,7 +144,7 @@ async def verify(call: Call) -> Reply:
     """Looks for the record now, as the tenant asks. The operator needs none: the name is routed from now on."""
     if call.principal.kind == "tenant":
         return await _check(call)
-    service = services.find(call.app.views, call.path_id())
+    service = services.find(call.views, call.path_id())
     if service is None:
         raise Rejected("service_not_found", f"there is no service {call.path_id()[:64]}")
     command = VerifyDomain(tenant_id=service.tenant_id, service_id=service.service_id, host=_named(call), by="operator")
@@ -157,7 +157,7 @@ async def _check(call: Call) -> Reply:
     command = CheckDomain(tenant_id=call.tenant_id, service_id=service_id, host=host, now_us=now_us, until_us=until_us)
     reply = await call.order(command, lambda views: _rendered(call, views, command), 202)
     if await waited(call, f"service-{service_id}", reply, subject=f"domain-{service_id}.{host}"):
-        now = json_reply(_rendered(call, call.app.views, command))
+        now = json_reply(_rendered(call, call.views, command))
         reply.status, reply.body = now.status, now.body
     return reply
 
@@ -175,7 +175,7 @@ ROUTES = [
         status=201,
         codes=("domain_taken", "quota_exceeded"),
     ),
-    Route("GET", _DOMAINS, list_all, "list_domains", answer=list[Domain], versioned=True),
+    Route("GET", _DOMAINS, list_all, "list_domains", as_of=True, answer=list[Domain], versioned=True),
     Route("DELETE", f"{_DOMAINS}/{{domain}}", remove, "remove_domain", scope="deploy", status=204, destroys=True),
     Route(
         "POST",

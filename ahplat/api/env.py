@@ -35,8 +35,8 @@ class Asked(Struct):
 
 async def get(call: Call) -> Reply:
     """The variables, masked; with `reveal=true` (which wants the scope `deploy`) as they are."""
-    row = find(call, call.app.views, call.path_id())
-    sealed = env.values_at(call.app.views, row.service_id, row.env_version)
+    row = find(call, call.views, call.path_id())
+    sealed = env.values_at(call.views, row.service_id, row.env_version)
     if not call.asked(Asked).reveal:
         return json_reply(dict.fromkeys(sealed, MASK), ETag=call.etag(row.version))
     if not call.principal.scopes & {"deploy", "admin"}:
@@ -78,6 +78,7 @@ ROUTES = [
         _ENV,
         get,
         "get_env",
+        as_of=True,
         query=Asked,
         answer=dict[str, str],
         versioned=True,

@@ -78,7 +78,7 @@ async def execute(call: Call) -> Reply:
     """
     if begun := call.recalled():
         return _again(call, begun)
-    find(call, call.app.views, call.path_id())
+    find(call, call.views, call.path_id())
     body = call.body(Exec)
     _check(body.command)
     hub = call.app.hub
@@ -122,10 +122,10 @@ def _check(command: list[str]) -> None:
 
 async def _instance(call: Call) -> str:
     """An instance that runs. Raises Rejected `not_running`, EngineAway."""
-    service = find(call, call.app.views, call.path_id())
+    service = find(call, call.views, call.path_id())
     if call.app.runner.engine_away:
         raise EngineAway("the container engine does not answer")
-    for row in instances.list_of(call.app.views, service.service_id):
+    for row in instances.list_of(call.views, service.service_id):
         seen = await call.app.engine.inspect(row.instance)
         if seen is not None and seen.state == "running":
             return row.instance
@@ -134,7 +134,7 @@ async def _instance(call: Call) -> str:
 
 def _again(call: Call, begun: Reply) -> Reply:
     """How the first one ended. Raises Unavailable `idempotency_in_flight` while it runs."""
-    row = execs.find(call.app.views, msgspec.json.decode(begun.body, type=_Begun).exec_id)
+    row = execs.find(call.views, msgspec.json.decode(begun.body, type=_Begun).exec_id)
     if row is None or row.outcome is None:
         raise Unavailable("idempotency_in_flight", "the command of this key is still running", _AGAIN_S)
     begun.body = msgspec.json.encode(_told(row))

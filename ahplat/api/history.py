@@ -1,6 +1,11 @@
-"""Looks into the past while a server runs: off the loop, so many at once, each on a connection of its own."""
+"""Looks into the past while a server runs: off the loop, so many at once, each on a connection of its own.
+
+Views as they were are folded in memory and the last few are kept: who pages through a list asks for the same moment
+again. The invariant: how many events are folded at once, and are kept folded, is bounded.
+"""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -9,9 +14,14 @@ from apsw import Connection
 
 from ahplat import limits
 from ahplat.api.places import Places
+from ahplat.api.query import invalid_parameter
 from events.database import open_reader
+from projections import tenants
+from projections.past import size_of, views_at
+from projections.views import PROJECTIONS
 
 T = TypeVar("T")
+_Key = tuple[str, int]  # (tenant, position); of all tenants ""
 
 
 class History:
@@ -21,6 +31,7 @@ class History:
         self._log = log
         self._turns = asyncio.Semaphore(limits.PAST_AT_ONCE)
         self._places = Places("looks into the past")
+        self._kept: OrderedDict[_Key, tuple[Connection, int]] = OrderedDict()  # the views, and of how many events
 
     async def read(self, tenant_id: str, look: Callable[[Connection], T]) -> T:
         """What `look` says of the log, in a thread. Raises Unavailable where too many wait already."""
@@ -34,3 +45,29 @@ class History:
             return look(log)
         finally:
             log.close()
+
+    async def views(self, tenant_id: str, position: int) -> Connection:
+        """The views of a tenant as they were at a position; for "", of all, and then there are only tenants in them.
+
+        Raises Rejected where that is the result of too many events, and Unavailable.
+        """
+        key = tenant_id, position
+        if key not in self._kept:
+            self._keep(key, *await self.read(tenant_id, lambda log: _folded(log, *key)))
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
+
+    def _keep(self, key: _Key, views: Connection, events: int) -> None:
+        """Keeps what fits beside it; what goes is closed by who still reads it."""
+        self._kept.pop(key, None)
+        while self._kept and sum(kept for _, kept in self._kept.values()) + events > limits.PAST_EVENTS:
+            self._kept.popitem(last=False)
+        self._kept[key] = views, events
+
+
+def _folded(log: Connection, tenant_id: str, position: int) -> tuple[Connection, int]:
+    whose = tenant_id or None
+    events = size_of(log, whose, position, limits.PAST_EVENTS + 1)
+    if events > limits.PAST_EVENTS:
+        raise invalid_parameter("as_of", f"expected a moment before which at most {limits.PAST_EVENTS} events happened")
+    return views_at(log, whose, position, PROJECTIONS if whose else {"tenants": tenants}), events

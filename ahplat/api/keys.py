@@ -86,7 +86,7 @@ def _render(call: Call, row: KeyRow, api_key: str | UnsetType = UNSET) -> Key:
 async def list_all(call: Call) -> Reply:
     """The tenant's keys that are not revoked, newest first."""
     page = call.page("keys", call.asked(Paged))
-    rows = keys.list_of(call.app.views, call.tenant_id, page.limit, page.offset, page.before)
+    rows = keys.list_of(call.views, call.tenant_id, page.limit, page.offset, page.before)
     last = rows[-1].key_id if rows else ""
     return call.listing("keys", page, [_render(call, row) for row in rows], last)
 
@@ -150,6 +150,6 @@ ROUTES = [
         status=201,
         codes=("quota_exceeded", "service_not_found"),
     ),
-    Route("GET", "/v1/auth/keys", list_all, "list_keys", query=Paged, answer=list[Key]),
+    Route("GET", "/v1/auth/keys", list_all, "list_keys", as_of=True, query=Paged, answer=list[Key]),
     Route("DELETE", "/v1/auth/keys/{key_id}", revoke, "revoke_key", scope="admin", status=204, destroys=True),
 ]

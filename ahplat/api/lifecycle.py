@@ -31,7 +31,7 @@ async def _status(call: Call, command: Command) -> Reply:
 
     reply = call.reply(await call.submit(command, told))
     if await waited(call, f"service-{service_id}", reply):
-        now = told(call.app.views)
+        now = told(call.views)
         reply.body = now.body
         reply.headers["ETag"] = call.etag(now.version)
     return reply

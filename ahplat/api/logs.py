@@ -124,7 +124,7 @@ async def logs(call: Call) -> Reply:
     With `follow` it goes on until there will be no more, across deployments. A service that failed to start left its end
     here, too.
     """
-    service = find(call, call.app.views, call.path_id())
+    service = find(call, call.views, call.path_id())
     asked = call.asked(Asked)
     wanted = _wanted(call, asked, service.service_id)
     form = Form(call, asked.timestamps, service.replicas > 1)
@@ -174,7 +174,7 @@ async def _tell(call: Call, wanted: Wanted, form: Form, instances: list[Instance
 def _wanted(call: Call, asked: Asked, service_id: str) -> Wanted:
     """What the query asks for. Raises Rejected."""
     deployment_id = asked.deployment
-    row = deployments.find(call.app.views, deployment_id) if deployment_id else None
+    row = deployments.find(call.views, deployment_id) if deployment_id else None
     if deployment_id and (row is None or row.service_id != service_id):
         raise Rejected("deployment_not_found", f"the service has no deployment {deployment_id[:64]}")
     since_ns = moment(asked.since, "since") * NANOSECONDS
@@ -187,7 +187,7 @@ def _wanted(call: Call, asked: Asked, service_id: str) -> Wanted:
 
 def _see_that_it_is_not_gone(call: Call, service: ServiceRow, wanted: Wanted) -> None:
     """A log goes with its containers: where others took their place, no line is not the answer. Raises Rejected."""
-    row = deployments.find(call.app.views, wanted.deployment_id)
+    row = deployments.find(call.views, wanted.deployment_id)
     if row and row.completed_at and row.deployment_id != service.deployment_id and not _kept(call, wanted):
         detail = f"deployment {row.number} is {row.status}; its containers were removed, and their log with them"
         raise Rejected("log_gone", detail)
@@ -265,12 +265,12 @@ async def _coming(call: Call, form: Form, following: Following, reader: Subscrib
 
 def _kept(call: Call, wanted: Wanted) -> list[tuple[str, str]]:
     """(deployment, line) of the end of a log that an event kept: of what crashed last, or did not come to serve."""
-    service = services.find(call.app.views, wanted.service_id)
+    service = services.find(call.views, wanted.service_id)
     crashed = service.deployment_id if service and service.last_error_of == "instance" else None
     if deployment_id := wanted.deployment_id or crashed:
-        row = deployments.find(call.app.views, deployment_id)
+        row = deployments.find(call.views, deployment_id)
     else:
-        row = next(iter(deployments.list_of(call.app.views, wanted.service_id, 1, 0, 0)), None)
+        row = next(iter(deployments.list_of(call.views, wanted.service_id, 1, 0, 0)), None)
     if row is None:
         return []
     text = call.unsealed(row.tenant_id, f"service-{row.service_id}", "tail", row.tail)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ahplat.api.codes import codes_of
+from ahplat.api.past import AsOf
 from ahplat.api.responses import Json, responses_of
 from ahplat.api.route import Route
 from ahplat.api.schemas import Schema, example, portable
@@ -45,6 +46,12 @@ PARAMETERS: Json = {
         "in": "query",
         "description": "answer from this position of the log on: the Event-Position of your last command",
         "schema": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    },
+    "as_of": {
+        "name": "as_of",
+        "in": "query",
+        "description": "answer as it was right after this position of the log, or at this time",
+        "schema": portable(msgspec.json.schema(AsOf)["$defs"]["AsOf"]["properties"]["as_of"]),
     },
     "dry_run": {
         "name": "dry_run",
@@ -146,6 +153,7 @@ def _shared(route: Route) -> list[str]:
     """The names of the parameters that all routes of a kind have."""
     wanted = {
         "min_position": route.method == "GET" and not route.early,
+        "as_of": route.as_of,
         "dry_run": route.is_command or route.destroys,
         "idempotency_key": route.is_command,
         "if_match": route.is_command and route.status != HTTPStatus.CREATED,

@@ -16,7 +16,7 @@ from projections import tenants
 
 async def usage(call: Call) -> Reply:
     """What is used of each quota."""
-    return json_reply(usage_of(call.app.views, call.tenant_id))
+    return json_reply(usage_of(call.views, call.tenant_id))
 
 
 class Quotas(Struct):
@@ -44,7 +44,7 @@ async def set_quotas(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("GET", "/v1/tenant/usage", usage, "get_usage", answer=TenantUsage),
+    Route("GET", "/v1/tenant/usage", usage, "get_usage", as_of=True, answer=TenantUsage),
     Route(
         "PATCH",
         "/v1/tenants/{tenant_id}/quotas",

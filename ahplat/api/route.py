@@ -52,6 +52,7 @@ class Route(Struct, frozen=True):
     records: bool = False  # a GET that leaves an event of who asked
     destroys: bool = False  # what it takes away does not come back by another call
     waits: bool = False  # by `Prefer: wait=` until what it began has ended
+    as_of: bool = False  # follows from the log alone: can be asked as it was at any position
     narrow: bool = False  # answers a key that is for one service, though its path names none
     early: bool = False  # answers before the views are in step
     grows: bool = False  # what it begins takes room: refused where a disk is full

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from ahplat import limits
 from ahplat.api import body as bodies
-from ahplat.api import headers, incoming, problems, uploads
+from ahplat.api import headers, incoming, past, problems, uploads
 from ahplat.api.answered import Answered
 from ahplat.api.application import Application
 from ahplat.api.auth import Gate, Throttled, Token
@@ -82,6 +82,8 @@ class Edge:
                 call.principal = self._by_body(call, route)
             if (query and "min_position" in query) or "If-Position" in incoming:
                 await self._come_to(call)
+            if query and "as_of" in call.query:
+                await past.go_back(call, route)
             reply = await self._answer(call, route)
             if reply.stream is not None:
                 return reply.stream

@@ -169,16 +169,16 @@ async def list_all(call: Call) -> Reply:
     """
     app, tenant_id = call.app, call.tenant_id
     if only := call.principal.service_id:
-        row = services.find(app.views, only)
-        return json_reply([Raw(render(call, app.views, row))] if row and row.desired != "deleted" else [])
+        row = services.find(call.views, only)
+        return json_reply([Raw(render(call, call.views, row))] if row and row.desired != "deleted" else [])
     is_plain = not (call.query_text or app.writer.behind or "If-Position" in call.request.headers)
     if is_plain and (kept := app.listed.get(tenant_id)):
         return Reply(200, kept)
     asked = call.asked(AskedOfAll) if call.query_text else _ALL
     page = call.page("services", asked)
-    rows = services.list_of(app.views, tenant_id, asked.status or "", page.limit, page.offset, page.before)
+    rows = services.list_of(call.views, tenant_id, asked.status or "", page.limit, page.offset, page.before)
     last = rows[-1].service_id if rows else ""
-    reply = call.listing("services", page, [Raw(render(call, app.views, row)) for row in rows], last)
+    reply = call.listing("services", page, [Raw(render(call, call.views, row)) for row in rows], last)
     if is_plain and not reply.headers:  # there is no next page
         app.listed[tenant_id] = reply.body
     return reply
@@ -192,16 +192,16 @@ class AskedOfOne(Waits):
 
 async def get(call: Call) -> Reply:
     """One service; with `?wait=<status>&timeout=<s>` as soon as it has that status, or as it is at the timeout."""
-    row = find(call, call.app.views, call.path_id())
+    row = find(call, call.views, call.path_id())
     asked = call.asked(AskedOfOne)
     if wanted := asked.wait:
         await call.app.hub.until(f"service-{row.service_id}", lambda: _has_status(call, wanted), asked.timeout)
-        row = find(call, call.app.views, call.path_id())
-    return Reply(200, render(call, call.app.views, row), headers={"ETag": call.etag(row.version)})
+        row = find(call, call.views, call.path_id())
+    return Reply(200, render(call, call.views, row), headers={"ETag": call.etag(row.version)})
 
 
 def _has_status(call: Call, wanted: str) -> bool:
-    row = services.find(call.app.views, call.path_id())
+    row = services.find(call.views, call.path_id())
     return row is None or row.status == wanted or row.status == "deleted"
 
 
@@ -282,9 +282,9 @@ async def order(call: Call, command: Command, service_id: str, status: int = 200
 
     reply = call.reply(await call.submit(command, rendered))
     if await waited(call, f"service-{service_id}", reply):
-        row = services.find(call.app.views, service_id)
+        row = services.find(call.views, service_id)
         assert row
-        reply.body = render(call, call.app.views, row)
+        reply.body = render(call, call.views, row)
         reply.headers["ETag"] = call.etag(row.version)
     return reply
 
@@ -368,8 +368,17 @@ ROUTES = [
         waits=True,
         grows=True,
     ),
-    Route("GET", "/v1/services", list_all, "list_services", query=AskedOfAll, answer=list[Service], narrow=True),
-    Route("GET", _ONE, get, "get_service", query=AskedOfOne, answer=Service, versioned=True),
+    Route(
+        "GET",
+        "/v1/services",
+        list_all,
+        "list_services",
+        as_of=True,
+        query=AskedOfAll,
+        answer=list[Service],
+        narrow=True,
+    ),
+    Route("GET", _ONE, get, "get_service", as_of=True, query=AskedOfOne, answer=Service, versioned=True),
     Route(
         "PATCH",
         _ONE,

@@ -46,15 +46,16 @@ class Tenant(Struct, frozen=True, kw_only=True):
 
 
 def render(row: TenantRow, keyring: Keyring) -> Tenant:
-    """The public form of a tenant's row."""
+    """The public form of a tenant's row; of one whose key is gone neither name nor label, also where it is of the past."""
+    name = _opened(keyring, row.tenant_id, "name", row.name)
     return Tenant(
         id=row.tenant_id,
         tenant_id=row.tenant_id,
-        dns_label=row.label if row.status != "erased" else UNSET,
+        dns_label=UNSET if name is UNSET else row.label,
         status=row.status,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        name=_opened(keyring, row.tenant_id, "name", row.name),
+        name=name,
         email=_opened(keyring, row.tenant_id, "email", row.email),
         suspended_at=row.suspended_at or UNSET,
     )
@@ -193,7 +194,7 @@ async def reactivate(call: Call) -> Reply:
 
 def find(call: Call) -> TenantRow:
     """The tenant that the path names, not erased. Raises Rejected."""
-    row = tenants.find(call.app.views, call.path_id())
+    row = tenants.find(call.views, call.path_id())
     if row is None or row.status == "erased":
         raise Rejected("tenant_not_found", f"there is no tenant {call.path_id()[:64]}")
     return row
@@ -204,7 +205,7 @@ def find(call: Call) -> TenantRow:
 
 async def get(call: Call) -> Reply:
     """The tenant that the key is of."""
-    row = tenants.find(call.app.views, call.tenant_id)
+    row = tenants.find(call.views, call.tenant_id)
     assert row
     return json_reply(render(row, call.app.keyring), ETag=call.etag(row.version))
 
@@ -252,14 +253,14 @@ async def delete(call: Call) -> Reply:
 async def list_all(call: Call) -> Reply:
     """All tenants, newest first."""
     page = call.page("tenants", call.asked(Paged))
-    rows = tenants.list_all(call.app.views, page.limit, page.offset, page.before)
+    rows = tenants.list_all(call.views, page.limit, page.offset, page.before)
     last = rows[-1].tenant_id if rows else ""
     return call.listing("tenants", page, [render(row, call.app.keyring) for row in rows], last)
 
 
 async def get_one(call: Call) -> Reply:
     """One tenant, as the operator sees it."""
-    row = tenants.find(call.app.views, call.path_id())
+    row = tenants.find(call.views, call.path_id())
     if row is None:
         raise Rejected("tenant_not_found", f"there is no tenant {call.path_id()[:64]}")
     return json_reply(render(row, call.app.keyring), ETag=call.etag(row.version))
@@ -335,7 +336,7 @@ ROUTES = [
         status=201,
         codes=("tenant_not_found", "tenant_suspended", "quota_exceeded"),
     ),
-    Route("GET", "/v1/tenant", get, "get_tenant", answer=Tenant, versioned=True),
+    Route("GET", "/v1/tenant", get, "get_tenant", as_of=True, answer=Tenant, versioned=True),
     Route(
         "PATCH",
         "/v1/tenant",
@@ -348,8 +349,19 @@ ROUTES = [
         versioned=True,
     ),
     Route("DELETE", "/v1/tenant", delete, "suspend_tenant", scope="admin", status=204, destroys=True, waits=True),
-    Route("GET", "/v1/tenants", list_all, "list_tenants", auth="operator", query=Paged, answer=list[Tenant]),
-    Route("GET", "/v1/tenants/{tenant_id}", get_one, "get_any_tenant", auth="operator", answer=Tenant, versioned=True),
+    Route(
+        "GET", "/v1/tenants", list_all, "list_tenants", as_of=True, auth="operator", query=Paged, answer=list[Tenant]
+    ),
+    Route(
+        "GET",
+        "/v1/tenants/{tenant_id}",
+        get_one,
+        "get_any_tenant",
+        as_of=True,
+        auth="operator",
+        answer=Tenant,
+        versioned=True,
+    ),
     Route(
         "DELETE",
         "/v1/tenants/{tenant_id}/data",

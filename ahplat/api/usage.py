@@ -101,7 +101,7 @@ async def of_tenant(call: Call) -> Reply:
 
 async def of_service(call: Call) -> Reply:
     """What one service used, hour by hour or day by day, newest first; it may be deleted by now."""
-    row = services.find(call.app.views, call.path_id())
+    row = services.find(call.views, call.path_id())
     if row is None or row.tenant_id != call.tenant_id:
         raise Rejected("service_not_found", f"there is no service {call.path_id()[:64]}")
     return await _listed(call, call.asked(Asked), row.service_id)

@@ -13,7 +13,10 @@ from projections.volumes import VolumeRow
 
 
 class Volume(Struct, frozen=True):
-    """A volume. `service_id` is absent where no service has it, `bytes` where the engine cannot tell."""
+    """A volume. `service_id` is absent where no service has it, `bytes` where the engine cannot tell.
+
+    `bytes` is only known of now, not of the past (`as_of`).
+    """
 
     id: Id
     tenant_id: Id
@@ -24,8 +27,8 @@ class Volume(Struct, frozen=True):
 
 
 async def _rendered(call: Call, rows: list[VolumeRow]) -> list[Volume]:
-    sizes = await call.app.sizes.of(call.app.engine, call.app.clock) if rows else {}
-    mounted = volumes.mounted_by(call.app.views, call.tenant_id)
+    sizes = await call.app.sizes.of(call.app.engine, call.app.clock) if rows and not call.past else {}
+    mounted = volumes.mounted_by(call.views, call.tenant_id)
     return [
         Volume(
             id=row.volume_id,
@@ -41,12 +44,12 @@ async def _rendered(call: Call, rows: list[VolumeRow]) -> list[Volume]:
 
 async def list_all(call: Call) -> Reply:
     """The caller's volumes, by name; those of deleted services, too."""
-    return json_reply(await _rendered(call, volumes.list_of(call.app.views, call.tenant_id)))
+    return json_reply(await _rendered(call, volumes.list_of(call.views, call.tenant_id)))
 
 
 async def get(call: Call) -> Reply:
     """One volume: who has it, and how much is in it."""
-    row = volumes.find(call.app.views, call.path_id())
+    row = volumes.find(call.views, call.path_id())
     if row is None or row.tenant_id != call.tenant_id:
         raise Rejected("volume_not_found", f"there is no volume {call.path_id()[:64]}")
     (volume,) = await _rendered(call, [row])
@@ -60,8 +63,8 @@ async def delete(call: Call) -> Reply:
 
 
 ROUTES = [
-    Route("GET", "/v1/volumes", list_all, "list_volumes", answer=list[Volume]),
-    Route("GET", "/v1/volumes/{volume_id}", get, "get_volume", answer=Volume),
+    Route("GET", "/v1/volumes", list_all, "list_volumes", as_of=True, answer=list[Volume]),
+    Route("GET", "/v1/volumes/{volume_id}", get, "get_volume", as_of=True, answer=Volume),
     Route(
         "DELETE",
         "/v1/volumes/{volume_id}",

@@ -18,7 +18,7 @@ async def waited(call: Call, stream: str, reply: Reply, subject: str = "") -> bo
     wait_s = None if "Idempotency-Replayed" in reply.headers else call.prefer.wait_s
     if wait_s is None:
         return False
-    views, until_us = call.app.views, call.app.clock.now_us() + wait_s * 1_000_000
+    views, until_us = call.views, call.app.clock.now_us() + wait_s * 1_000_000
 
     def has_ended() -> bool:
         return all(work.type == DRAINING or work.since_us > until_us for work in todo.open_of(views, subject or stream))

@@ -66,6 +66,7 @@ async def test_an_operation_says_all_that_there_is_to_say_of_a_route(route: Rout
     named = {parameter["name"] for parameter in map(resolved, told["parameters"])}
     assert named >= {*route.segments, *(route.query.__struct_fields__ if route.query else ())}
     assert ("Idempotency-Key" in named) == route.is_command
+    assert ("as_of" in named) == route.as_of
     assert ("dry_run" in named) == (route.is_command or route.destroys)
     assert (told["security"] == []) == (route.auth == "none")
 

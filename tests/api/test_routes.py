@@ -57,3 +57,8 @@ def test_only_commands_destroy_or_wait(route: Route) -> None:
     assert route.method != "GET" or not (route.destroys or route.waits or route.asks)
     assert route.method == "GET" or not route.records
     assert route.scope != "read" or route.auth != "key" or not route.is_command
+
+
+@EACH
+def test_what_has_a_past_is_a_read_of_the_log_that_ends(route: Route) -> None:
+    assert not route.as_of or (route.method == "GET" and not (route.early or route.stream or route.records))

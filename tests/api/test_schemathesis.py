@@ -32,18 +32,26 @@ LEFT_OUT = {
     "revoke_key": "so would this one",
     "erase_tenant": "it wants what only an operator has",
 }
-SAID_IN_WORDS = {  # whose 400 no schema can tell beforehand
-    "list_service_usage": "`since` lies before `until`",
-    "list_usage": "`since` lies before `until`",
-    "read_events": "a cursor is the id of an event",
-    "read_build_logs": "Last-Event-ID is the number of a line",
-    "read_logs": "Last-Event-ID is the time of a line",
-    "send_message": "its header fields have to say what its body says",
-} | {
-    route.id: "fields that are not known are ignored, unless `handling=strict` or I-JSON forbid them; and rules of names"
-    for route in ROUTES
-    if route.body is not None
-}
+SAID_IN_WORDS = (
+    {  # whose 400 no schema can tell beforehand
+        route.id: "`as_of` is a moment that has come, and nothing is waited for beside it"
+        for route in ROUTES
+        if route.as_of
+    }
+    | {
+        "list_service_usage": "`since` lies before `until`",
+        "list_usage": "`since` lies before `until`",
+        "read_events": "a cursor is the id of an event",
+        "read_build_logs": "Last-Event-ID is the number of a line",
+        "read_logs": "Last-Event-ID is the time of a line",
+        "send_message": "its header fields have to say what its body says",
+    }
+    | {
+        route.id: "fields that are not known are ignored, unless `handling=strict` or I-JSON forbid them; and rules of names"
+        for route in ROUTES
+        if route.body is not None
+    }
+)
 _REFUSED = [400, 401, 403, 404, 405, 409, 410, 412, 422, 429, 503, 504]
 _MEANT = ["2xx", "3xx", 401, 403, 404, 409, 410, 412, 422, 429, 503, 504]
 

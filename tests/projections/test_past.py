@@ -1,0 +1,78 @@
+"""The views of the past: what one tenant's events make of it is what the whole log makes of it."""
+
+from collections import Counter
+
+import pytest
+from apsw import Connection
+
+from projections import tenants
+from projections.past import size_of, views_at
+from projections.views import digests, read_checkpoint
+from tests.commands.given import OTHER_TENANT, TENANT, World
+from tests.events.plans import plans, reading_everything
+from tests.projections.story import tell
+
+
+def rows(db: Connection) -> Counter[tuple[object, ...]]:
+    """All rows of all tables, each after its table's name."""
+    names = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    wanted = [name for name in names if name != "checkpoint" and not name.startswith("sqlite_")]
+    return Counter((name, *row) for name in wanted for row in db.execute(f"SELECT * FROM {name}"))
+
+
+def test_at_every_position_the_rows_of_each_tenant_make_up_those_of_all(world: World) -> None:
+    tell()
+    log = world.log.db
+    tenants_ = [tenant for (tenant,) in log.execute("SELECT DISTINCT tenant FROM event WHERE tenant != ''")]
+    assert {*tenants_} == {TENANT, OTHER_TENANT}
+    for position in range(1, world.log.position + 1):
+        whole = rows(views_at(log, None, position))
+        nobodys = rows(views_at(log, "nobody", position))
+        together = nobodys.copy()
+        for tenant in tenants_:
+            together += rows(views_at(log, tenant, position)) - nobodys
+        assert together == whole, position
+
+
+def test_the_past_at_the_head_is_the_present(world: World) -> None:
+    tell()
+    db = views_at(world.log.db, None, world.log.position)
+    assert digests(db) == world.digests()
+    checkpoint = read_checkpoint(db)
+    assert checkpoint and (checkpoint.position, checkpoint.link) == (world.log.position, world.log.link)
+
+
+def test_a_long_past_is_folded_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell()
+    position = world.log.position - 3
+    for whose in (TENANT, None):
+        at_once = digests(views_at(world.log.db, whose, position))
+        with monkeypatch.context() as patch:
+            patch.setattr("projections.past.CHUNK", 7)
+            assert digests(views_at(world.log.db, whose, position)) == at_once
+
+
+def test_of_all_tenants_only_the_projections_that_are_wanted_are_made(world: World) -> None:
+    tell()
+    db = views_at(world.log.db, None, world.log.position, {"tenants": tenants})
+    made = digests(db)
+    assert made == {name: digest for name, digest in world.digests().items() if name in made}
+    assert "tenant" in made and "service" not in made
+
+
+def test_how_much_there_is_to_fold_is_counted_no_further_than_it_matters(world: World) -> None:
+    tell()
+    log, last = world.log.db, world.log.position
+    assert size_of(log, None, last, 10_000) == last
+    own = log.execute("SELECT count(*) FROM event WHERE tenant IN (?, '')", (TENANT,)).get
+    assert size_of(log, TENANT, last, 10_000) == own < last
+    assert size_of(log, TENANT, 3, 10_000) == 3 and size_of(log, None, last, 5) == 5
+    assert 5 <= size_of(log, TENANT, last, 5) <= 10
+
+
+def test_a_tenants_past_is_read_by_an_index_in_order(world: World) -> None:
+    tell()
+    steps = plans(world.log.db, lambda: views_at(world.log.db, TENANT, world.log.position))
+    assert any("MERGE (UNION ALL)" in step for step in steps), steps
+    assert any("event_of_tenant (tenant=? AND position>? AND position<?)" in step for step in steps), steps
+    assert not reading_everything(steps) and not any("TEMP B-TREE" in step for step in steps), steps
