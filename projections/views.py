@@ -251,8 +251,9 @@ def rebuild(
     installation: str,
     progress: Progress,
     projections: Projections = PROJECTIONS,
+    up_to: int | None = None,
 ) -> None:
-    """Makes the views from the whole log beside what is at `path`, then puts them in its place."""
+    """Makes the views from the whole log, or `up_to` a position, beside what is at `path`, then puts them in its place."""
     fresh = path.with_name(path.name + ".new")
     _remove(fresh)
     views = Views(fresh, projections)
@@ -261,7 +262,7 @@ def rebuild(
     views.db.pragma("cache_size", -64 * 1024)
     views.begin()
     views.create(installation)
-    views.commit(*_fold(views, log, 0, progress))
+    views.commit(*_fold(views, log, 0, progress, up_to))
     views.close()
     _sync(fresh)
     _remove(path)
@@ -299,18 +300,20 @@ def _condemned(path: Path) -> Path:
     return path.with_name(path.name + ".condemned")
 
 
-def _fold(views: Views, log: apsw.Connection, position: int, progress: Progress) -> tuple[int, bytes]:
-    """Folds all that comes after `position`; returns where it ended."""
-    link, last = b"", head(log)
-    for chunk in _chunks(log, position):
+def _fold(
+    views: Views, log: apsw.Connection, position: int, progress: Progress, up_to: int | None = None
+) -> tuple[int, bytes]:
+    """Folds all that comes after `position`, up to the head or `up_to`; returns where it ended."""
+    link, last = b"", head(log) if up_to is None else up_to
+    for chunk in _chunks(log, position, up_to):
         views.apply_all(chunk)
         position, link = chunk[-1].position, chunk[-1].link
         progress(position, last)
     return position, link
 
 
-def _chunks(log: apsw.Connection, position: int) -> Iterator[list[Recorded]]:
-    while chunk := read_all(log, position, CHUNK):
+def _chunks(log: apsw.Connection, position: int, up_to: int | None) -> Iterator[list[Recorded]]:
+    while chunk := read_all(log, position, CHUNK if up_to is None else min(CHUNK, up_to - position)):
         yield chunk
         position = chunk[-1].position
 

@@ -4,10 +4,12 @@ import click
 
 from ahplat.cli.backup import backup, restore
 from ahplat.cli.demo import demo
+from ahplat.cli.diff import diff
 from ahplat.cli.doctor import doctor
 from ahplat.cli.log import log
 from ahplat.cli.mcp import mcp
 from ahplat.cli.operate import gc, unpark
+from ahplat.cli.replay import replay
 from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
 from ahplat.cli.status import status
@@ -41,7 +43,9 @@ def main(context: click.Context, /, **settings: object) -> None:
 
 main.add_command(backup)
 main.add_command(demo)
+main.add_command(diff)
 main.add_command(doctor)
+main.add_command(replay)
 main.add_command(restore)
 main.add_command(rotate_key)
 main.add_command(gc)

@@ -47,3 +47,31 @@ def test_a_service_is_explained_beside_a_server_and_without_one(server: Server, 
     assert [line.split()[-2] for line in told.stdout.splitlines() if "service.routed" in line] == ["service.routed"]
     server.end(signal.SIGKILL)
     assert ah("why", "web", "--data-dir", server.folder).stdout == told.stdout
+
+
+def test_a_replay_beside_a_server_at_work_equals_what_it_serves(server: Server, api_key: str) -> None:
+    server.start()
+    service = server.ask("POST", "/v1/services", {"name": "web"}, key=api_key).json["id"]
+    path = f"/v1/services/{service}/env"
+    replaying = subprocess.Popen(
+        [sys.executable, "-P", "-m", "ahplat.cli.entry", "replay", "--data-dir", str(server.folder)],
+        env=os.environ | {"PYTHONPATH": str(TREE)},
+        cwd=TREE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    answers = []
+    while replaying.poll() is None:
+        answers.append(server.ask("POST", path, {"A": "1"}, key=api_key).status)
+    assert replaying.returncode == 0 and {*answers} == {200}
+    assert replaying.stdout and "two replays and the live file are equal" in replaying.stdout.readline()
+
+
+def test_what_a_server_did_is_told_as_a_difference(server: Server, api_key: str) -> None:
+    server.start()
+    before = server.ask("GET", "/v1/system/health/detailed", key=api_key).json["log"]["position"]
+    server.ask("POST", "/v1/services", {"name": "web", "image": "ah/hello"}, key=api_key, Prefer="wait=30")
+    server.settled(api_key)
+    after = server.ask("GET", "/v1/system/health/detailed", key=api_key).json["log"]["position"]
+    told = ah("diff", before, after, "--data-dir", server.folder).stdout
+    assert "service web " in told and "  + service: " in told and "status running" in told
