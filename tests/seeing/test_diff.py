@@ -59,6 +59,7 @@ def test_what_came_and_went_is_told_under_its_resource(world: World) -> None:
     assert {change["table"]: change["key"] for change in acme["changes"]} == {
         "key": {"key_id": "k1"},
         "quota": {"tenant_id": TENANT, "name": "max_services"},
+        "tenant": {"tenant_id": TENANT},
     }
     back = as_json(world, world.log.position, before)
     assert {change["table"] for change in back[0]["changes"] if change["after"] is None} == came.keys()
