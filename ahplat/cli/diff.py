@@ -20,6 +20,7 @@ _NAMES = {
     "volume": "SELECT name FROM volume WHERE volume_id = ?",
     "tenant": "SELECT label FROM tenant WHERE tenant_id = ?",
 }
+_NO_END = 2**63 - 1  # of what is in force until further notice
 _LEFT_OUT = frozenset({"activity"})  # what happened is no state: `ah log` has it
 
 
@@ -109,7 +110,7 @@ def _line(change: Change, resource_id: str) -> str:
 
 
 def _tells(name: str, value: Any, change: Change, resource_id: str) -> bool:
-    return value not in (None, "", resource_id) and name not in change.key and name not in _OF
+    return value not in (None, "", resource_id, _NO_END) and name not in change.key and name not in _OF
 
 
 def _text(value: Any) -> str:
@@ -117,6 +118,6 @@ def _text(value: Any) -> str:
     >>> _text("a\\nb"), _text(None), _text(""), _text(5)
     ('a�b', '–', "''", '5')
     """
-    if value is None:
+    if value in (None, _NO_END):
         return "–"
     return "".join(char if char.isprintable() else "�" for char in str(value)) or "''"
