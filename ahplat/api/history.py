@@ -60,9 +60,12 @@ class History:
     def _keep(self, key: _Key, views: Connection, events: int) -> None:
         """Keeps what fits beside it; what goes is closed by who still reads it."""
         self._kept.pop(key, None)
-        while self._kept and sum(kept for _, kept in self._kept.values()) + events > limits.PAST_EVENTS:
+        while self._kept and (len(self._kept) >= limits.PAST_KEPT or self._events() + events > limits.PAST_EVENTS):
             self._kept.popitem(last=False)
         self._kept[key] = views, events
+
+    def _events(self) -> int:
+        return sum(events for _, events in self._kept.values())
 
 
 def _folded(log: Connection, tenant_id: str, position: int) -> tuple[Connection, int]:

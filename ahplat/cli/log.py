@@ -3,6 +3,7 @@
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -92,12 +93,13 @@ def _show_all(db: apsw.Connection, wanted: Wanted, first: int, last: int, as_jso
 
 
 def _follow(db: apsw.Connection, wanted: Wanted, last: int, as_json: bool) -> None:
-    while True:
-        now = head(db)
-        _show_all(db, wanted, last, now, as_json)
-        last = now
-        sys.stdout.flush()
-        time.sleep(_LOOK_S)
+    with suppress(KeyboardInterrupt):
+        while True:
+            now = head(db)
+            _show_all(db, wanted, last, now, as_json)
+            last = now
+            sys.stdout.flush()
+            time.sleep(_LOOK_S)
 
 
 def _show(at: Recorded, as_json: bool) -> None:

@@ -257,6 +257,11 @@ async def test_how_much_is_folded_and_kept_is_bounded(story: Story, monkeypatch:
         assert sum(events for _, events in history._kept.values()) <= 2 * first
         assert (story.acme.id, first) in history._kept and (story.acme.id, first - 4) not in history._kept
     with monkeypatch.context() as patch:
+        patch.setattr(limits, "PAST_KEPT", 2)
+        for position in range(first - 4, first + 1):
+            assert (await story.acme.get(at("/v1/services", position))).status == 200
+        assert [*history._kept] == [(story.acme.id, first - 1), (story.acme.id, first)]
+    with monkeypatch.context() as patch:
         patch.setattr(limits, "PAST_WAITING", 0)
         assert (await story.acme.get(at("/v1/services", first))).status == 200  # it is kept
         answer = await story.acme.get(at("/v1/services", first - 4))

@@ -32,7 +32,7 @@ def test_what_happens_is_followed_and_goes_on_after_a_restart(server: Server, ap
         server.ask("POST", "/v1/services", {"name": "two"}, key=api_key)
         assert json.loads(following.stdout.readline())["data"]["name"] == "two"
         following.send_signal(signal.SIGINT)
-        following.wait(10)
+        assert following.wait(10) == 0
     finally:
         following.kill()
         following.wait()
