@@ -88,6 +88,7 @@ class Call:
         "_query",
         "address",
         "app",
+        "as_of",
         "began_s",
         "code",
         "limited",
@@ -123,7 +124,8 @@ class Call:
         self.position = 0  # where the events of its command end in the log, once they are there
         self.began_s = app.clock.monotonic()
         self.code = ""  # of the problem that it is answered with
-        self.past: apsw.Connection | None = None  # the views as they were, where `?as_of=` asks for those
+        self.as_of = 0  # the position that `?as_of=` means,
+        self.past: apsw.Connection | None = None  # and the views as they were there; None for now
         self.limited: Mapping[str, str] | None = None  # the header fields that say how often more may be asked
         self._query: Mapping[str, str] | None = None
 

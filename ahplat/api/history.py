@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from apsw import Connection
 
@@ -17,11 +17,13 @@ from ahplat.api.places import Places
 from ahplat.api.query import invalid_parameter
 from events.database import open_reader
 from projections import tenants
+from projections.metering import METERING
 from projections.past import size_of, views_at
 from projections.views import PROJECTIONS
 
 T = TypeVar("T")
-_Key = tuple[str, int]  # (tenant, position); of all tenants ""
+Kind = Literal["views", "metering"]
+_Key = tuple[str, int, Kind]  # (tenant, position, …); of all tenants ""
 
 
 class History:
@@ -46,12 +48,12 @@ class History:
         finally:
             log.close()
 
-    async def views(self, tenant_id: str, position: int) -> Connection:
-        """The views of a tenant as they were at a position; for "", of all, and then there are only tenants in them.
+    async def views(self, tenant_id: str, position: int, kind: Kind = "views") -> Connection:
+        """The views, or the metering, of a tenant as they were at a position; for "", of all: then only tenants are in them.
 
         Raises Rejected where that is the result of too many events, and Unavailable.
         """
-        key = tenant_id, position
+        key = tenant_id, position, kind
         if key not in self._kept:
             self._keep(key, *await self.read(tenant_id, lambda log: _folded(log, *key)))
         self._kept.move_to_end(key)
@@ -68,9 +70,10 @@ class History:
         return sum(events for _, events in self._kept.values())
 
 
-def _folded(log: Connection, tenant_id: str, position: int) -> tuple[Connection, int]:
+def _folded(log: Connection, tenant_id: str, position: int, kind: Kind) -> tuple[Connection, int]:
     whose = tenant_id or None
     events = size_of(log, whose, position, limits.PAST_EVENTS + 1)
     if events > limits.PAST_EVENTS:
         raise invalid_parameter("as_of", f"expected a moment before which at most {limits.PAST_EVENTS} events happened")
-    return views_at(log, whose, position, PROJECTIONS if whose else {"tenants": tenants}), events
+    of_kind = METERING if kind == "metering" else PROJECTIONS
+    return views_at(log, whose, position, of_kind if whose else {"tenants": tenants}), events

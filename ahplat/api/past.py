@@ -44,6 +44,7 @@ async def go_back(call: Call, route: Route) -> None:
     whose = call.tenant_id or next(iter(call.values), "")
     if whose and not _is_there(call.app.log, whose, position):
         raise Rejected("tenant_not_found", f"there was no such tenant at position {position}")
+    call.as_of = position
     call.past = await call.app.history.views(whose, position)
 
 

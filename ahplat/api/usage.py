@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from apsw import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat import limits
@@ -11,6 +12,7 @@ from ahplat.api.fields import At, Id, whole
 from ahplat.api.query import Moment, invalid_parameter
 from ahplat.api.route import Route
 from ahplat.errors import Rejected
+from events.log import read_all
 from projections import services
 from projections.metering import HOUR_S, Figures, figures_of
 
@@ -77,7 +79,7 @@ class AskedOfTenant(Asked):
 
 
 async def _listed(call: Call, asked: Asked, resource_id: str) -> Reply:
-    window_s, now = PERIODS[asked.period], call.app.clock.now_us() // 1_000_000
+    window_s, now = PERIODS[asked.period], _now(call)
     until = min(moment(asked.until, "until") or now, now)
     since = moment(asked.since, "since") or until - DEFAULT_WINDOWS[asked.period] * window_s
     since -= since % window_s
@@ -86,8 +88,22 @@ async def _listed(call: Call, asked: Asked, resource_id: str) -> Reply:
     if until - since > limits.USAGE_WINDOWS * window_s:
         raise invalid_parameter("since", f"expected at most {limits.USAGE_WINDOWS} periods from it to `until`")
     tenant_id = call.tenant_id
-    found = await call.app.metering.read(lambda db: figures_of(db, tenant_id, since, until, window_s, resource_id))
-    return json_reply([row_of(figures) for figures in reversed(found)])
+
+    def figures(db: Connection) -> list[Figures]:
+        return figures_of(db, tenant_id, since, until, window_s, resource_id)
+
+    if call.past:
+        found = figures(await call.app.history.views(tenant_id, call.as_of, "metering"))
+    else:
+        found = await call.app.metering.read(figures)
+    return json_reply([row_of(one) for one in reversed(found)])
+
+
+def _now(call: Call) -> int:
+    """Up to when what lasts is counted: now, or the moment that is asked about, in unix seconds."""
+    if call.past:
+        return read_all(call.app.log, call.as_of - 1, 1)[0].at_s
+    return call.app.clock.now_us() // 1_000_000
 
 
 async def of_tenant(call: Call) -> Reply:
@@ -113,6 +129,7 @@ ROUTES = [
         "/v1/tenant/usage/metrics",
         of_tenant,
         "list_usage",
+        as_of=True,
         query=AskedOfTenant,
         answer=list[UsageRow],
     ),
@@ -121,6 +138,7 @@ ROUTES = [
         "/v1/services/{service_id}/metrics",
         of_service,
         "list_service_usage",
+        as_of=True,
         query=Asked,
         answer=list[UsageRow],
     ),

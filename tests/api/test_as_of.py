@@ -11,12 +11,14 @@ import pytest_asyncio
 from ahplat import limits
 from ahplat.api.frames import rfc3339
 from ahplat.api.routes import ROUTES
+from ahplat.replaying import KINDS
 from projections.past import views_at
 from tests.api.answering import answering, with_databases
 from tests.api.site import Answer, Client, Site, Tenant, a_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+LATER_S = 30
 WITH_PAST = [route for route in ROUTES if route.as_of]
 Told = dict[str, tuple[int, bytes, str | None]]  # path → (status, body, ETag)
 
@@ -42,6 +44,7 @@ class Story:
         for name in ("build_id", "database_id", "backup_id", "volume_id"):
             self.ids[name] = "0" * 32
         await self.look()
+        self.site.clock.ahead_s += LATER_S
         await acme.post(f"{path}/env", {"A": "2", "B": "3"})
         await self.look()
         await self.other.running("web", volumes={"data": "/data"})
@@ -75,7 +78,7 @@ class Story:
         """Notes what every read with a past is answered now."""
         await self.site.settled()
         before = self.site.position
-        told = {path: of(await client.get(path)) for path, client in self.asked()}
+        told = {path: of(await client.get(path)) for path, client in self.asked() if not path.endswith("/metrics")}
         if self.site.position == before:  # else something came between
             self.seen.append((before, told))
 
@@ -120,14 +123,14 @@ async def test_what_was_told_once_is_told_again_of_then(story: Story) -> None:
                 again = of(await client.get(at(path, position)))
                 assert again == told[path], (position, path)
                 answered |= {path} if again[0] == 200 else set()
-    assert answered >= {path for path, _ in story.asked()}
+    assert answered >= {path for path, _ in story.asked() if not path.endswith("/metrics")}  # which go on by the second
 
 
 async def test_at_every_position_it_is_what_a_replay_of_the_whole_log_says(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def replayed(log: Any, tenant_id: str, position: int) -> tuple[Any, int]:
-        return views_at(log, None, position), 1
+    def replayed(log: Any, tenant_id: str, position: int, kind: str) -> tuple[Any, int]:
+        return views_at(log, None, position, KINDS[kind]), 1
 
     history = type(story.site.app.history)
     for position in range(story.seen[0][0], story.site.position + 1, 3):
@@ -138,6 +141,22 @@ async def test_at_every_position_it_is_what_a_replay_of_the_whole_log_says(
             for path, client in story.asked():
                 whole = await client.get(at(path, position))
                 assert (of(own[path]), own[path].headers.get("Link")) == (of(whole), whole.headers.get("Link")), path
+
+
+async def test_usage_of_then_is_what_was_reserved_up_to_then(story: Story) -> None:
+    log, service_id = story.site.app.log, story.ids["service_id"]
+    served, at_us = log.execute(
+        "SELECT position, at_us FROM event WHERE type = 'service.instance_healthy' AND tenant = ?", (story.acme.id,)
+    ).fetchone()
+    path = f"/v1/services/{service_id}/metrics"
+    assert (await story.acme.get(at(path, served - 1))).json == []
+    for position, _ in story.seen[1:]:
+        until_us = log.execute("SELECT at_us FROM event WHERE position = ?", (position,)).get
+        rows = (await story.acme.get(at(path, position))).json
+        ran_s = sum(row["running_seconds"] for row in rows)
+        assert LATER_S <= ran_s <= until_us // 1_000_000 - at_us // 1_000_000, position
+        whole = (await story.acme.get(at("/v1/tenant/usage/metrics", position))).json
+        assert [row for row in whole if row.get("service_id") == service_id] == rows
 
 
 async def test_a_time_is_as_good_as_the_position_that_was_last_then(story: Story) -> None:
@@ -255,12 +274,16 @@ async def test_how_much_is_folded_and_kept_is_bounded(story: Story, monkeypatch:
         for position in range(first - 4, first + 1):
             assert (await story.acme.get(at("/v1/services", position))).status == 200
         assert sum(events for _, events in history._kept.values()) <= 2 * first
-        assert (story.acme.id, first) in history._kept and (story.acme.id, first - 4) not in history._kept
+        assert (story.acme.id, first, "views") in history._kept and (
+            story.acme.id,
+            first - 4,
+            "views",
+        ) not in history._kept
     with monkeypatch.context() as patch:
         patch.setattr(limits, "PAST_KEPT", 2)
         for position in range(first - 4, first + 1):
             assert (await story.acme.get(at("/v1/services", position))).status == 200
-        assert [*history._kept] == [(story.acme.id, first - 1), (story.acme.id, first)]
+        assert [*history._kept] == [(story.acme.id, first - 1, "views"), (story.acme.id, first, "views")]
     with monkeypatch.context() as patch:
         patch.setattr(limits, "PAST_WAITING", 0)
         assert (await story.acme.get(at("/v1/services", first))).status == 200  # it is kept

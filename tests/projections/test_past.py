@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from apsw import Connection
 
+from ahplat.replaying import KINDS
 from events.database import open_reader
 from events.log import head
 from projections import tenants
@@ -27,12 +28,13 @@ def check_parts(log: Connection, step: int) -> None:
     """Asserts that the rows of each tenant make up those of all, at every `step`th position back from the last."""
     tenants_ = [tenant for (tenant,) in log.execute("SELECT DISTINCT tenant FROM event WHERE tenant != ''")]
     for position in range(head(log), 0, -step):
-        whole = rows(views_at(log, None, position))
-        nobodys = rows(views_at(log, "nobody", position))
-        together = nobodys.copy()
-        for tenant in tenants_:
-            together += rows(views_at(log, tenant, position)) - nobodys
-        assert together == whole, position
+        for projections in KINDS.values():
+            whole = rows(views_at(log, None, position, projections))
+            nobodys = rows(views_at(log, "nobody", position, projections))
+            together = nobodys.copy()
+            for tenant in tenants_:
+                together += rows(views_at(log, tenant, position, projections)) - nobodys
+            assert together == whole, position
 
 
 def test_at_whatever_position_the_rows_of_each_tenant_make_up_those_of_all(world: World) -> None:
