@@ -6,6 +6,7 @@ from pathlib import Path
 import apsw
 import click
 import msgspec
+from msgspec import structs
 
 from ahplat import why as causes
 from ahplat.api.frames import rfc3339
@@ -68,18 +69,17 @@ def _newest(log: apsw.Connection, what: str, tenant: str) -> int:
 
 def lines(found: Why, asked: int) -> list[str]:
     """The screen: who began it, then the tree; `◀` stands at the event that was asked for."""
-    chain = [*found.causes, found.event]
-    first = chain[0]
+    first = found.causes[0] if found.causes else found.event
     marks = {"request": first.meta.correlation, "agent": first.meta.agent, "run": first.meta.run}
     told = ", ".join(f"{name} {text}" for name, text in marks.items() if text)
     began = f"{rfc3339(first.at.at_us)}  {first.meta.actor or 'nobody'}: {first.meta.command or 'no command'}"
     rows = [began + (f" ({told})" if told else ""), ""]
     if first.first < first.last:
         rows.append(f"{'':10}{first.first} to {first.last} are of one command")
-    for depth, node in enumerate(found.causes):
-        rows.append(_line(node, "" if depth == 0 else f"{'   ' * (depth - 1)}└─ ", asked))
-    depth = len(found.causes)
-    rows += _tree(found.event, "" if depth == 0 else f"{'   ' * (depth - 1)}└─ ", "   " * depth, asked)
+    tree = found.event
+    for cause in reversed(found.causes):
+        tree = structs.replace(cause, effects=[tree])
+    rows += _tree(tree, "", "", asked)
     return rows + [
         f"{'…':>8}  {_CUT[cut]}" + (f" after {found.read_to}" if cut in ("size", "reading") else "")
         for cut in found.cut
@@ -109,7 +109,7 @@ def duration(us: int) -> str:
         return f"{us / 1_000:.1f} ms"
     if seconds < 60:
         return f"{us / 1_000_000:.1f} s"
-    for unit, size, smaller, of in (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}{seconds % size // of}{smaller}"
-    raise AssertionError(us)
+    minutes, hours = seconds // 60, seconds // 3_600
+    if hours < 1:
+        return f"{minutes}m{seconds % 60}s"
+    return f"{hours}h{minutes % 60}m" if hours < 24 else f"{hours // 24}d{hours % 24}h"
