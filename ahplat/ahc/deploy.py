@@ -123,12 +123,12 @@ def _told(session: Session, packed: Packed) -> str:
 
 
 def _deploy_image(session: Session, wish: Wish, found: dict[str, Any] | None, wait: bool) -> None:
-    if found is None:
-        service = _create(session, wish, wish.source, "")
-        rows = session.client.read(f"/v1/services/{service['id']}/deployments", limit=1)
+    made = _made_before(session, wish) if found else _create(session, wish, wish.source, "")
+    service = made or found or {}
+    if made:
+        rows = session.client.read(f"/v1/services/{made['id']}/deployments", limit=1)
         deployment_id = rows[0]["id"] if rows else ""  # the image may be a placeholder
     else:
-        service = found
         _configure(session, wish, service)
         reply = session.order("POST", f"/v1/services/{service['id']}/deploy", {"image": wish.source})
         deployment_id = reply.json["id"]
@@ -183,6 +183,18 @@ def _create(session: Session, wish: Wish, image: str, then: str) -> dict[str, An
         session.going_on(f"ahc status {service['name']}")
     session.screen.progress(f"service {service['name']} made")
     return service
+
+
+def _made_before(session: Session, wish: Wish) -> dict[str, Any] | None:
+    """The service, where an invocation with this key made it; None where it was there already."""
+    if session.dry_run or not session.is_repeat:
+        return None
+    try:
+        return _create(session, wish, wish.source, "")
+    except Failure as failure:
+        if failure.problem.get("code") != "name_taken":
+            raise
+        return None
 
 
 def _configure(session: Session, wish: Wish, service: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 `World` is what a test puts in place of the machine.
 """
 
+import io
 import os
 import secrets
 import sys
@@ -29,8 +30,8 @@ class World(Struct, frozen=True):
     """What is outside."""
 
     environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
-    out: IO[str] = field(default_factory=lambda: sys.stdout)
-    err: IO[str] = field(default_factory=lambda: sys.stderr)
+    out: IO[str] = field(default_factory=lambda: sys.stdout or io.StringIO())  # None where it is closed
+    err: IO[str] = field(default_factory=lambda: sys.stderr or io.StringIO())
     clock: Clock = field(default_factory=SystemClock)
     sleep: Callable[[float], None] = time.sleep
     transport: httpx.BaseTransport | None = None
@@ -44,6 +45,7 @@ class Session:
         self.screen = Screen(world.out, world.err, world.environ)
         self.dry_run = False
         self.invocation = f"ahc-{secrets.token_hex(12)}"
+        self.is_repeat = False  # somebody said with which key: what it made may be there already
         self._clients: list[Client] = []
 
     @property
@@ -129,6 +131,7 @@ def _set(attribute: str) -> Callable[[click.Context, click.Parameter, Any], Any]
                 session.screen.as_json = True
             else:
                 setattr(session, attribute, value)
+                session.is_repeat = session.is_repeat or attribute == "invocation"
         return value
 
     return remember

@@ -146,7 +146,7 @@ def _shared(route: Route) -> list[str]:
     """The names of the parameters that all routes of a kind have."""
     wanted = {
         "min_position": route.method == "GET" and not route.early,
-        "dry_run": route.is_command or route.destroys,
+        "dry_run": route.can_be_dry,
         "idempotency_key": route.is_command,
         "if_match": route.is_command and route.status != HTTPStatus.CREATED,
         "if_none_match": route.tagged and route.method == "GET",
