@@ -180,6 +180,7 @@ DETAIL_CHARS = 2_000  # of an error's text
 VIOLATIONS = 100  # bad fields named in one answer
 POINTER_CHARS = 256  # of a JSON Pointer in an answer; a longer one ends in …
 IDEMPOTENCY_KEY_CHARS = 128
+KEY_ASKED_AGAIN_S = 0.5  # that a read waited, after which its key is looked at again
 THROTTLE_HEADERS = 10_000  # answers of one limiter that are kept ready
 
 # names

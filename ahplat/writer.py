@@ -110,15 +110,16 @@ class Writer:
         return future
 
     def rehearse(
-        self, command: Command, look: Callable[[apsw.Connection], T], *, actor: str, expected: Expected = "any"
+        self, command: Command, look: Callable[[apsw.Connection], T], *, actor: str, expected: Expected, key: Key | None
     ) -> asyncio.Future[Rehearsal[T]]:
         """Has a command decided, appended and projected as `submit` does, and then all of it undone.
 
-        `look` reads the views before and after; it runs on the writer's thread. Raises through the future as `submit`.
+        `look` reads the views before and after, on the writer's thread. What came before with that key would not be
+        done again: nothing is in its rehearsal. Raises through the future as `submit`.
         """
         future: asyncio.Future[Rehearsal[T]] = self._loop.create_future()
         meta = Meta(actor, type(command).__name__, build=self._build)
-        self._queue_up(Request(command, meta, expected, None, None, future, look))
+        self._queue_up(Request(command, meta, expected, None, key, future, look))
         return future
 
     def _queue_up(self, request: Request) -> None:

@@ -17,7 +17,7 @@ TABLES = read_sql(__file__)
 
 
 class ActivityRow(Struct, frozen=True):
-    """One row of `activity`, its columns in order, and the name of the service or database that it is about."""
+    """One row of `activity`, its columns in order, the name of the service or database that it is about, and whose it is."""
 
     tenant_id: str
     position: int
@@ -26,13 +26,14 @@ class ActivityRow(Struct, frozen=True):
     action: str
     created_at: int
     name: str | None
+    service_id: str | None  # of the service, also where it is about a build of it
 
 
 class Wanted(Struct, frozen=True):
     """Which activity; "" and 0 leave a question open."""
 
     resource_type: str = ""
-    resource_id: str = ""
+    service_id: str = ""  # of the service itself, and of its builds
     action: str = ""
     since: int = 0
     before: int = 0
@@ -41,15 +42,17 @@ class Wanted(Struct, frozen=True):
 def list_of(db: Connection, tenant_id: str, wanted: Wanted, limit: int, offset: int) -> list[ActivityRow]:
     """What happened to a tenant's resources, newest first."""
     rows = db.execute(
-        "SELECT activity.*, coalesce(service.name, database.name) FROM activity LEFT JOIN service ON service_id = resource_id"
-        " LEFT JOIN database ON database_id = resource_id"
-        " WHERE activity.tenant_id = ?1 AND (?2 = '' OR resource_type = ?2) AND (?3 = '' OR resource_id = ?3)"
+        "SELECT activity.*, coalesce(service.name, database.name), coalesce(service.service_id, build.service_id)"
+        " FROM activity LEFT JOIN service ON service.service_id = resource_id"
+        " LEFT JOIN database ON database_id = resource_id LEFT JOIN build ON build_id = resource_id"
+        " WHERE activity.tenant_id = ?1 AND (?2 = '' OR resource_type = ?2)"
+        " AND (?3 = '' OR ?3 IN (service.service_id, build.service_id))"
         " AND (?4 = '' OR action = ?4) AND activity.created_at >= ?5 AND (?6 = 0 OR position < ?6)"
         " ORDER BY position DESC LIMIT ?7 OFFSET ?8",
         (
             tenant_id,
             wanted.resource_type,
-            wanted.resource_id,
+            wanted.service_id,
             wanted.action,
             wanted.since,
             wanted.before,

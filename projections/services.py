@@ -111,13 +111,20 @@ def find(db: Connection, service_id: str) -> ServiceRow | None:
 
 
 def list_of(
-    db: Connection, tenant_id: str, status: str = "", limit: int = -1, offset: int = 0, before: str = ""
+    db: Connection,
+    tenant_id: str,
+    status: str = "",
+    limit: int = -1,
+    offset: int = 0,
+    before: str = "",
+    only: str = "",
 ) -> list[ServiceRow]:
-    """A tenant's services that are not deleted, newest first; of one status, or with ids before one, where given."""
+    """A tenant's services that are not deleted, newest first; of one status, with ids before one, or that one alone."""
     rows = db.execute(
         "SELECT * FROM service WHERE tenant_id = ?1 AND desired <> 'deleted' AND (?2 = '' OR status = ?2)"
-        " AND (?3 = '' OR service_id < ?3) ORDER BY service_id DESC LIMIT ?4 OFFSET ?5",
-        (tenant_id, status, before, limit, offset),
+        " AND (?3 = '' OR service_id < ?3) AND (?6 = '' OR service_id = ?6)"
+        " ORDER BY service_id DESC LIMIT ?4 OFFSET ?5",
+        (tenant_id, status, before, limit, offset, only),
     )
     return [ServiceRow(*row) for row in rows]
 

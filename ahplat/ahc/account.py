@@ -138,6 +138,8 @@ def usage(session: Session, metrics: bool, period: str, since: str) -> None:
       ahc usage --metrics --period daily
     """
     screen = session.screen
+    if since and not metrics:
+        raise click.UsageError("--since wants --metrics, too: what is held is held now")
     if metrics:
         rows = session.client.read("/v1/tenant/usage/metrics", period=period, since=since)
         heads = ("FROM", "OF", "RUNNING S", "CPU S", "MB·S", "RX BYTES", "TX BYTES")

@@ -3,14 +3,15 @@
 import click
 
 from ahplat.ahc import names
+from ahplat.ahc.client import segment
 from ahplat.ahc.screen import time_of
-from ahplat.ahc.session import Session, changes, pass_session
+from ahplat.ahc.session import Session, changes, not_empty, pass_session
 
 _HEADS = ("STATUS", "STEP", "SOURCE", "CREATED", "ERROR", "ID")
 
 
 @click.command()
-@click.argument("service", default="")
+@click.argument("service", default="", callback=not_empty)
 @click.option("--cancel", default="", metavar="BUILD", help="Call one off; it never deploys.")
 @click.option("--limit", "-n", type=click.IntRange(1, 200), default=20, show_default=True)
 @changes
@@ -29,7 +30,7 @@ def builds(session: Session, service: str, cancel: str, limit: int) -> None:
     elif cancel:
         raise click.UsageError("--cancel wants the service, too: ahc builds SERVICE --cancel BUILD")
     if cancel:
-        told = session.order("DELETE", f"{path}/{cancel}").json
+        told = session.order("DELETE", f"{path}/{segment(cancel)}").json
         session.screen.result(told, lambda: session.screen.line(f"build {cancel} {told['status']}"))
         return
     found = session.client.read(path, limit=limit)

@@ -7,17 +7,20 @@ outcome, and its failure says with what key it may be repeated. Reads are repeat
 """
 
 import json
+import re
 import secrets
+import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 from msgspec import Struct
 
-from ahplat.ahc.failures import FAILED, UNAVAILABLE, UNKNOWN, USAGE, Failure, of_problem
+from ahplat.ahc.failures import FAILED, MISSING, UNAVAILABLE, UNKNOWN, USAGE, Failure, of_problem
 from ahplat.ahc.settings import LOOPBACK
 from ahplat.version import VERSION
 
@@ -29,7 +32,27 @@ BUSY = frozenset({429, 502, 503, 504})
 PAGE = 200
 REPLAY_FIELD = "Idempotency-Replayed"
 
+_PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # what a field of a request may hold, and a key or a name is
+_NOT_OURS = "and not as ahplat does"
 _chance = secrets.SystemRandom()
+
+
+def segment(word: str) -> str:
+    """What somebody typed as one part of a path, which it cannot leave. Raises Failure.
+
+    >>> segment("a/../b?c#d")
+    'a%2F..%2Fb%3Fc%23d'
+    """
+    if word in ("", ".", ".."):
+        raise Failure(MISSING, f"nothing is called {word!r}")
+    return quote(word, safe="")
+
+
+def field(name: str, value: str) -> str:
+    """A value that can go into a field of a request. Raises Failure, without the value: it may be a secret."""
+    if not _PRINTABLE.fullmatch(value):
+        raise Failure(USAGE, f"{name} is empty, or holds what is no printable ASCII", "look for spaces and line ends")
+    return value
 
 
 class Reply(Struct, frozen=True):
@@ -38,6 +61,13 @@ class Reply(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     json: Any = None
+
+    def json_of(self, url: str, *kinds: type) -> Any:
+        """Its JSON, which is an object or a list of objects, as `kinds` say. Raises Failure: who answers is no ahplat."""
+        rows = self.json if isinstance(self.json, list) else [self.json]
+        if not isinstance(self.json, kinds) or not all(isinstance(row, dict) for row in rows):
+            raise Failure(USAGE, f"{url} answered {self.status}, {_NOT_OURS}", "check AH_URL")
+        return self.json
 
     @property
     def was_replayed(self) -> bool:
@@ -77,9 +107,10 @@ class Client:
         self.invocation = invocation
         self._sleep = sleep
         self._tell = tell
-        fields = {"User-Agent": f"ahc/{VERSION}", "Accept": "application/json", **agent}
+        fields = {"User-Agent": f"ahc/{VERSION}", "Accept": "application/json"}
+        fields |= {name: field(name, value) for name, value in agent.items()}
         if key:
-            fields["Authorization"] = f"Bearer {key}"
+            fields["Authorization"] = f"Bearer {field('the key', key)}"
         is_here = urlsplit(url).hostname in LOOPBACK
         self._http = httpx.Client(
             base_url=url,
@@ -97,16 +128,16 @@ class Client:
 
     def read(self, path: str, **query: Any) -> Any:
         """What is there, as JSON. Raises Failure."""
-        return self._repeated("GET", path, query).json
+        return self._repeated("GET", path, query).json_of(self.url, dict, list)
 
     def pages(self, path: str, **query: Any) -> list[Any]:
         """A list, to its end."""
         rows: list[Any] = []
         reply = self._repeated("GET", path, {"limit": PAGE} | query)
         while True:
-            rows += reply.json
+            rows += (found := reply.json_of(self.url, list))
             link = httpx.Response(200, headers={"Link": reply.headers.get("link", "")}).links.get("next")
-            if not link or not reply.json:
+            if not link or not found:
                 return rows
             reply = self._repeated("GET", link["url"], {})
 
@@ -127,9 +158,12 @@ class Client:
 
         All commands of an invocation have one key: for the server it is another one at each method and path.
         """
-        sent = {"Idempotency-Key": f'"{self.invocation}"', **(fields or {})}
+        sent = {"Idempotency-Key": f'"{field("--idempotency-key", self.invocation)}"', **(fields or {})}
         try:
-            return self._repeated(method, path, query or {}, body, file, sent, timeout_s)
+            reply = self._repeated(method, path, query or {}, body, file, sent, timeout_s)
+            if reply.status != 204:
+                reply.json_of(self.url, dict)
+            return reply
         except Failure as failure:
             if failure.code == UNKNOWN:
                 failure.advise(f"run it again with --idempotency-key {self.invocation}: it is not done twice")
@@ -152,6 +186,8 @@ class Client:
             try:
                 answer = self._once(method, path, query, body, file, fields, timeout_s)
             except httpx.TransportError as error:
+                if why := _never(error):
+                    raise Failure(UNAVAILABLE, f"{self.url} cannot be reached: {why}", "check AH_URL") from error
                 lost = error
                 may_have_come = may_have_come or not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             if answer is not None and not _is_passing(answer):
@@ -221,9 +257,10 @@ def _problem(answer: httpx.Response) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and "code" in found else None
+    is_ours = isinstance(found, dict) and isinstance(found.get("code"), str) and isinstance(found.get("status"), int)
+    return found if is_ours else None
 
 
 def _reply(answer: httpx.Response) -> Reply:
@@ -232,16 +269,27 @@ def _reply(answer: httpx.Response) -> Reply:
         is_json = answer.content and "json" in answer.headers.get("Content-Type", "")
         try:
             return Reply(answer.status_code, dict(answer.headers), json.loads(answer.content) if is_json else None)
-        except ValueError as error:
-            raise Failure(FAILED, f"the server's answer cannot be read: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise Failure(FAILED, f"the server's answer cannot be read: {error}", "check AH_URL") from error
     if problem := _problem(answer):
         raise of_problem(problem)
     where = f"{answer.request.url.scheme}://{answer.request.url.netloc.decode()}"
     if answer.is_redirect:
         there = answer.headers.get("Location", "elsewhere")
         raise Failure(USAGE, f"{where} sends us to {there[:200]}", "set AH_URL to that server: a key is not sent on")
-    code = UNAVAILABLE if answer.status_code in BUSY else USAGE
-    raise Failure(code, f"{where} answered {answer.status_code}, and not as ahplat does", "check AH_URL")
+    code = UNAVAILABLE if answer.status_code in BUSY else FAILED if answer.status_code >= 500 else USAGE
+    raise Failure(code, f"{where} answered {answer.status_code}, {_NOT_OURS}", "check AH_URL")
+
+
+def _never(error: BaseException | None) -> str:
+    """Why another try would end in the same way: there is no TLS, or no such host; "" where it need not."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return str(error) if "VERIFY" in str(error) else f"{error} (is it http, not https?)"
+        if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
+            return "there is no such host"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _why(error: Exception | None) -> str:

@@ -8,7 +8,7 @@ from ahplat.ahc import follow, names
 from ahplat.ahc.failures import MISSING, Failure
 from ahplat.ahc.screen import time_of
 from ahplat.ahc.services import confirm
-from ahplat.ahc.session import Session, changes, pass_session, reads, waits
+from ahplat.ahc.session import Session, changes, not_empty, pass_session, reads, waits
 
 _HEADS = ("NAME", "STATUS", "TYPE", "HOST", "ID")
 
@@ -42,7 +42,7 @@ def list_databases(session: Session, deleted: bool) -> None:
 
 @db.command()
 @click.argument("kind", metavar="[postgres|redis]", type=click.Choice(["postgres", "redis"]))
-@click.argument("name", default="")
+@click.argument("name", default="", callback=not_empty)
 @click.option("--memory-mb", type=int, help="Its memory.")
 @click.option("--link", "service", default="", metavar="SERVICE", help="Wire it to a service, too.")
 @waits

@@ -10,10 +10,10 @@ import click
 from msgspec import Struct
 
 from ahplat.ahc import follow, names
-from ahplat.ahc.env import parsed
+from ahplat.ahc.env import of_arguments
 from ahplat.ahc.failures import CONFLICT, FAILED, USAGE, Failure
 from ahplat.ahc.pack import Packed, pack
-from ahplat.ahc.session import Session, changes, pass_session, waits
+from ahplat.ahc.session import Session, changes, not_empty, pass_session, waits
 
 _PLACEHOLDER = "pending"  # the image of a service that waits for its first build
 _UPLOAD_S = 180.0  # of silence, while the server looks through an archive
@@ -33,7 +33,7 @@ class Wish(Struct, frozen=True):
 
 @click.command()
 @click.argument("source")
-@click.argument("name", default="")
+@click.argument("name", default="", callback=not_empty)
 @click.argument("port_", metavar="[PORT]", type=int, default=0)
 @click.option("--port", type=int, help="Where the program listens; it finds it in PORT. 8000 unless said.")
 @click.option("--env", "-e", "pairs", multiple=True, metavar="KEY=VALUE", help="A variable; as often as wanted.")
@@ -73,7 +73,7 @@ def deploy(
     """
     kind = kind_of(source)
     settings = {field: value for field, value in {"port": port or port_ or None, **given}.items() if value is not None}
-    wish = Wish(kind, source, name or name_for(source, kind), settings, parsed(pairs), ref, builder)
+    wish = Wish(kind, source, name or name_for(source, kind), settings, of_arguments(pairs), ref, builder)
     found = names.find_or_none(session.client, "service", wish.name)
     if kind == "image":
         _deploy_image(session, wish, found, wait)
@@ -123,12 +123,12 @@ def _told(session: Session, packed: Packed) -> str:
 
 
 def _deploy_image(session: Session, wish: Wish, found: dict[str, Any] | None, wait: bool) -> None:
-    if found is None:
-        service = _create(session, wish, wish.source, "")
-        rows = session.client.read(f"/v1/services/{service['id']}/deployments", limit=1)
+    made = _made_before(session, wish) if found else _create(session, wish, wish.source, "")
+    service = made or found or {}
+    if made:
+        rows = session.client.read(f"/v1/services/{made['id']}/deployments", limit=1)
         deployment_id = rows[0]["id"] if rows else ""  # the image may be a placeholder
     else:
-        service = found
         _configure(session, wish, service)
         reply = session.order("POST", f"/v1/services/{service['id']}/deploy", {"image": wish.source})
         deployment_id = reply.json["id"]
@@ -185,15 +185,25 @@ def _create(session: Session, wish: Wish, image: str, then: str) -> dict[str, An
     return service
 
 
+def _made_before(session: Session, wish: Wish) -> dict[str, Any] | None:
+    """The service, where an invocation with this key made it; None where it was there already."""
+    if session.dry_run or not session.is_repeat:
+        return None
+    try:
+        return _create(session, wish, wish.source, "")
+    except Failure as failure:
+        if failure.problem.get("code") != "name_taken":
+            raise
+        return None
+
+
 def _configure(session: Session, wish: Wish, service: dict[str, Any]) -> None:
     """Settings of a service that is there; they hold from the deployment on that comes next."""
-    if session.dry_run:
-        return  # what is planned is the deployment
     changed = {field: value for field, value in wish.settings.items() if service.get(field) != value}
     if changed:
-        session.order("PATCH", f"/v1/services/{service['id']}", changed)
+        session.order("PATCH", f"/v1/services/{service['id']}", changed, goes_on=True)
     if wish.env:
-        session.order("POST", f"/v1/services/{service['id']}/env", dict(wish.env))
+        session.order("POST", f"/v1/services/{service['id']}/env", dict(wish.env), goes_on=True)
 
 
 def _show(session: Session, service: dict[str, Any], more: dict[str, str]) -> None:

@@ -1,11 +1,11 @@
 """`ahc env`: a service's variables."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from ahplat.ahc import follow, names
+from ahplat.ahc.client import segment
 from ahplat.ahc.failures import USAGE, Failure
 from ahplat.ahc.session import Session, changes, pass_session
 
@@ -40,11 +40,11 @@ def env(
     """
     found = names.find(session.client, "service", service)
     path = f"/v1/services/{found['id']}"
-    values = {**parsed(file or []), **parsed(pairs)}
+    values = {**of_lines(file.read() if file else ""), **of_arguments(pairs)}
     if values:
         session.order("POST", f"{path}/env", values, then=f"take away {', '.join(unset)}" if unset else "")
     for key in unset:
-        session.order("DELETE", f"{path}/env/{key}")
+        session.order("DELETE", f"{path}/env/{segment(key)}")
     if restart and (values or unset):
         before = session.client.read(f"{path}/deployments", limit=1)
         session.order("POST", f"{path}/restart")
@@ -67,20 +67,32 @@ def _show(session: Session, service: dict[str, Any], shown: dict[str, str], is_p
     session.screen.result(shown, show)
 
 
-def parsed(pairs: Iterable[str]) -> dict[str, str]:
-    """KEY=VALUE each; empty lines and those that begin with # are none. Raises Failure.
+def of_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE each, as it stands: what quotes there were the shell has taken. Raises Failure.
 
-    >>> parsed(["A=1", "# no", "", "export B='x=y'", 'C="two words"'])
+    >>> of_arguments(("A=1", 'B="x"', "C= y\\n"))
+    {'A': '1', 'B': '"x"', 'C': ' y\\n'}
+    """
+    return dict(_pair(pair, pair) for pair in pairs)
+
+
+def of_lines(text: str) -> dict[str, str]:
+    """A file's lines of KEY=VALUE, quoted or not; empty ones and those that begin with # are none. Raises Failure.
+
+    >>> of_lines("A=1\\n# no\\n\\nexport B='x=y'\\nC=\\"two words\\"")
     {'A': '1', 'B': 'x=y', 'C': 'two words'}
     """
     found: dict[str, str] = {}
-    for pair in pairs:
-        text = pair.rstrip("\r\n")
-        if not text.strip() or text.lstrip().startswith("#"):
-            continue
-        key, is_pair, value = text.removeprefix("export ").partition("=")
-        if not is_pair or not key.strip():
-            raise Failure(USAGE, f"{text[:40]!r} is no KEY=VALUE", "quote what has spaces: 'KEY=two words'")
-        is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-        found[key.strip()] = value[1:-1] if is_quoted else value
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            key, value = _pair(line.strip().removeprefix("export "), f"line {number}")
+            is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+            found[key] = value[1:-1] if is_quoted else value
     return found
+
+
+def _pair(text: str, shown: str) -> tuple[str, str]:
+    key, is_pair, value = text.partition("=")
+    if not is_pair or not key.strip():
+        raise Failure(USAGE, f"{shown[:40]!r} is no KEY=VALUE", "quote what has spaces: 'KEY=two words'")
+    return key.strip(), value

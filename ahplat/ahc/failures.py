@@ -22,6 +22,15 @@ EXIT_CODES = {
     INTERRUPTED: "Ctrl-C; what was set in motion goes on",
 }
 
+_CODES = {  # of what the server did not say; it has the same where it can
+    FAILED: "failed",
+    USAGE: "usage",
+    UNAUTHORISED: "unauthenticated",
+    MISSING: "not_found",
+    CONFLICT: "conflict",
+    UNAVAILABLE: "unavailable",
+    UNKNOWN: "outcome_unknown",
+}
 _BY_STATUS = {400: USAGE, 401: UNAUTHORISED, 403: UNAUTHORISED, 404: MISSING, 405: USAGE, 408: UNAVAILABLE}
 _BY_STATUS |= {409: CONFLICT, 410: MISSING, 412: CONFLICT, 413: USAGE, 414: USAGE, 415: USAGE, 422: CONFLICT}
 _BY_STATUS |= {429: UNAVAILABLE, 431: USAGE, 500: FAILED, 502: UNAVAILABLE, 503: UNAVAILABLE, 504: UNAVAILABLE}
@@ -59,7 +68,8 @@ class Failure(Exception):
         self.code = code
         self.what = what
         self.hint = hint
-        self.problem: dict[str, Any] = dict(problem or {"title": EXIT_CODES[code], "detail": what, "code": "client"})
+        said = {"type": "about:blank", "title": EXIT_CODES[code], "detail": what, "error": what, "code": _CODES[code]}
+        self.problem: dict[str, Any] = dict(problem or said)
         if hint:
             self.problem.setdefault("remediation", {"why": hint})
 

@@ -5,13 +5,14 @@ from typing import Any
 import click
 
 from ahplat.ahc import follow, names
+from ahplat.ahc.client import segment
 from ahplat.ahc.failures import MISSING, Failure
-from ahplat.ahc.session import Session, pass_session, reads
+from ahplat.ahc.session import Session, not_empty, pass_session, reads
 
 
 @click.command()
 @click.argument("service")
-@click.argument("build", default="")
+@click.argument("build", default="", callback=not_empty)
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Go on with what is written from now on.")
 @click.option("--lines", "-n", type=click.IntRange(1, 10_000), default=100, show_default=True, help="From the end.")
 @click.option("--since", default="", help="Unix seconds, or as in 2026-01-31T12:00:00Z.")
@@ -32,7 +33,7 @@ def logs(
     path = f"/v1/services/{found['id']}"
     if build:
         build_id = _newest_build(session, found) if build == "last" else build
-        _show_build(session, f"{path}/builds/{build_id}/logs")
+        _show_build(session, f"{path}/builds/{segment(build_id)}/logs")
         return
     query = {"tail": lines, "since": since, "deployment": deployment, "follow": "true" if is_followed else "false"}
     for frame in follow.followed(session, f"{path}/logs", query, once=not is_followed):

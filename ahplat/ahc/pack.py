@@ -1,12 +1,14 @@
 """A folder as the archive that is sent: the same bytes for the same files, whoever packs them, whenever.
 
-Left out is what git ignores, where git keeps the folder; what `.dockerignore` names; `.git` always.
+Left out is what git ignores, whether or not git keeps the folder; what `.dockerignore` names; `.git` always. Where git has
+to be asked and does not answer nothing is packed: what is ignored may be a secret.
 """
 
 import asyncio
 import gzip
 import os
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from ahplat.ahc.ignored import Ignored
 from ahplat.errors import Unavailable
 
 _GIT_S = 60.0
+_WITHOUT_GIT = "`git status` there says more; or deploy a copy of the folder that has neither .git nor .gitignore"
 _LEVEL = 6
 
 
@@ -32,6 +35,8 @@ class Packed(Struct, frozen=True):
 def pack(folder: Path, into: Path) -> Packed:
     """Packs a folder. Raises Failure where there is nothing in it, or a link leads out."""
     home = Path(os.path.realpath(folder))
+    if not home.is_dir():
+        raise Failure(USAGE, f"{folder} is no folder" if home.exists() else f"there is no folder {folder}")
     left_out, files = list[str](), 0
     try:
         with (
@@ -77,21 +82,42 @@ def wanted(home: Path) -> list[str]:
     """Paths of all that goes, sorted."""
     ignore_file = home / ".dockerignore"
     ignored = Ignored(ignore_file.read_text(errors="replace").splitlines() if ignore_file.is_file() else [])
-    listed = kept_by_git(home)
-    paths = list(_walked(home)) if listed is None else [path for path in listed if os.path.lexists(home / path)]
+    paths = [path for path in kept_by_git(home) if os.path.lexists(home / path)] if is_gits(home) else _walked(home)
     return sorted(path for path in paths if ".git" not in path.split("/") and not ignored.has(path))
 
 
-def kept_by_git(home: Path) -> list[str] | None:
-    """What git keeps or would take in; None where the folder is in no repository, or there is no git."""
-    argv = ["git", "-C", str(home), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+def is_gits(home: Path) -> bool:
+    """Whether git has a word in what goes: there is a repository around the folder, or a `.gitignore` in it."""
+    return is_kept(home) or any(".gitignore" in files for _, _, files in os.walk(home))
+
+
+def is_kept(home: Path) -> bool:
+    """Whether the folder is in a repository."""
+    return any(os.path.lexists(folder / ".git") for folder in (home, *home.parents))
+
+
+def kept_by_git(home: Path) -> list[str]:
+    """What git keeps of a folder or would take in; of one that it ignores as a whole too. Raises Failure."""
+    listing = ["ls-files", "-z", "--others", "--exclude-standard"]
+    if is_kept(home) and _git(home, "check-ignore", "--quiet", ".", may_say=(0, 1)).code == 1:
+        found = _git(home, *listing, "--cached").stdout
+    else:  # by its own .gitignore files alone, in a repository that is empty
+        with tempfile.TemporaryDirectory(prefix="ahc-") as empty:
+            _git(home, "init", "--quiet", "--bare", "--template=", empty)
+            found = _git(home, f"--git-dir={empty}", f"--work-tree={home}", *listing).stdout
+    return sorted({path.rstrip("/") for path in found.split("\0") if path})
+
+
+def _git(home: Path, *argv: str, may_say: tuple[int, ...] = (0,)) -> processes.Completed:
+    """What git says. Raises Failure where it is not there, or does not like the folder."""
     try:
-        done = asyncio.run(processes.run(argv, _GIT_S))
-    except Unavailable:
-        return None
-    if done.code != 0:
-        return None
-    return sorted({path.rstrip("/") for path in done.stdout.split("\0") if path})
+        done = asyncio.run(processes.run(["git", "-C", str(home), *argv], _GIT_S))
+    except Unavailable as error:
+        raise Failure(USAGE, f"git does not say what it ignores in {home}: {error}", _WITHOUT_GIT) from error
+    if done.code not in may_say:
+        why = next(iter(done.stderr.splitlines()), f"exit code {done.code}")
+        raise Failure(USAGE, f"git does not say what it ignores in {home}: {why}", _WITHOUT_GIT)
+    return done
 
 
 def _walked(home: Path) -> Iterator[str]:

@@ -67,17 +67,17 @@ class Screen:
         self._console.print(Text(clean(text), style=style), soft_wrap=True)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[Any]], nothing: str) -> None:
-        """Rows under heads; `nothing` where there are none. A column named STATUS has colours."""
+        """Rows under heads, whole however narrow the terminal is; `nothing` where there are none. STATUS has colours."""
         if not rows:
             self.line(nothing)
             return
         table = Table(*heads, box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
         for column in table.columns:
             column.no_wrap = True
-            column.overflow = "ignore" if self._console.width == _WIDE else "ellipsis"
+            column.overflow = "ignore"
         for row in rows:
             table.add_row(*(_cell(head, value) for head, value in zip(heads, row, strict=True)))
-        self._console.print(table, soft_wrap=self._console.width == _WIDE)
+        self._console.print(table, width=_WIDE, soft_wrap=True)
 
     def facts(self, pairs: Sequence[tuple[str, Any]]) -> None:
         """Names and values, one to a line; what there is none of is left out."""

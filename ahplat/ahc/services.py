@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ahplat.ahc import follow, names
-from ahplat.ahc.failures import CONFLICT, MISSING, USAGE, Failure
+from ahplat.ahc.failures import CONFLICT, FAILED, MISSING, USAGE, Failure
 from ahplat.ahc.screen import time_of
 from ahplat.ahc.session import Session, changes, pass_session, reads, waits
 
@@ -130,7 +130,8 @@ def confirm(session: Session, what: str, yes: bool) -> None:
         raise Failure(
             USAGE, f"this would {what}, and nobody can be asked", "say --yes; --dry-run shows what would happen"
         )
-    click.confirm(f"Really {what}?", abort=True, err=True)
+    if not click.confirm(f"Really {what}?", err=True):
+        raise Failure(FAILED, "nothing was done: the answer was no")
 
 
 @click.command()

@@ -3,6 +3,7 @@
 `World` is what a test puts in place of the machine.
 """
 
+import io
 import os
 import secrets
 import sys
@@ -29,8 +30,8 @@ class World(Struct, frozen=True):
     """What is outside."""
 
     environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
-    out: IO[str] = field(default_factory=lambda: sys.stdout)
-    err: IO[str] = field(default_factory=lambda: sys.stderr)
+    out: IO[str] = field(default_factory=lambda: sys.stdout or io.StringIO())  # None where it is closed
+    err: IO[str] = field(default_factory=lambda: sys.stderr or io.StringIO())
     clock: Clock = field(default_factory=SystemClock)
     sleep: Callable[[float], None] = time.sleep
     transport: httpx.BaseTransport | None = None
@@ -44,6 +45,7 @@ class Session:
         self.screen = Screen(world.out, world.err, world.environ)
         self.dry_run = False
         self.invocation = f"ahc-{secrets.token_hex(12)}"
+        self.is_repeat = False  # somebody said with which key: what it made may be there already
         self._clients: list[Client] = []
 
     @property
@@ -76,12 +78,19 @@ class Session:
         self._clients.append(made)
         return made
 
-    def order(self, method: str, path: str, body: Any = None, *, then: str = "", **options: Any) -> Reply:
-        """Has something done; with --dry-run shows what would be, and what would follow, and ends. Raises Failure."""
+    def order(
+        self, method: str, path: str, body: Any = None, *, then: str = "", goes_on: bool = False, **options: Any
+    ) -> Reply:
+        """Has something done; with --dry-run shows what would be, and what would follow, and ends. Raises Failure.
+
+        Where the dry run `goes_on` there is more to plan, and the answer says nothing of what was done.
+        """
         if self.dry_run:
             query = {**(options.pop("query", None) or {}), "dry_run": "true"}
             reply = self.client.order(method, path, body, query=query, **options)
             show_plan(self.screen, method, path, reply.json, then)
+            if goes_on:
+                return reply
             raise click.exceptions.Exit(0)
         self.screen.is_ordering = True
         reply = self.client.order(method, path, body, **options)
@@ -105,15 +114,24 @@ class Session:
 pass_session = click.make_pass_decorator(Session)
 
 
+def not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuses "" on the command line, which is a shell's variable that nobody set; for what may be left out."""
+    source = context.get_parameter_source(parameter.name or "")
+    if value == "" and source is click.core.ParameterSource.COMMANDLINE:
+        raise click.BadParameter("it is empty; leave it out, or say one", context, parameter)
+    return value
+
+
 def _set(attribute: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    def remember(context: click.Context, _: click.Parameter, value: Any) -> Any:
-        if value and not context.resilient_parsing:
+    def remember(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if not_empty(context, parameter, value) and not context.resilient_parsing:
             session = context.find_object(Session)
             assert session
             if attribute == "as_json":
                 session.screen.as_json = True
             else:
                 setattr(session, attribute, value)
+                session.is_repeat = session.is_repeat or attribute == "invocation"
         return value
 
     return remember

@@ -9,13 +9,13 @@ from ahplat.ahc.databases import show_list as show_databases
 from ahplat.ahc.screen import time_of
 from ahplat.ahc.services import deployment_rows
 from ahplat.ahc.services import show_list as show_services
-from ahplat.ahc.session import Session, pass_session, reads
+from ahplat.ahc.session import Session, not_empty, pass_session, reads
 
 _DEPLOYMENTS = 10
 
 
 @click.command()
-@click.argument("service", default="")
+@click.argument("service", default="", callback=not_empty)
 @reads
 @pass_session
 def status(session: Session, service: str) -> None:

@@ -45,7 +45,7 @@ class Asked(Paged):
     limit: Annotated[int, Meta(ge=1, le=limits.LIST_LIMIT, description="at most so many")] = 50
     resource_type: Annotated[str, Meta(description="only of this kind: service, database, …")] = ""
     action: Annotated[str, Meta(description="only what is called so: created, deploy_requested, …")] = ""
-    service_id: Annotated[str, Meta(description="only of this service")] = ""
+    service_id: Annotated[str, Meta(description="only of this service, and of its builds")] = ""
     since: Moment = ""
 
 
@@ -54,8 +54,8 @@ async def list_all(call: Call) -> Reply:
     asked = call.asked(Asked)
     page = call.page("activity", asked)
     wanted = Wanted(
-        resource_type="service" if asked.service_id else asked.resource_type,
-        resource_id=asked.service_id,
+        resource_type=asked.resource_type,
+        service_id=asked.service_id,
         action=asked.action,
         since=moment(asked.since, "since"),
         before=int(page.before) if page.before else 0,
@@ -81,7 +81,7 @@ def _render(call: Call, row: ActivityRow) -> Activity:
         position=row.position,
         created_at=row.created_at,
         resource_name=row.name or UNSET,
-        service_id=row.resource_id if row.resource_type == "service" else UNSET,
+        service_id=row.service_id or UNSET,
         agent=shown.agent or UNSET,
         run=shown.run or UNSET,
     )

@@ -6,7 +6,7 @@ from apsw import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat.answers import Answer
-from ahplat.api import uploads
+from ahplat.api import headers, uploads
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import At, Id, invalid
 from ahplat.api.query import Paged, Waits
@@ -127,7 +127,9 @@ async def get(call: Call) -> Reply:
     if wanted := asked.wait:
         await call.app.hub.until(f"build-{row.build_id}", lambda: _has_come_to(call, wanted), asked.timeout)
         row = find_build(call)
-    return json_reply(render(call, call.views, row))
+    reply = json_reply(render(call, call.views, row))
+    reply.headers["ETag"] = headers.etag(call.app.epoch, row.version, reply.body)  # attempts are of other streams
+    return reply
 
 
 def _has_come_to(call: Call, wanted: str) -> bool:
@@ -281,7 +283,9 @@ ROUTES = [
         grows=True,
     ),
     Route("GET", _BUILDS, list_of_service, "list_service_builds", as_of=True, query=Paged, answer=list[Build]),
-    Route("GET", f"{_BUILDS}/{{build_id}}", get, "get_build", as_of=True, query=AskedOfOne, answer=Build),
+    Route(
+        "GET", f"{_BUILDS}/{{build_id}}", get, "get_build", as_of=True, query=AskedOfOne, answer=Build, versioned=True
+    ),
     Route(
         "DELETE",
         f"{_BUILDS}/{{build_id}}",

@@ -19,7 +19,7 @@ from ahplat.api import body as bodies
 from ahplat.api import cursors, headers
 from ahplat.api.application import Application
 from ahplat.api.plans import look, plan_of
-from ahplat.api.query import Dry, Paged
+from ahplat.api.query import Dry, Paged, refuse_doubtful, refuse_unknown
 from ahplat.api.query import parse as parse_query
 from ahplat.clock import new_id
 from ahplat.commands.command import Command
@@ -89,6 +89,7 @@ class Call:
         "address",
         "app",
         "as_of",
+        "asks",
         "began_s",
         "code",
         "limited",
@@ -118,6 +119,7 @@ class Call:
         self.path = path
         self.query_text = query_text
         self.values = values
+        self.asks: tuple[type[Struct], ...] = ()  # what its route can be asked by its query
         self.principal = ANONYMOUS
         self.address = ""  # of who calls, as far as it is known
         self.raw = b""  # the body, or the hash of an archive
@@ -166,6 +168,14 @@ class Call:
     def prefer(self) -> headers.Prefer:
         """RFC 7240."""
         return headers.prefer(self.request.headers.getall("Prefer", []))
+
+    def check_query(self) -> None:
+        """Raises Rejected where a command's query is doubtful, and where one is not known that has to be."""
+        pairs = parse_qsl(self.query_text, keep_blank_values=True)
+        if self.request.method not in READS:
+            refuse_doubtful([name for name, _ in pairs], may_be_dry=Dry in self.asks)
+        if "Prefer" in self.request.headers and self.prefer.strict:
+            refuse_unknown(pairs, self.asks)
 
     def asked(self, type_: type[Q]) -> Q:
         """The query's parameters as a struct. Raises Rejected with the pointer of the parameter."""
@@ -219,9 +229,9 @@ class Call:
         keeps_secret: bool = True,
     ) -> Done:
         """Has a command decided; returns when its events are durable. Raises Planned where the call is a dry run."""
-        agent, run, key = self._named("X-Agent-Name"), self._named("X-Agent-Run"), self._key(keeps_secret)
+        agent, run, key = self.agent, self.run, self._key(keeps_secret)
         if self.is_dry:
-            raise Planned(await self._planned(command))
+            raise Planned(await self._planned(command, key))
         done = await self.app.writer.submit(
             command,
             actor=self.principal.actor,
@@ -241,12 +251,13 @@ class Call:
         """Whether a command is only asked what it would do. Raises Rejected."""
         return bool(self.query_text) and self.request.method not in READS and self.asked(Dry).dry_run
 
-    async def _planned(self, command: Command) -> "Reply":
+    async def _planned(self, command: Command, key: Key | None) -> "Reply":
         rehearsal = await self.app.writer.rehearse(
             command,
             partial(look, tenant_id=command.tenant_id),
             actor=self.principal.actor,
             expected=self._expected(),
+            key=key,
         )
         etag = self.etag(rehearsal.version)
         headers = {"Cache-Control": "no-store"} | ({"ETag": etag} if rehearsal.version else {})
@@ -262,14 +273,23 @@ class Call:
 
         The writer looks first of all, but a handler may find that what the command was about is gone by now.
         """
-        key = None if self.request.method in READS or self.is_dry else self._key(keeps_secret=True)
+        key = None if self.is_dry else self._key(keeps_secret=True)
         found = answered(self.app.log, self.app.keyring, key, self.app.clock.now_us()) if key else None
         if isinstance(found, Rejected):
             raise found
         return self.reply(found) if found else None
 
+    @property
+    def agent(self) -> str:
+        """What the caller calls itself. Raises Rejected."""
+        return self._named("X-Agent-Name")
+
+    @property
+    def run(self) -> str:
+        """What the caller calls the work that it is at. Raises Rejected."""
+        return self._named("X-Agent-Run")
+
     def _named(self, field: str) -> str:
-        """What the caller calls itself, or its run. Raises Rejected."""
         sent = self.request.headers.get(field)
         return "" if sent is None else headers.agent(field, sent)
 
@@ -278,14 +298,27 @@ class Call:
         return "any" if value is None else headers.if_match(value, self.app.epoch)
 
     def _key(self, keeps_secret: bool) -> Key | None:
+        if self.request.method in READS:
+            return None
         sent = self.request.headers.getall("Idempotency-Key", ())
         text = headers.idempotency_key(", ".join(sent) if sent else None)  # RFC 9110, 5.3: two lines are one list
         if text is None:
             return None
         who = self.tenant_id or self.principal.kind
         mac = self.app.keyring.mac
-        scope = canonical([who, self.request.method, self.path, "&".join(sorted(self.query_text.split("&"))), text])
-        return Key(mac("fingerprints", scope), mac("fingerprints", b"body" + self.raw), self.tenant_id, keeps_secret)
+        scope = canonical([who, self.request.method, self.path, text])
+        return Key(mac("fingerprints", scope), mac("fingerprints", self._asked_for()), self.tenant_id, keeps_secret)
+
+    def _asked_for(self) -> bytes:
+        """What tells a command from another at the same path, however it was written: query and body.
+
+        Of the query what is the route's own counts, and not whether this is a dry run.
+        """
+        meant = [self.asked(one) if self.query_text else one() for one in self.asks if one is not Dry]
+        try:
+            return canonical([meant, msgspec.json.decode(self.raw)])
+        except (msgspec.DecodeError, RecursionError):  # the hash of an archive, or nothing
+            return canonical([meant, self.raw])
 
     async def order(
         self, command: Command, value: Callable[[apsw.Connection], Any], status: int = 200, **fields: Any

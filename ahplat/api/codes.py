@@ -11,7 +11,7 @@ ANY = frozenset(
     {
         *("bad_request", "uri_too_long", "headers_too_large", "https_required", "internal"),
         *("body_timeout", "payload_too_large", "encoding_unsupported"),  # a GET can have a body, too
-        "validation_failed",  # as_of, where there is no past
+        *("validation_failed", "unknown_field"),  # in the query
     }
 )
 LATE = frozenset({"stopping", "starting", "rate_limited"})  # of what is not answered before all is in step
@@ -22,7 +22,7 @@ COMMAND = frozenset(
         *("outcome_unknown", "overloaded", "log_busy", "disk_full"),
     }
 )
-BODY = frozenset({"invalid_json", "duplicate_key", "unknown_field"})
+BODY = frozenset({"invalid_json", "duplicate_key"})
 _KEY = frozenset(
     {
         *("unauthenticated", "key_expired", "key_revoked", "auth_rate_limited", "overloaded"),

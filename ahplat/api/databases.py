@@ -158,8 +158,10 @@ class ConnectionString(Struct, frozen=True):
 
 
 async def get_connection_string(call: Call) -> Reply:
-    """Tells how to connect; who was told stands in the log before the answer goes out."""
+    """Tells how to connect; who was told stands in the log before the answer goes out, each time."""
     row = find(call, call.views, call.path_id())
+    if call.request.method == "HEAD":  # nobody is told
+        return json_reply(ConnectionString(_connection_string(call, row)), Cache_Control="no-store")
     command = ReadConnectionString(tenant_id=call.tenant_id, database_id=row.database_id)
     reply = call.reply(await call.submit(command, lambda _: answer(None)))
     told = json_reply(ConnectionString(_connection_string(call, row)), Cache_Control="no-store")

@@ -233,6 +233,8 @@ class _Run:
                 cause=self._begun.first_position,
                 correlation=self._call.request_id,
                 traceparent=self._call.traceparent,
+                agent=self._call.agent,
+                run=self._call.run,
             )
 
 

@@ -25,7 +25,7 @@ _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"(?: *;.*)?').fullmatch
 _BARE = re.compile(r"[!#-~][!-~]*").fullmatch
 _TAG = re.compile(r'(W/)?"([!#-~]*)"')
 _TAGS = re.compile(r'(?:W/)?"[!#-~]*"(?:[ \t]*,[ \t]*(?:W/)?"[!#-~]*")*').fullmatch
-_OWN_TAG = re.compile(r'"([0-9]{1,18})\.([0-9]{1,18})"').fullmatch
+_OWN_TAG = re.compile(r'"([0-9]{1,18})\.([0-9]{1,18})(?:\.[0-9a-f]{16})?"').fullmatch
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE | re.ASCII).fullmatch
 _PREFERENCE = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:=[ \t]*("(?:[^"\\]|\\.)*"|[^\s;,"]*))?[^,]*(?:,|$)')
 
@@ -90,9 +90,15 @@ def invalid_header(name: str, message: str) -> Rejected:
     return Rejected("validation_failed", f"{name}: {message}", (Violation(f"/header/{name}", message),))
 
 
-def etag(epoch: int, version: int) -> str:
-    """The strong tag of a stream at a version: `"<epoch>.<version>"`."""
-    return f'"{epoch}.{version}"'
+def etag(epoch: int, version: int, body: bytes = b"") -> str:
+    """The strong tag of a stream at a version: `"<epoch>.<version>"`.
+
+    Where something is shown that is not of the stream, a hash of it all comes last: it counts for If-None-Match alone.
+
+    >>> etag(1, 3), etag(1, 3, b"{}")
+    ('"1.3"', '"1.3.01e7b720ff566d53"')
+    """
+    return f'"{epoch}.{version}.{_digest(body)}"' if body else f'"{epoch}.{version}"'
 
 
 def content_tag(body: bytes) -> str:
@@ -101,7 +107,11 @@ def content_tag(body: bytes) -> str:
     >>> content_tag(b"[]")
     '"c-71857576257465c7"'
     """
-    return f'"c-{hashlib.blake2b(body, digest_size=8).hexdigest()}"'
+    return f'"c-{_digest(body)}"'
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=8).hexdigest()
 
 
 def if_match(value: str | None, epoch: int) -> int | Literal["exists"] | None:

@@ -19,6 +19,7 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from ahplat import limits
 from ahplat.api.problems import problem
 
 if TYPE_CHECKING:
@@ -83,9 +84,17 @@ class _Line:
 
 
 class Inside(web.BaseRequest):
-    """The inner request. It was let in with the outer one, so it is not counted again."""
+    """The inner request. It was let in with the outer one, so it is not counted again: `limited` is what was left then."""
 
-    def __init__(self, outer: web.BaseRequest, method: str, path: str, fields: Mapping[str, str], body: bytes) -> None:
+    def __init__(
+        self,
+        outer: web.BaseRequest,
+        method: str,
+        path: str,
+        fields: Mapping[str, str],
+        body: bytes,
+        limited: Mapping[str, str] | None,
+    ) -> None:
         headers = CIMultiDict((name, value) for name in _CARRIED for value in outer.headers.getall(name, ()))
         headers.update(fields)
         if body:
@@ -95,10 +104,11 @@ class Inside(web.BaseRequest):
         raw = tuple((name.encode(), value.encode()) for name, value in headers.items())
         message = RawRequestMessage(method, path, HttpVersion11, proxied, raw, False, None, False, False, url)
         loop = asyncio.get_running_loop()
-        content = StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+        content = StreamReader(BaseProtocol(loop), limits.BODY_BYTES, loop=loop)  # it is whole: nobody is to pause
         content.feed_data(body)
         content.feed_eof()
         self.line = _Line(outer.transport)
+        self.limited = limited
         task = asyncio.current_task()
         assert task is not None
         super().__init__(message, content, outer.protocol, outer.writer, task, loop)
@@ -118,7 +128,7 @@ async def ask(call: "Call", method: str, path: str, fields: Mapping[str, str], b
 
     `path` holds the query, encoded; `fields` are its header fields.
     """
-    request = Inside(call.request, method, path, {"X-Request-Id": call.request_id, **fields}, body)
+    request = Inside(call.request, method, path, {"X-Request-Id": call.request_id, **fields}, body, call.limited)
     kept = request.keep(most)
     try:
         answer = await call.app.edge.handle(request)

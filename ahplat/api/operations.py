@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ahplat.api.codes import codes_of
-from ahplat.api.past import AsOf
+from ahplat.api.query import AsOf
 from ahplat.api.responses import Json, responses_of
 from ahplat.api.route import Route
 from ahplat.api.schemas import Schema, example, portable
@@ -154,7 +154,7 @@ def _shared(route: Route) -> list[str]:
     wanted = {
         "min_position": route.method == "GET" and not route.early,
         "as_of": route.as_of,
-        "dry_run": route.is_command or route.destroys,
+        "dry_run": route.can_be_dry,
         "idempotency_key": route.is_command,
         "if_match": route.is_command and route.status != HTTPStatus.CREATED,
         "if_none_match": route.tagged and route.method == "GET",

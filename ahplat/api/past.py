@@ -4,10 +4,7 @@ The handler is the same; it reads other views. Whose events are folded: the call
 of the tenant that the path names, or the tenants themselves.
 """
 
-from typing import Annotated
-
 import apsw
-from msgspec import Meta, Struct
 
 from ahplat.api.activity import instant_us
 from ahplat.api.call import Call
@@ -18,18 +15,6 @@ from events.log import read_stream
 from events.selection import position_at
 
 _EXPECTED = "expected a position of the log, or a time as RFC 3339 has it: 2026-01-31T12:00:00Z"
-
-
-class AsOf(Struct):
-    """Of reads of what the log knows: the moment that is asked about."""
-
-    as_of: Annotated[
-        str,
-        Meta(
-            pattern=r"\A([0-9]{1,18}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,15}(Z|[+ -][0-9]{2}:[0-9]{2}))\Z",
-            examples=["1234", "2026-01-31T12:00:00Z"],
-        ),
-    ]
 
 
 async def go_back(call: Call, route: Route) -> None:

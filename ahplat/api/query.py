@@ -1,10 +1,10 @@
 """Query parameters: text in, a struct out, or a Rejected that points at the parameter and says what was expected.
 
 A route's `query` is such a struct; its handler takes it with `call.asked`, and the OpenAPI document describes it.
-Parameters that a route does not have are ignored.
+Parameters that a route does not have are ignored, unless `Prefer: handling=strict`; of a command's each is given once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Annotated, TypeVar
 
@@ -59,6 +59,18 @@ class Fresh(Struct):
     min_position: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
 
+class AsOf(Struct):
+    """Of every read that has a past: the moment that is asked about."""
+
+    as_of: Annotated[
+        str,
+        Meta(
+            pattern=r"\A([0-9]{1,18}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,15}(Z|[+ -][0-9]{2}:[0-9]{2}))\Z",
+            examples=["1234", "2026-01-31T12:00:00Z"],
+        ),
+    ]
+
+
 def parse(query: Mapping[str, str], type_: type[T]) -> T:
     """The parameters as `type_`. Raises Rejected."""
     shapes = _shapes(type_)
@@ -67,6 +79,26 @@ def parse(query: Mapping[str, str], type_: type[T]) -> T:
     except msgspec.ValidationError as error:
         (name,) = (name for name in shapes if f"`$.{name}`" in str(error))
         raise invalid_parameter(name, _expected(shapes[name])) from error
+
+
+def refuse_doubtful(names: list[str], may_be_dry: bool) -> None:
+    """Raises Rejected where something would be done that was perhaps to be a dry run: twice is no answer, nor is `dryRun`."""
+    for name in names:
+        if names.count(name) > 1:
+            raise invalid_parameter(name, "is there more than once")
+        if name.lower().replace("-", "").replace("_", "") == "dryrun" and not (may_be_dry and name == "dry_run"):
+            raise invalid_parameter(
+                name, "is it `dry_run` that was meant?" if may_be_dry else "there is no dry run of this"
+            )
+
+
+def refuse_unknown(pairs: list[tuple[str, str]], types: Iterable[type[Struct]]) -> None:
+    """Raises Rejected for a parameter that none of the types has."""
+    known = {name for type_ in types for name in _shapes(type_)}
+    for name, _ in pairs:
+        if name not in known:
+            message = "is not known here, and `handling=strict` was asked for"
+            raise Rejected("unknown_field", f"{name[:64]}: {message}", (Violation(f"/query/{name[:64]}", message),))
 
 
 @cache

@@ -61,8 +61,12 @@ HEADERS: Json = {
     "WWW-Authenticate": {"description": "the scheme that is wanted", "schema": _STRING},
     "RateLimit": {"description": "requests that are left, and until when (draft-ietf-httpapi-ratelimit-headers)"}
     | {"schema": _STRING},
+    "RateLimit-Policy": {"description": "how many requests, in how many seconds", "schema": _STRING},
+    "X-RateLimit-Limit": {"description": "the same number, for older clients", "schema": _STRING},
+    "X-RateLimit-Remaining": {"description": "requests that are left", "schema": _STRING},
     "Allow": {"description": "the methods that there are", "schema": _STRING},
 }
+_LIMITED = ("RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining")
 _OF_STATUS = {
     401: "WWW-Authenticate",
     405: "Allow",
@@ -101,7 +105,7 @@ def _problems(status: int, codes: list[str]) -> Json:
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     return {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
-        "headers": _headers("X-Request-Id", _OF_STATUS.get(status, "")),
+        "headers": _headers("X-Request-Id", *_LIMITED, _OF_STATUS.get(status, "")),
         "content": {CONTENT_TYPE: {"schema": shape, "examples": examples}},
     }
 
@@ -121,7 +125,7 @@ def responses_of(route: Route, shapes: dict[str, Schema], schemas: dict[str, Sch
         }
     if route.bare_status:
         phrase = HTTPStatus(route.bare_status).phrase
-        found[str(route.bare_status)] = {"description": phrase, "headers": _headers("X-Request-Id", "RateLimit")}
+        found[str(route.bare_status)] = {"description": phrase, "headers": _headers("X-Request-Id", *_LIMITED)}
     if route.is_command:
         _add_plan(found)
     if route.tagged and route.method == "GET":
@@ -138,7 +142,7 @@ def _own_fault(status: int, shape: Schema) -> Json:
     problem_ = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
     return {
         "description": f"{HTTPStatus(status).phrase}: in the form of a success, or a problem",
-        "headers": _headers("X-Request-Id", "RateLimit"),
+        "headers": _headers("X-Request-Id", *_LIMITED),
         "content": {JSON: {"schema": shape}, CONTENT_TYPE: problem_},
     }
 
@@ -146,7 +150,7 @@ def _own_fault(status: int, shape: Schema) -> Json:
 def _add_plan(found: Json) -> None:
     """What `dry_run=true` is answered: always 200, whatever a success is otherwise."""
     told = found.setdefault("200", {"description": "what it would do, with `dry_run=true`", "content": {}})
-    told["headers"] = _headers("X-Request-Id", "RateLimit", "ETag") | told.get("headers", {})
+    told["headers"] = _headers("X-Request-Id", *_LIMITED, "ETag") | told.get("headers", {})
     plan = {"$ref": f"#/components/schemas/{Plan.__name__}"}
     of_json = told["content"].setdefault(JSON, {})
     of_json["schema"] = {"anyOf": [of_json["schema"], plan]} if "schema" in of_json else plan
@@ -161,7 +165,7 @@ def _success_headers(route: Route) -> list[str]:
         "Location": route.is_command and route.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED),
         "Preference-Applied": route.waits,
         "Link": route.is_paged or route.media == LINKSET or (route.events is not None and route.answer is not None),
-        "RateLimit": route.auth in ("key", "key_or_operator"),
+        **dict.fromkeys(_LIMITED, route.auth in ("key", "key_or_operator")),
     }
     return [name for name, is_wanted in wanted.items() if is_wanted]
 

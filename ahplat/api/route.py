@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from ahplat.api.call import JSON, Call, Principal, Reply
-from ahplat.api.query import Paged
+from ahplat.api.query import AsOf, Dry, Fresh, Paged
 
 Auth = Literal["none", "bootstrap", "registration", "key", "operator", "key_or_operator", "metrics"]
 Scope = Literal["read", "deploy", "admin"]
@@ -63,6 +63,17 @@ class Route(Struct, frozen=True):
     def is_command(self) -> bool:
         """Whether it appends to the log what it was asked for: repeats are known by their key."""
         return self.method != "GET" and not self.asks
+
+    @property
+    def asks_by_query(self) -> tuple[type[Struct], ...]:
+        """What can stand in the query."""
+        kind = Dry if self.can_be_dry else Fresh if self.method == "GET" else None
+        return tuple(one for one in (self.query, self.archive, kind, AsOf if self.as_of else None) if one)
+
+    @property
+    def can_be_dry(self) -> bool:
+        """Whether it can be asked what it would do."""
+        return self.is_command or self.destroys
 
     @property
     def tagged(self) -> bool:

@@ -74,12 +74,15 @@ class Edge:
         counted = 0
         try:
             route = self._find(call)
+            call.asks = route.asks_by_query
             self.in_flight += (counted := not route.stream)
             await self._admit(call, route)
             if request.can_read_body:
                 await self._take_body(call, route)
             if call.principal is ANONYMOUS and route.auth not in ("none", "metrics"):
                 call.principal = self._by_body(call, route)
+            if query:
+                call.check_query()
             if (query and "min_position" in query) or "If-Position" in incoming:
                 await self._come_to(call)
             if query and "as_of" in call.query:
@@ -87,6 +90,7 @@ class Edge:
             reply = await self._answer(call, route)
             if reply.stream is not None:
                 return reply.stream
+            await self._let_out(call)
         except AhError as error:
             reply = self._problem(call, route, error)
         except (ConnectionError, asyncio.CancelledError):
@@ -141,6 +145,8 @@ class Edge:
         call.principal = await self._identify(call, route, peer.is_operator)
         if call.principal.tenant_id and is_limited:
             call.limited = self._rates.take(call.principal.tenant_id)
+        elif isinstance(call.request, Inside):
+            call.limited = call.request.limited
         if call.principal.kind == "tenant" and (why := route.forbids(call.principal, call.values)):
             raise Rejected("forbidden_scope", why)
 
@@ -165,6 +171,10 @@ class Edge:
         return self._by_token(call, route, token or "")
 
     def _by_token(self, call: Call, route: Route, token: str) -> Principal:
+        config = self._app.config
+        is_open = route.auth == "registration" and config.dev and config.open_registration
+        if is_open and not (token and config.bootstrap_tokens and self._gate.bootstrap(token, call.address)):
+            return ANONYMOUS
         if not self._gate.bootstrap(token, call.address):
             code = "operator_only" if route.auth in ("operator", "metrics") and not token else "bootstrap_token_invalid"
             raise Rejected(
@@ -174,9 +184,6 @@ class Edge:
 
     def _by_body(self, call: Call, route: Route) -> Principal:
         """Who calls a route of the operator's without the header: the token is in the body, or there is none."""
-        config = self._app.config
-        if route.auth == "registration" and config.dev and config.open_registration:
-            return ANONYMOUS
         try:
             token = bodies.parse(call.raw, Token, strict=False).bootstrap_token
         except Rejected:
@@ -189,7 +196,7 @@ class Edge:
         An archive is left to its handler, which may refuse it unread; one that was accepted before is only compared.
         """
         if route.archive and uploads.is_archive(call):
-            if call.came_before():
+            if not call.is_dry and call.came_before():
                 await uploads.hash_again(call)
             return
         was_whole = call.request.content.is_eof()
@@ -215,6 +222,12 @@ class Edge:
     def _position(self) -> int:
         checkpoint = read_checkpoint(self._app.views)
         return checkpoint.position if checkpoint else 0
+
+    async def _let_out(self, call: Call) -> None:
+        """Whose key died while a read waited is told nothing any more. Raises Rejected."""
+        is_late = self._app.clock.monotonic() - call.began_s > limits.KEY_ASKED_AGAIN_S
+        if is_late and call.principal.kind == "tenant" and call.request.method in READS:
+            await self._gate.tenant(call)
 
     async def _answer(self, call: Call, route: Route) -> Reply:
         """The handler's answer; the first one, where a command came before and could not be accepted again."""

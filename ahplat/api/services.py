@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, json
 
 from ahplat import limits
 from ahplat.answers import Answer
-from ahplat.api.call import Call, Reply, answer, json_reply
+from ahplat.api.call import Call, Reply, answer
 from ahplat.api.fields import (
     At,
     CpuCount,
@@ -168,15 +168,13 @@ async def list_all(call: Call) -> Reply:
     A name is known once for each tenant: find the id of a service by its name here.
     """
     app, tenant_id = call.app, call.tenant_id
-    if only := call.principal.service_id:
-        row = services.find(call.views, only)
-        return json_reply([Raw(render(call, call.views, row))] if row and row.desired != "deleted" else [])
-    is_plain = not (call.query_text or app.writer.behind or "If-Position" in call.request.headers)
+    only = call.principal.service_id
+    is_plain = not (only or call.query_text or app.writer.behind or "If-Position" in call.request.headers)
     if is_plain and (kept := app.listed.get(tenant_id)):
         return Reply(200, kept)
     asked = call.asked(AskedOfAll) if call.query_text else _ALL
     page = call.page("services", asked)
-    rows = services.list_of(call.views, tenant_id, asked.status or "", page.limit, page.offset, page.before)
+    rows = services.list_of(call.views, tenant_id, asked.status or "", page.limit, page.offset, page.before, only)
     last = rows[-1].service_id if rows else ""
     reply = call.listing("services", page, [Raw(render(call, call.views, row)) for row in rows], last)
     if is_plain and not reply.headers:  # there is no next page

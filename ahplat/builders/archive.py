@@ -96,10 +96,12 @@ def entries(file: Path, most_bytes: int, most_entries: int) -> Iterator[Entry]:
 
 def _see_its_end(whole: Bounded) -> None:
     """What `tarfile` takes for the end may be a broken entry; and only at the end is there the sum of all that came."""
-    piece = whole.last
+    piece, begins = whole.last, whole.tell()
     while piece:
         if piece.strip(b"\0"):
             raise Refused("it is no whole tar.gz: an entry of it is broken, or something comes after its end")
+        if whole.tell() - begins > PADDING_BYTES:
+            raise Refused(f"more than {PADDING_BYTES} bytes come after its end")
         piece = whole.read(PIECE_BYTES)
 
 

@@ -37,6 +37,8 @@ def mcp() -> None:
         "headers": {"Authorization": "Bearer <keyID>.<secret>"}}}}
     """
     try:
+        if not (sys.stdin and sys.stdout):
+            raise Failure(USAGE, "stdin or stdout is closed", "an agent's program starts this, and speaks to it there")
         url, key = target(os.environ)
     except Failure as failure:
         click.echo(f"ah: {failure.what}: {failure.hint}", err=True)
@@ -45,8 +47,6 @@ def mcp() -> None:
         asyncio.run(_serve(url, key))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the agent is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def target(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -65,8 +65,12 @@ async def _serve(url: str, key: str) -> None:
 
 
 def _say(line: bytes) -> None:
-    sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the agent is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit()
 
 
 async def _lines() -> AsyncIterator[bytes]:

@@ -164,13 +164,15 @@ class Task(Generic[I]):
             await asyncio.gather(waiting, off, return_exceptions=True)
 
     async def submit(self, command: Command) -> None:
-        """Has a command decided on behalf of the intent: what it appends names that as its cause, and keeps its trace."""
+        """Has a command decided on behalf of the intent: what it appends names that as its cause, and keeps its origin."""
         await self.platform.writer.submit(
             command,
             actor="system",
             cause=self.work.intent,
             correlation=self.request_id,
             traceparent=self.traceparent,
+            agent=self._origin.agent,
+            run=self._origin.run,
         )
 
     def conclusion(self, outcome: list[Event]) -> Conclude:

@@ -42,7 +42,8 @@ def asked(route: Route, schema: Schema, given: dict[str, Any]) -> Asked:
     arguments.pop(CONFIRM, None)
     body = b""
     if route.body is not None:
-        body = _encode(arguments.get(WHOLE, {}) if WHOLE in schema["properties"] else arguments)
+        whole = {name: _plain(value) for name, value in arguments.items()}
+        body = _encode(whole.get(WHOLE, {}) if WHOLE in schema["properties"] else whole)
     return Asked(route.method, f"{path}?{urlencode(query)}" if query else path, fields, body)
 
 
@@ -56,6 +57,8 @@ def _check(schema: Schema, arguments: dict[str, Any]) -> None:
     if missing := [name for name in schema.get("required", ()) if name not in arguments]:
         detail = f"expected, but missing: {', '.join(missing)}"
         raise Rejected("validation_failed", detail, tuple(Violation(f"/{name}", "expected") for name in missing))
+    if WAIT in arguments and type(_plain(arguments[WAIT])) is not int:
+        raise Rejected("validation_failed", f"{WAIT}: expected seconds", (Violation(f"/{WAIT}", "expected seconds"),))
     if not isinstance(arguments.get(DRY_RUN, False), bool):  # nobody may think that it was one, or was none
         message = "expected true or false"
         raise Rejected("validation_failed", f"{DRY_RUN}: {message}", (Violation(f"/{DRY_RUN}", message),))
@@ -86,10 +89,16 @@ def _quoted(key: str) -> str:
     return '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def _plain(value: Any) -> Any:
+    """A number without a fraction as an integer, which it is for JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _text(name: str, value: Any) -> str:
     """A single value as text. Raises Rejected for anything with parts."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    value = _plain(value)
     if isinstance(value, str | int):
         return str(value)
     message = "expected a string, an integer, true or false"

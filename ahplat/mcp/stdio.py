@@ -7,6 +7,7 @@ but messages is written to stdout, each whole, one for each request that was not
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from ahplat.mcp import protocol
 from ahplat.mcp.protocol import Fault, Id
 
 INTERNAL = -32603
+_ID = re.compile(rb'"id"\s*:\s*([0-9]{1,15}|"[A-Za-z0-9_.:-]{1,128}")')
 
 
 class Bridge:
@@ -30,6 +32,7 @@ class Bridge:
         self._say = say
         self._agreed: dict[str, str] = {}  # in the legacy era: the fields that say version and session
         self._open: dict[Id, asyncio.Task[None]] = {}
+        self._greeting: asyncio.Task[None] | None = None  # what says the fields of all that comes after it
 
     async def run(self, lines: AsyncIterator[bytes]) -> None:
         """Until there are no more lines; what is under way then has MCP_LAST_S to end."""
@@ -49,6 +52,8 @@ class Bridge:
 
     def _take(self, line: bytes) -> None:
         try:
+            if len(line) >= limits.BODY_BYTES:
+                raise Fault(protocol.INVALID_REQUEST, f"a line is of {limits.BODY_BYTES} bytes at most", _id_in(line))
             id_, method, params = protocol.message(line)
             if id_ in self._open:
                 raise Fault(protocol.INVALID_REQUEST, "id: a request of this id is under way", id_)
@@ -62,7 +67,9 @@ class Bridge:
         if id_ is None:
             self._note(method, params)
             return
-        task = asyncio.create_task(self._pass_on(id_, method, params, line), name=f"mcp {id_}")
+        task = asyncio.create_task(self._pass_on(id_, method, params, line, self._greeting), name=f"mcp {id_}")
+        if method == "initialize":
+            self._greeting = task
         self._open[id_] = task
         task.add_done_callback(lambda _: self._open.pop(id_))
 
@@ -71,7 +78,11 @@ class Bridge:
         if method == "notifications/cancelled" and isinstance(wanted, int | str) and (task := self._open.get(wanted)):
             task.cancel()
 
-    async def _pass_on(self, id_: Id, method: str, params: dict[str, Any], line: bytes) -> None:
+    async def _pass_on(
+        self, id_: Id, method: str, params: dict[str, Any], line: bytes, greeting: "asyncio.Task[None] | None"
+    ) -> None:
+        if greeting:
+            await asyncio.wait([greeting])
         try:
             fields = fields_of(method, params) or self._agreed
             answer = await self._ask(id_, line, {**fields, "Authorization": f"Bearer {self._key}"})
@@ -104,6 +115,16 @@ class Bridge:
         result = msgspec.json.decode(answer).get("result", {})
         if version := result.get("protocolVersion"):
             self._agreed[protocol.VERSION_HEADER] = version
+
+
+def _id_in(line: bytes) -> Id | None:
+    """The id of a message whose end is cut off, where it stands in what there is.
+
+    >>> _id_in(b'{"jsonrpc":"2.0","id": 77,"method'), _id_in(b'{"id":"a-1"'), _id_in(b"{")
+    (77, 'a-1', None)
+    """
+    found = _ID.search(line)
+    return msgspec.json.decode(found[1]) if found else None
 
 
 def fields_of(method: str, params: dict[str, Any]) -> dict[str, str]:

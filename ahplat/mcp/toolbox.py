@@ -56,7 +56,8 @@ class Toolbox:
             raise Fault(INVALID_PARAMS, f"there is no tool {name[:100]!r}: tools/list has those that there are")
         try:
             wanted = asked(one.route, one.arguments, arguments)
-            if one.tool.confirm and arguments.get(DRY_RUN) is not True:
+            may = not _forbidden(one.route, call.principal)  # what it may not the route itself says
+            if one.tool.confirm and may and arguments.get(DRY_RUN) is not True:
                 await self._confirm(call, one, arguments)
         except Rejected as error:
             _, body = problems.problem(

@@ -30,7 +30,7 @@ def names(folder: Path, into: Path) -> list[str]:
         return packed.getnames()
 
 
-FILES = {"main.py": "1", "src/a.py": "2", "a.log": "3", "node_modules/x/y.js": "4", ".git/config": "5", ".env": "6"}
+FILES = {"main.py": "1", "src/a.py": "2", "a.log": "3", "node_modules/x/y.js": "4", ".env": "6"}
 
 
 def test_all_of_a_folder_goes_but_its_git_and_what_dockerignore_names(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_all_of_a_folder_goes_but_its_git_and_what_dockerignore_names(tmp_path: 
 
 
 def test_what_git_ignores_stays_and_what_is_not_committed_yet_goes(tmp_path: Path) -> None:
-    folder = made(tmp_path / "repo", {name: text for name, text in FILES.items() if not name.startswith(".git/")})
+    folder = made(tmp_path / "repo", FILES)
     made(folder, {".gitignore": "*.log\nnode_modules/\n.env\n", "gone.py": "x"})
     git(folder, "init", "-q")
     git(folder, "add", "main.py", "gone.py")
@@ -87,6 +87,42 @@ def test_a_link_out_of_the_folder_is_refused_before_anything_is_sent(target: str
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    made(tmp_path, {"app/.git/x": "1"})
+    (tmp_path / "app").mkdir()
     with pytest.raises(Failure, match="no file"):
         pack(tmp_path / "app", tmp_path / "to")
+
+
+def test_what_is_no_folder_is_called_that(tmp_path: Path) -> None:
+    made(tmp_path, {"main.py": "1"})
+    with pytest.raises(Failure, match="there is no folder"):
+        pack(tmp_path / "nowhere", tmp_path / "to")
+    with pytest.raises(Failure, match="is no folder"):
+        pack(tmp_path / "main.py", tmp_path / "to")
+
+
+def test_what_a_gitignore_names_stays_where_there_is_no_repository(tmp_path: Path) -> None:
+    folder = made(tmp_path / "app", FILES | {".gitignore": ".env\n", "src/.gitignore": "*.key\n", "src/my.key": "7"})
+    assert names(folder, tmp_path / "to") == [
+        *(".gitignore", "a.log", "main.py", "node_modules/x/y.js", "src/.gitignore", "src/a.py"),
+    ]
+
+
+def test_a_folder_that_git_ignores_as_a_whole_goes_when_it_is_asked_for(tmp_path: Path) -> None:
+    folder = made(
+        tmp_path / "repo", {".gitignore": "dist/\n", "dist/a.js": "1", "dist/.gitignore": "*.map", "dist/a.map": "2"}
+    )
+    git(folder, "init", "-q")
+    assert names(folder / "dist", tmp_path / "to") == [".gitignore", "a.js"]
+
+
+@pytest.mark.parametrize("broken", ["a repository that is none", "no git"])
+def test_where_git_does_not_say_what_it_ignores_nothing_is_sent(
+    tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made(tmp_path / "app", FILES | {".gitignore": ".env\n"})
+    if broken == "no git":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    else:
+        made(folder, {".git/config": "[core]"})
+    with pytest.raises(Failure, match="does not say what it ignores"):
+        pack(folder, tmp_path / "to")

@@ -59,12 +59,9 @@ def test_a_wrong_command_line_is_2_for_people_and_for_programs(arguments: list[s
 
 
 def test_no_traceback_is_shown_whatever_breaks() -> None:
-    done = Desk({"GET /v1/services": {"not": "a list"}}).run("services")
+    done = Desk({"GET /v1/services": [{"no": "name"}]}).run("services")
     assert done.code == 1
     assert "something broke in ahc" in done.err
-    assert Desk({"GET /v1/services": httpx.Response(200, text="{", headers={"Content-Type": "application/json"})}).run(
-        "services"
-    ).code in (1, 2)
 
 
 def test_what_comes_from_the_server_moves_no_cursor_and_is_no_markup() -> None:

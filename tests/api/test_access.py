@@ -191,6 +191,19 @@ async def test_a_key_that_dies_while_its_body_is_on_the_way_does_nothing(site: S
     assert (await acme.get("/v1/services")).json == []
 
 
+async def test_a_key_that_dies_while_a_read_waits_is_told_nothing_more(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "KEY_ASKED_AGAIN_S", 0.0)
+    other, service = await site.another_key(acme), await acme.running()
+    asking = asyncio.ensure_future(other.get(f"/v1/services/{service['id']}?wait=stopped&timeout=20"))
+    while site.app.edge.in_flight == 0:
+        await asyncio.sleep(0)
+    await acme.delete(f"/v1/auth/keys/{other.key.partition('.')[0]}")
+    await acme.post(f"/v1/services/{service['id']}/stop")
+    assert (await asking).code == "key_revoked"
+
+
 # the operator
 
 

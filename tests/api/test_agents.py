@@ -44,6 +44,8 @@ async def test_a_key_for_one_service_opens_that_and_no_other(site: Site, acme: T
     assert (await key.get(path)).json["env_keys"] == ["A"]
     assert [one["name"] for one in (await key.get("/v1/services")).json] == ["mine"]
     assert [one["name"] for one in (await key.get("/v1/services?limit=1")).json] == ["mine"]
+    for query in ("status=running", "offset=1", "limit=1&offset=5"):
+        assert (await key.get(f"/v1/services?{query}")).json == [], query
     assert {one["name"] for one in (await acme.get("/v1/services")).json} == {"mine", "other"}
     told = (await key.get("/v1/whoami")).json
     assert told["key"]["service_id"] == mine["id"]
@@ -77,6 +79,21 @@ async def test_who_an_agent_says_that_it_is_stands_in_every_event_and_line(site:
     assert (lines[0]["agent"], lines[0]["run"]) == ("deployer/1.2", "run-7")
     assert "agent" not in lines[-1]
     await acme.get("/v1/services", **me)
+
+
+async def test_what_a_command_sets_in_motion_is_told_with_who_began_it(site: Site, acme: Tenant) -> None:
+    service = await acme.running()
+    me = {"X_Agent_Name": "deployer", "X_Agent_Run": "run-8"}
+    before = site.position
+    await acme.post(f"/v1/services/{service['id']}/restart", Prefer="wait=5", **me)
+    await site.settled()
+    await acme.post(f"/v1/services/{service['id']}/exec", {"command": ["true"]}, **me)
+    recorded = [at for at in read_all(site.app.log, before, 1_000) if at.tenant == acme.id]
+    assert {"service.instance_healthy", "service.drained", "exec.ended"} <= {at.type for at in recorded}
+    recorded = [at for at in recorded if at.type != "usage.measured"]  # which nobody asked for
+    assert {
+        at.type for at in recorded if (at.decoded_meta().agent, at.decoded_meta().run) != ("deployer", "run-8")
+    } == set()
 
 
 @pytest.mark.parametrize("junk", ["", "a b", "ä", "x" * 65, "me@example.org", "a\tb"])

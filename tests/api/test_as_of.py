@@ -180,6 +180,13 @@ async def test_a_tag_of_then_saves_the_read_and_is_the_tag_that_it_had(story: St
     assert (await story.acme.get(at(path, story.seen[2][0]), If_None_Match=tag)).status == 200
 
 
+async def test_it_is_known_also_where_unknown_parameters_are_refused(story: Story) -> None:
+    position, _ = story.seen[-1]
+    for path, client in story.asked():
+        assert (await client.get(at(path, position), Prefer="handling=strict")).status in (200, 404), path
+    assert (await story.acme.get(f"/v1/whoami?as_of={position}", Prefer="handling=strict")).code == "unknown_field"
+
+
 async def test_pages_of_a_list_of_then_are_all_of_then(story: Story) -> None:
     position, _ = story.seen[-2]
     whole = (await story.acme.get(f"/v1/activity?limit=200&as_of={position}")).json

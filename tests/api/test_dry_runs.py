@@ -153,7 +153,36 @@ async def test_a_key_is_not_used_up_by_a_dry_run(site: Site, acme: Tenant) -> No
         plan = await dry(acme, "POST", "/v1/services", {"name": "web"}, **{"Idempotency-Key": "one"})
         assert (plan.status, plan.headers.get("Idempotency-Replayed")) == (200, None)
     assert (await acme.post("/v1/services", {"name": "web"}, Idempotency_Key="one")).status == 201
-    assert (await dry(acme, "POST", "/v1/services", {"name": "web"}, **{"Idempotency-Key": "one"})).code == "name_taken"
+    again = await dry(acme, "POST", "/v1/services", {"name": "web"}, **{"Idempotency-Key": "one"})
+    assert (again.status, again.json["events"]) == (200, [])  # as the real one, which is not done again
+    other = await dry(acme, "POST", "/v1/services", {"name": "shop"}, **{"Idempotency-Key": "one"})
+    assert other.code == "idempotency_mismatch"
+    assert (await dry(acme, "POST", "/v1/services", {"name": "web"})).code == "name_taken"
+
+
+@pytest.mark.parametrize(
+    "query", ["dry_run=false&dry_run=true", "dry_run=true&dry_run=true", "dryrun=true", "Dry-Run=1"]
+)
+async def test_what_may_have_been_meant_as_a_dry_run_is_not_done(site: Site, acme: Tenant, query: str) -> None:
+    before = site.position
+    answer = await acme.post(f"/v1/services?{query}", {"name": "web"})
+    assert (answer.code, site.position) == ("validation_failed", before)
+
+
+async def test_what_has_no_dry_run_says_so_and_does_nothing(site: Site, acme: Tenant) -> None:
+    before = site.position
+    assert (
+        await acme.post("/mcp?dry_run=true", {"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    ).code == "validation_failed"
+    assert site.position == before
+
+
+async def test_a_parameter_that_is_not_known_is_refused_where_that_is_asked_for(site: Site, acme: Tenant) -> None:
+    assert (
+        await acme.post("/v1/services?dry_rum=true", {"name": "web"}, Prefer="handling=strict")
+    ).code == "unknown_field"
+    assert (await acme.get("/v1/services?statsu=x", Prefer="handling=strict")).code == "unknown_field"
+    assert (await acme.get("/v1/services?status=running&min_position=1", Prefer="handling=strict")).status == 200
 
 
 async def test_an_exec_is_planned_and_not_run(slow: Site) -> None:

@@ -64,6 +64,33 @@ async def test_the_same_archive_while_it_waits_is_the_same_build_and_lies_there_
     assert len(left(site) & {first, again, other}) == 2
 
 
+async def test_the_tag_of_a_build_is_good_for_a_command_and_for_a_read(site: Site, acme: Tenant) -> None:
+    path = await waiting(acme)
+    held = site.builder.held["clone"] = asyncio.Event()
+    try:
+        one = f"{path}/{(await send(acme, path)).json['id']}"
+        waits = await acme.get(f"{one}?wait=running&timeout=5")
+        assert (await acme.get(one, If_None_Match=waits.headers["ETag"])).status == 304
+        assert (await acme.delete(one, If_Match='"1.9.0123456789abcdef"')).status == 412
+        assert (await acme.delete(one, If_Match=waits.headers["ETag"])).status == 200
+    finally:
+        held.set()
+        del site.builder.held["clone"]
+    ended = await acme.get(one, If_None_Match=waits.headers["ETag"])
+    assert (ended.status, ended.json["status"]) == (200, "cancelled")
+
+
+async def test_the_activity_of_a_service_has_its_builds(acme: Tenant) -> None:
+    path = await waiting(acme)
+    await send(acme, path, Prefer="wait=5")
+    service = path.split("/")[3]
+    lines = (await acme.get(f"/v1/activity?service_id={service}&limit=200")).json
+    assert {one["resource_type"] for one in lines} == {"service", "build"}
+    assert {one["service_id"] for one in lines} == {service}
+    only = (await acme.get(f"/v1/activity?service_id={service}&resource_type=build")).json
+    assert {one["resource_type"] for one in only} == {"build"}
+
+
 async def test_a_repeat_gets_its_first_answer_and_another_body_a_refusal(site: Site, acme: Tenant) -> None:
     path, key = await waiting(acme), {"Idempotency_Key": '"up-1"'}
     first = await send(acme, path, **key)

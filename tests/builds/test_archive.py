@@ -122,6 +122,12 @@ def test_a_bomb_is_refused_by_what_it_unpacks_to(tmp_path: Path) -> None:
     assert "more than 4194304 bytes" in refused(sent, tmp_path)
 
 
+def test_not_more_is_read_behind_its_end_than_belongs_there(tmp_path: Path) -> None:
+    sent = gzip.decompress(packed(entry("main.py", b"x")))
+    assert run(gzip.compress(sent + bytes(64 * 1024)), tmp_path)[:2] == (0, "")
+    assert "come after its end" in refused(gzip.compress(sent + bytes(3 * archive.PADDING_BYTES)), tmp_path)
+
+
 def test_a_file_that_says_it_is_larger_than_it_is_is_refused(tmp_path: Path) -> None:
     sent = packed(entry("main.py", b"x"), format=tarfile.USTAR_FORMAT)
     info = tarfile.TarInfo("main.py")

@@ -68,6 +68,23 @@ async def test_a_modern_request_gets_the_header_fields_that_it_wants(site: Site,
     await talk.end()
 
 
+async def test_what_comes_right_behind_the_greeting_waits_for_it(site: Site, acme: Tenant) -> None:
+    talk = Talk(site, acme.key)
+    talk.tell({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": LEGACY}})
+    talk.tell({"jsonrpc": "2.0", "method": "notifications/initialized"})
+    talk.tell({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})
+    assert "result" in await talk.answer(2)
+    assert [one["id"] for one in talk.said] == [1, 2]
+    await talk.end()
+
+
+async def test_a_line_that_no_server_takes_is_answered_with_its_id(site: Site, acme: Tenant) -> None:
+    talk = Talk(site, acme.key)
+    talk.tell(b'{"jsonrpc":"2.0","id":77,"method":"ping","params":{"a":"'.ljust(limits.BODY_BYTES, b"x"))
+    assert "bytes at most" in (await talk.answer(77))["error"]["message"]
+    await talk.end()
+
+
 async def test_a_legacy_client_goes_on_in_the_session_that_it_began(site: Site, acme: Tenant) -> None:
     talk = Talk(site, acme.key)
     talk.tell({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": LEGACY}})

@@ -49,6 +49,36 @@ async def test_a_wait_for_a_deployment_that_fails_ends_with_it(acme: Tenant) -> 
     assert found["status"] == "failed" and found["error_message"]
 
 
+async def test_arguments_may_be_as_large_as_a_body(acme: Tenant) -> None:
+    agent = Agent(acme)
+    service = await acme.service(image="")
+    values = {f"V{number}": "x" * 20_000 for number in range(10)}
+    await agent.done("set_env", service_id=service["id"], values=values)
+    assert (await acme.get(f"/v1/services/{service['id']}")).json["env_keys"] == sorted(values)
+
+
+async def test_whose_scope_does_not_do_is_told_so_and_not_asked_to_confirm(site: Site, acme: Tenant) -> None:
+    service = await acme.service(image="")
+    agent = Agent(await site.another_key(acme, scopes=["read"]))
+    assert (await agent.refused("delete_service", service_id=service["id"], confirm="x"))["code"] == "forbidden_scope"
+
+
+@pytest.mark.parametrize("wait", ["5", "5, handling=lenient", 1.5, True, []])
+async def test_seconds_to_wait_are_a_number(acme: Tenant, wait: object) -> None:
+    refused = await Agent(acme).refused("create_service", name="web", image="web:1", wait_s=wait)
+    assert refused["violations"][0]["pointer"] == "/wait_s"
+
+
+async def test_a_number_without_a_fraction_is_an_integer(acme: Tenant) -> None:
+    made = await Agent(acme).done("create_service", name="web", image="", memory_mb=512.0, cpu_count=1.5, wait_s=0.0)
+    assert (made["memory_mb"], made["cpu_count"]) == (512, 1.5)
+
+
+async def test_what_is_left_is_told_here_too(guarded: Site) -> None:
+    acme = await guarded.register()
+    assert (await Agent(acme).done("get_whoami"))["limits_left"]
+
+
 async def test_what_begins_a_deployment_names_it(site: Site, acme: Tenant) -> None:
     agent = Agent(acme)
     service = await acme.running()

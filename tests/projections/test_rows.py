@@ -64,7 +64,7 @@ ROWS: dict[str, type[Struct]] = {
     "exec": ExecRow,
 }
 METERED: dict[str, type[Struct]] = {"interval": IntervalRow, "used": UsedRow, "stored": StoredRow}
-JOINED = {"activity": ("name",)}  # fields that a query adds to the table's columns
+JOINED = {"activity": ("name", "service_id")}  # fields that a query adds to the table's columns
 
 
 TYPES = {"TEXT": str, "INTEGER": int, "BLOB": bytes}

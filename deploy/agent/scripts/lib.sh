@@ -13,6 +13,8 @@ fail() {
     exit "$1"
 }
 
+command -v curl > /dev/null || fail 2 "curl is wanted, and is not here"
+
 # usage_or_go MIN MAX "$@": prints $USAGE where that is asked for, or ends where the number of arguments is wrong.
 usage_or_go() {
     local least=$1 most=$2
