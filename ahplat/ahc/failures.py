@@ -30,6 +30,7 @@ _CODES = {  # of what the server did not say; it has the same where it can
     CONFLICT: "conflict",
     UNAVAILABLE: "unavailable",
     UNKNOWN: "outcome_unknown",
+    INTERRUPTED: "interrupted",
 }
 _BY_STATUS = {400: USAGE, 401: UNAUTHORISED, 403: UNAUTHORISED, 404: MISSING, 405: USAGE, 408: UNAVAILABLE}
 _BY_STATUS |= {409: CONFLICT, 410: MISSING, 412: CONFLICT, 413: USAGE, 414: USAGE, 415: USAGE, 422: CONFLICT}

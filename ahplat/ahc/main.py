@@ -108,11 +108,13 @@ def run(arguments: list[str], world: World) -> int:
 
 def _interrupted(session: Session) -> int:
     hint = session.screen.hint
+    what = "interrupted"
     if session.screen.is_ordering:
         again = f"run it again with --idempotency-key {session.invocation}: it is not done twice"
-        session.screen.warn(f"interrupted before the answer came: it may or may not have been done; {again}")
+        what = f"interrupted before the answer came: it may or may not have been done; {again}"
     elif hint:
-        session.screen.warn(f"not waiting any more; the work goes on. Look again: {hint}")
-    else:
-        session.screen.warn("interrupted")
+        what = f"not waiting any more; the work goes on. Look again: {hint}"
+    session.screen.warn(what)
+    if session.screen.as_json and (session.screen.is_ordering or hint):
+        session.screen.document(Failure(INTERRUPTED, what).problem)
     return INTERRUPTED

@@ -80,7 +80,8 @@ class Gate:
 
     async def tenant(self, call: Call) -> Principal:
         """Who the bearer token belongs to. Raises Rejected."""
-        token = headers.bearer(call.request.headers.get("Authorization"))
+        sent = call.request.headers.getall("Authorization", ())
+        token = headers.bearer(sent[0]) if len(sent) == 1 else None
         if token is None:
             raise Rejected("unauthenticated", "expected Authorization: Bearer <keyID>.<secret>")
         known = self._known.get(self._hash(token)) or await self._verified(token, call.address)

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import inspect
 
 from ahplat import limits
+from ahplat.api.fields import WORDS
 from ahplat.errors import Rejected, Violation
 
 T = TypeVar("T")
@@ -170,6 +171,8 @@ def _misfit(tree: Any, type_: type[Any], message: str) -> Rejected:
         if field["fault"] == "unknown":
             return _at("unknown_field", pointer, "there is no such field")
         return _at("validation_failed", pointer, "expected, but it is missing")
+    for pattern, words in WORDS.items():
+        text = text.replace(f"`str` matching regex {pattern!r}", words)
     return _at("validation_failed", pointer, text[:1].lower() + text[1:])
 
 

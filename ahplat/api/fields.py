@@ -11,6 +11,23 @@ from ahplat.labels import RESERVED, label_of
 from ahplat.references import PLACEHOLDERS, check_reference
 
 _PRINTABLE = r"\A[^\x00-\x1f\x7f]*\Z"
+_EMAIL = r"\A[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\Z"
+_IMAGE = r"\A[\x21-\x7e]*\Z"
+_PATH = r"\A(/[\x21-\x7e]*)?\Z"
+_ENV_NAME = r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z"
+_VOLUME = r"\A[a-z0-9][a-z0-9-]{0,62}\Z"
+_MOUNT = r"\A(/[A-Za-z0-9._-]+)+\Z"
+_ID = r"\A[0-9a-f]{32}\Z"
+WORDS = {  # what is to be, for people, where a pattern does not match
+    _PRINTABLE: "text without control characters",
+    _EMAIL: "an e-mail address, as in me@example.org",
+    _IMAGE: "ASCII without spaces",
+    _PATH: "a path, as in /healthz",
+    _ENV_NAME: "a name of at most 128 letters, digits and _ that does not begin with a digit",
+    _VOLUME: "at most 63 of a-z, 0-9 and -, not beginning with -",
+    _MOUNT: "a path, as in /var/lib/data",
+    _ID: "an id of 32 hexadecimal digits",
+}
 
 TenantName = Annotated[
     str,
@@ -27,7 +44,7 @@ Email = Annotated[
     Meta(
         min_length=3,
         max_length=256,
-        pattern=r"\A[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\Z",
+        pattern=_EMAIL,
         description="where its holder is found; one tenant for each address",
         examples=["ops@acme.example"],
     ),
@@ -47,7 +64,7 @@ ImageName = Annotated[
     str,
     Meta(
         max_length=512,
-        pattern=r"\A[\x21-\x7e]*\Z",
+        pattern=_IMAGE,
         description="[registry/]name[:tag][@digest]; none, `pending` or `placeholder:latest` waits for a build",
         examples=["ah/hello"],
     ),
@@ -67,7 +84,7 @@ HealthPath = Annotated[
     str,
     Meta(
         max_length=256,
-        pattern=r"\A(/[\x21-\x7e]*)?\Z",
+        pattern=_PATH,
         description="answers 2xx or 3xx once it is well; none: an open port will do",
         examples=["/healthz"],
     ),
@@ -78,7 +95,7 @@ DrainS = Annotated[
     int, Meta(ge=0, le=limits.DRAIN_AT_MOST_S, description="seconds for what it has begun before it is stopped")
 ]
 DomainName = Annotated[str, Meta(min_length=1, max_length=512, examples=["www.acme.example"])]
-EnvName = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z", examples=["GREETING"])]
+EnvName = Annotated[str, Meta(pattern=_ENV_NAME, examples=["GREETING"])]
 EnvValue = Annotated[str, Meta(max_length=32_768, examples=["hello"])]
 EnvValues = Annotated[
     dict[EnvName, EnvValue],
@@ -88,8 +105,8 @@ EnvValues = Annotated[
         examples=[{"GREETING": "hello"}],
     ),
 ]
-VolumeName = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,62}\Z")]
-MountPath = Annotated[str, Meta(max_length=256, pattern=r"\A(/[A-Za-z0-9._-]+)+\Z")]
+VolumeName = Annotated[str, Meta(pattern=_VOLUME)]
+MountPath = Annotated[str, Meta(max_length=256, pattern=_MOUNT)]
 Volumes = Annotated[
     dict[VolumeName, MountPath],
     Meta(
@@ -97,7 +114,7 @@ Volumes = Annotated[
         description="where each volume is mounted: what is written there stays; it is made where there is none",
     ),
 ]
-Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z", examples=["019b76da9c007d3a8b5e6f7081920a1b"])]
+Id = Annotated[str, Meta(pattern=_ID, examples=["019b76da9c007d3a8b5e6f7081920a1b"])]
 At = Annotated[int, Meta(description="unix seconds", examples=[1_767_225_600])]
 Label = Annotated[str, Meta(description="the name's part in host names", examples=["web"])]
 Image = Annotated[str, Meta(examples=["ah/hello"])]

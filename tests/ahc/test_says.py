@@ -70,6 +70,14 @@ def test_what_comes_from_the_server_moves_no_cursor_and_is_no_markup() -> None:
     assert "?[2J[bold]web" in done.out
 
 
+def test_nothing_of_a_table_is_cut_off_where_a_terminal_is_narrow() -> None:
+    image = "127.0.0.1:5000/ah/" + "0123456789abcdef" * 4
+    desk = Desk({"GET /v1/services": [WEB | {"image": image}]}, COLUMNS="40", TERM="xterm")
+    desk.terminal = True
+    done = desk.run("services")
+    assert all(part in done.out for part in ("web", "running", image, WEB["url"]))
+
+
 def test_there_are_colours_at_a_terminal_unless_no_color_is_set() -> None:
     answer = {"GET /v1/services": problem(404, "service_not_found")}
     desk, plain, piped = Desk(answer, TERM="xterm"), Desk(answer, TERM="xterm", NO_COLOR="1"), Desk(answer)
@@ -174,6 +182,7 @@ def test_ctrl_c_before_the_answer_says_how_to_ask_for_it_again() -> None:
     done = desk.run("stop", "web")
     key = desk.asked[-1].headers["Idempotency-Key"].strip('"')
     assert (done.code, f"--idempotency-key {key}" in done.err) == (130, True)
+    assert desk.run("stop", "web", "--json").json["code"] == "interrupted"
 
 
 def test_ctrl_c_while_a_build_runs_says_that_it_goes_on_and_where_its_lines_are() -> None:

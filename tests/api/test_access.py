@@ -67,6 +67,9 @@ async def test_a_key_is_a_bearer_token_in_any_case(site: Site, acme: Tenant) -> 
         answer = await site.anybody.get("/v1/tenant", Authorization=f"{scheme} {acme.key}")
         assert answer.json["id"] == acme.id
     assert len(acme.key) <= 64 and acme.key.count(".") == 1
+    other = await site.register()
+    twice = f"GET /v1/tenant HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {acme.key}\r\nAuthorization: Bearer {other.key}\r\n"
+    assert (await site.raw(f"{twice}Connection: close\r\n\r\n".encode())).startswith(b"HTTP/1.1 401 ")
 
 
 async def test_a_key_that_was_revoked_costs_nothing_either(
