@@ -25,7 +25,7 @@ from nacl import bindings, exceptions
 _ED25519 = b"\1"  # the signature type, as signed-note numbers them
 _ID_BYTES, _KEY_BYTES, _SIGNATURE_BYTES, _LINK_BYTES = 4, 32, 64, 32
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
-_NOTE = re.compile(r"(?:^[^\n]+\n){3,}\n(?:^— [^\n]+\n)+", re.MULTILINE)
+_NOTE = re.compile("(?:^[^\n]+\n){3,}\n(?:^— [^\n]+\n)+".encode(), re.MULTILINE)
 
 
 class NoteInvalid(Exception):
@@ -137,13 +137,13 @@ def _check(text: bytes, signature: bytes, key: PublicKey) -> None:
         raise NoteInvalid(f"the signature by {key.name} is not of this text") from error
 
 
-def notes_in(text: str) -> Iterator[tuple[int, str]]:
-    """(where it begins, the note) of each whole note of a text in which each stands after an empty line.
+def notes_in(file: bytes) -> Iterator[tuple[int, str]]:
+    """(where it begins, the note) of each whole note of a file in which each stands after an empty line.
 
     What a crash tore is passed over.
     """
-    for found in _NOTE.finditer(text):
-        yield found.start(), found[0]
+    for found in _NOTE.finditer(file):
+        yield found.start(), found[0].decode(errors="replace")
 
 
 def _decoded(text: str) -> bytes:

@@ -128,7 +128,7 @@ def test_what_is_no_key_is_said(text: str) -> None:
 def test_whole_notes_are_found_among_torn_ones() -> None:
     second = checkpoint.signed(msgspec.structs.replace(AT, position=2000), SEED)
     for length in range(len(NOTE)):
-        file = f"\n{NOTE}\n{NOTE[:length]}\n\n{second}"
+        file = f"\n{NOTE}\n{NOTE[:length]}\n\n{second}".encode()
         found = [note for _, note in checkpoint.notes_in(file)]
         assert found[0] == NOTE and found[-1] == second
-        assert all(file[start:].startswith(note) for start, note in checkpoint.notes_in(file))
+        assert all(file[start:].startswith(note.encode()) for start, note in checkpoint.notes_in(file))
