@@ -24,6 +24,9 @@ SEGMENTS = {
     "database_id": Segment(Id, "the database's id", "database_not_found"),
     "deployment_id": Segment(Id, "the deployment's id", "deployment_not_found"),
     "domain": Segment(DomainName, "the host name", "domain_not_found"),
+    "event_position": Segment(
+        Annotated[int, Meta(ge=1, le=2**53)], "where the event stands in the log", "event_not_found"
+    ),
     "key": Segment(EnvName, "the variable's name", "env_not_found"),
     "key_id": Segment(Id, "the key's id: what stands before the dot", "key_not_found"),
     "position": Segment(

@@ -91,6 +91,7 @@ async def test_an_id_that_is_none_is_not_found_on_every_route(site: Site, curiou
                 "backup_id",
                 "volume_id",
                 "domain",
+                "event_position",
             )
             bodies = {"env": {"A": "1"}, "domains": {"domain": "a.example"}, "restore": {"backup_id": "0" * 32}}
             body = bodies.get(route.path.rpartition("/")[2], {})

@@ -138,7 +138,7 @@ async def test_nothing_of_another_tenant_can_be_told_from_nothing_at_all(site: S
     backup = (await theirs.post(f"/v1/databases/{database['id']}/backups")).json
     ids = {"service_id": service["id"], "deployment_id": deployment["id"], "key_id": theirs.key[:32], "key": "A"}
     ids |= {"build_id": build["id"], "database_id": database["id"], "volume_id": volume["id"]}
-    ids |= {"backup_id": backup["id"]}
+    ids |= {"backup_id": backup["id"], "event_position": str(site.position)}
     ids["domain"] = "www.shop.example"
     await theirs.post(f"/v1/services/{service['id']}/domains", {"domain": ids["domain"]})
     before = site.position
