@@ -96,14 +96,14 @@ def contradiction(data_dir: Path, key: PublicKey, epoch: int, log: apsw.Connecti
 
 
 def _why_not(checkpoint: Checkpoint, log: apsw.Connection) -> str:
-    link = _link_at(log, checkpoint.position)
+    link = link_at(log, checkpoint.position)
     if link == checkpoint.link:
         return ""
     found = f"has the link {link.hex()[:16]}…" if link else "is not there"
     return f"position {checkpoint.position} {found}, but the link {checkpoint.link.hex()[:16]}… was signed for it"
 
 
-def _link_at(log: apsw.Connection, position: int) -> bytes:
+def link_at(log: apsw.Connection, position: int) -> bytes:
     """The chain's link at a position; b"" where the log does not come so far."""
     if position == 0:
         return chain.GENESIS
@@ -313,7 +313,7 @@ class Checkpoints:
     def _in_thread_prove_by(self, position: int, signed: Signed) -> Proof:
         last = signed.checkpoint.position
         events = read_all(self._in_thread_log(), position - 1, last - position + 1)
-        before = _link_at(self._in_thread_log(), position - 1)
+        before = link_at(self._in_thread_log(), position - 1)
         leaves = [chain.leaf_of(event) for event in events]
         link = before
         for leaf in leaves:

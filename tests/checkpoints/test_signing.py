@@ -241,7 +241,9 @@ async def test_after_a_restore_the_past_that_was_given_up_stays_and_does_not_cou
     await again.checkpoints.caught_up.wait()
     again.append(20)
     proof = await again.checkpoints.proof(22)
+    newer = await again.checkpoints.proof(26)
     await again.close()
+    assert (newer.signed.checkpoint.position, newer.signed.checkpoint.epoch) == (30, 2)
     assert [(one.position, one.epoch) for one in again.signed[len(before) :]] == [
         (24, 2),
         (30, 2),
