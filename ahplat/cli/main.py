@@ -10,6 +10,7 @@ from ahplat.cli.operate import gc, unpark
 from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
 from ahplat.cli.status import status
+from ahplat.cli.transfer import export_log, import_log
 from ahplat.cli.usage import usage
 from ahplat.cli.verify import verify
 from ahplat.version import VERSION
@@ -40,6 +41,8 @@ def main(context: click.Context, /, **settings: object) -> None:
 main.add_command(backup)
 main.add_command(demo)
 main.add_command(doctor)
+main.add_command(export_log)
+main.add_command(import_log)
 main.add_command(restore)
 main.add_command(rotate_key)
 main.add_command(gc)

@@ -46,7 +46,7 @@ def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, data_dir: Pa
     path = data_dir / "events.db"
     try:
         notes = read_notes([data_dir / "checkpoints", *checkpoints], key_in(data_dir, key))
-        found = verify_log(path, notes, _progressed)
+        found = verify_log(path, notes, progressed)
         with open_reader(path) as log:
             why = "" if isinstance(found, Fault) else known.missing(data_dir, log)
     except NoteInvalid as error:
@@ -69,7 +69,7 @@ def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, data_dir: Pa
         click.echo(f"{found.checkpoints} checkpoints hold, the newest is at {found.newest.position}, {when:%F %T}Z")
 
 
-def _progressed(done: int, total: int) -> None:
+def progressed(done: int, total: int) -> None:
     """A line that is written over, on a terminal."""
     if sys.stderr.isatty():
         bar = "█" * (20 * done // total) + "░" * (20 - 20 * done // total)
