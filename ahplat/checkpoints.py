@@ -128,6 +128,7 @@ class Checkpoints:
         self._positions, self._offsets = array("Q"), array("Q")  # of the notes in the file, ascending
         self.caught_up = asyncio.Event()  # what was missing at the start is signed, or never will be
         self._wake, self._lock = asyncio.Event(), asyncio.Lock()
+        self._asking, self._asked_s = asyncio.Lock(), 0.0
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._log: apsw.Connection | None = None
         self._loop: asyncio.Task[None] | None = None
@@ -165,8 +166,7 @@ class Checkpoints:
                 await self.caught_up.wait()
         except TimeoutError as error:
             raise Unavailable("not_ready", "the log is being signed", 5) from error
-        if not self.last or self.last.checkpoint.position < position:
-            await self._sign_due(with_head=True)
+        await self._cover(position)
         try:
             proof = None if self.problem else await self._call(lambda: self._in_thread_prove(position))
         except DoesNotHold as error:
@@ -175,6 +175,15 @@ class Checkpoints:
         if proof is None:
             raise Unavailable("not_ready", self.problem or "there is no room to sign the log", 60)
         return proof
+
+    async def _cover(self, position: int) -> None:
+        """Signs the end of the log where that is needed, and for all who ask within CHECKPOINT_APART_S together."""
+        async with self._asking:
+            if self.last and self.last.checkpoint.position >= position:
+                return
+            await asyncio.sleep(self._asked_s + limits.CHECKPOINT_APART_S - self._clock.monotonic())
+            self._asked_s = self._clock.monotonic()
+            await self._sign_due(with_head=True)
 
     async def _run(self, head: Place) -> None:
         while not (self.caught_up.is_set() or self._closing):

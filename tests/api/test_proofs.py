@@ -7,12 +7,18 @@ from typing import Any
 
 import pytest
 
+from ahplat import limits
 from ahplat.checkpoints import path_in
 from events.checkpoint import notes_in, opened, parse_key
 from events.log import read_all
 from tests.api.site import Site, Tenant
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CHECKPOINT_APART_S", 0.0)
 
 
 def recompute(proof: dict[str, Any]) -> str:

@@ -278,6 +278,23 @@ async def test_an_event_that_no_checkpoint_covers_yet_gets_one_at_once(folder: P
     assert desk.positions.count(36) == 1
 
 
+async def test_many_who_ask_for_proofs_do_not_have_each_event_signed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CHECKPOINT_EVENTS", 1_000)
+    monkeypatch.setattr(limits, "CHECKPOINT_APART_S", 0.05)
+    desk = Desk(folder).begin()
+    await desk.checkpoints.caught_up.wait()
+    proofs = []
+    for _ in range(20):
+        desk.append(1)
+        proofs.append(asyncio.create_task(desk.checkpoints.proof(desk.log.position)))
+        await asyncio.sleep(0)
+    found = [(await proof).signed.checkpoint.position for proof in proofs]
+    assert len(set(found)) <= 2
+    await desk.close()
+
+
 async def test_without_room_there_is_no_proof_of_what_is_newer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(folder).begin()
     await desk.checkpoints.caught_up.wait()
