@@ -42,6 +42,17 @@ def make(folder: Path) -> Path:
     return folder
 
 
+def sign(folder: Path) -> None:
+    """What the next start does."""
+
+    async def run() -> None:
+        desk = Desk(folder).begin()
+        await desk.checkpoints.caught_up.wait()
+        await desk.close()
+
+    asyncio.run(run())
+
+
 def rechain(db: apsw.Connection, leaves: Callable[[Recorded], bytes] = chain.leaf_of) -> None:
     """Writes all links anew, so that the chain holds: that needs no key."""
     link = chain.GENESIS

@@ -1,7 +1,6 @@
 """`bin/ah-verify`: a program of its own that finds whatever was done to a log, and says where."""
 
 import ast
-import asyncio
 import importlib.machinery
 import importlib.util
 import os
@@ -23,7 +22,7 @@ from events.database import open_reader
 from events.log import read_all
 from tests.checkpoints.desk import Desk
 from tests.folders import memory_folder
-from tests.verify.harm import HARMS, LAST, harmed, make, rechain
+from tests.verify.harm import HARMS, LAST, harmed, make, rechain, sign
 
 PROGRAM = Path(__file__).parents[2] / "bin" / "ah-verify"
 STRANGER = b"x" * 32
@@ -191,17 +190,6 @@ def test_a_restore_that_somebody_made_up_is_found(whole: Path, folder: Path) -> 
     durable.append_line(desk.file, "\n" + forged.rstrip("\n"))
     desk._close_files()
     assert "is not signed by the key" in refused(folder)
-
-
-def sign(folder: Path) -> None:
-    """What the next start does."""
-
-    async def run() -> None:
-        desk = Desk(folder).begin()
-        await desk.checkpoints.caught_up.wait()
-        await desk.close()
-
-    asyncio.run(run())
 
 
 def test_it_reads_beside_a_server_that_goes_on_writing(folder: Path) -> None:

@@ -18,7 +18,7 @@ from events.ranges import check_range
 from tests.checkpoints.desk import Desk
 from tests.events.raw import raw
 from tests.folders import memory_folder
-from tests.verify.harm import HARMS, LAST, harmed, make, rechain
+from tests.verify.harm import HARMS, LAST, harmed, make, rechain, sign
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +131,14 @@ def test_a_key_that_is_none_is_said(whole: Path, tmp_path: Path) -> None:
     for key in ("a+b+c", str(tmp_path / "missing")):
         code, said = verify(whole, "--key", key)
         assert code == 2 and "--key" in said
+
+
+def test_a_past_that_a_restore_gave_up_is_no_harm_once_what_came_after_is_signed(whole: Path, folder: Path) -> None:
+    harmed(whole, folder, HARMS["cut off"].do)
+    desk = Desk(folder)
+    desk.restore()
+    desk._close_files()
+    code, said = verify(folder)
+    assert code == 1 and "at position 30: it is gone that was signed in epoch 1" in said
+    sign(folder)
+    assert verify(folder)[0] == 0
