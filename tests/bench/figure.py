@@ -47,6 +47,8 @@ AIMS = {
     "append, 64 callers": Aim("value", "least", 35_000),
     "commands, 64 callers": Aim("value", "least", 15_000),
     "rebuild of all views": Aim("value", "least", 200_000),
+    "ah verify, all cores": Aim("value", "least", 500_000),
+    "bin/ah-verify, one core": Aim("value", "least", 100_000),
     "commit to frame, 1 stream, p50": Aim("value", "most", 1),
     "commit to frame, 100 streams, p50": Aim("value", "most", 4),
     "start with 1M events, bare: 1k": Aim("ratio", "most", 1.5),

@@ -20,6 +20,7 @@ from tests.bench import (
     routing,
     starting,
     streaming,
+    verifying,
 )
 from tests.bench.figure import MISSED, Figure
 
@@ -33,6 +34,8 @@ loopback and in a temporary folder; what is started is ended.
   append    the log alone, and commands decided, appended and projected, at 1, 64 and 1,024 callers. Bare: SQLite
             inserts in batches as large
   rebuild   all views from a log. Bare: reading and decoding it
+  verify    the whole log checked, by `ah verify` on all cores and by bin/ah-verify on one. Bare: reading it, and as many
+            hashes, on one core
   stream    from the log's COMMIT to the frame at the client, at 1 and 100 streams. Bare: aiohttp, from a thread
   start     from the spawn to ready with a log of 1M events. Bare: with one of 1k
   memory    resident after the start, with each engine that is here
@@ -56,6 +59,7 @@ GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "http": over_http.figures,
     "append": appending.figures,
     "rebuild": rebuilding.figures,
+    "verify": verifying.figures,
     "stream": streaming.figures,
     "start": starting.figures,
     "memory": starting.memory,
