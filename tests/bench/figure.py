@@ -1,5 +1,6 @@
 """Figures and what is aimed at: a measured value, the bare one beside it, and whether the aim of the issue is met."""
 
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -71,11 +72,15 @@ _HEADS = ("figure", "unit", "measured", "bare", "ratio", "aim", "")
 
 def table(figures: list[Figure]) -> str:
     """The figures in columns, numbers to the right."""
-    rows = [_HEADS, *(_row(figure) for figure in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    return columns([_HEADS, *(_row(figure) for figure in figures)], left=(0, 1, 6))
+
+
+def columns(rows: Sequence[tuple[str, ...]], left: Collection[int]) -> str:
+    """Rows with their cells below one another; those in the columns that `left` names begin at the left."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
-            text.ljust(width) if column in (0, 1, 6) else text.rjust(width)
+            text.ljust(width) if column in left else text.rjust(width)
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
