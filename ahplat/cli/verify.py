@@ -28,8 +28,9 @@ _EXIT_BROKEN, _EXIT_UNREADABLE = 1, 2
     help="Kept elsewhere, besides the folder's own. Repeatable.",
 )
 @click.option("--unsigned", is_flag=True, help="Accept a log of which no checkpoint is there: its chain alone.")
+@click.option("--views", is_flag=True, help="Compare the views with what the log makes of them, too: as `ah replay`.")
 @data_dir_option("events.db")
-def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, data_dir: Path) -> None:
+def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, views: bool, data_dir: Path) -> None:
     """Check that no event was changed, dropped or moved, from the first to the last, and that none is gone from the end.
 
     Every event's bytes give the link that is recorded; positions have no gap, and versions none in their stream; every
@@ -40,6 +41,7 @@ def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, data_dir: Pa
     For the end it also goes by what the folder knows of its backups. Prints the last link of the chain. Exit code 1 names
     the first position that does not hold, or says what is gone; 2: the file cannot be read.
     """
+    from ahplat.cli.replay import is_equal
     from ahplat.verification import key_in, read_notes
     from ahplat.verification import verify as verify_log
 
@@ -67,6 +69,8 @@ def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, data_dir: Pa
     if found.newest:
         when = datetime.fromtimestamp(found.newest.at_s, UTC)
         click.echo(f"{found.checkpoints} checkpoints hold, the newest is at {found.newest.position}, {when:%F %T}Z")
+    if views and not is_equal(data_dir):
+        sys.exit(_EXIT_BROKEN)
 
 
 def progressed(done: int, total: int) -> None:

@@ -15,8 +15,8 @@ from tests.faults.harness import TREE, Server
 pytestmark = pytest.mark.embedded
 
 
-def verify(server: Server) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "verify", "--data-dir", str(server.folder)]
+def verify(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "verify", "--data-dir", str(server.folder), *options]
     environ = os.environ | {"PYTHONPATH": str(TREE)}
     return subprocess.run(argv, env=environ, cwd=TREE, capture_output=True, text=True, timeout=30, check=False)
 
@@ -38,6 +38,18 @@ def test_a_whole_log_holds_also_beside_a_server(long_ago: Server) -> None:
     told = done.stdout.splitlines()
     assert told[0] == f"{last.position} events hold, the last link is {last.link.hex()}"
     assert " checkpoints hold, the newest is at " in told[1]
+
+
+def test_views_that_are_not_what_the_log_makes_are_told_of_where_that_is_asked(long_ago: Server) -> None:
+    assert long_ago.end() == 0
+    done = verify(long_ago, "--views")
+    assert (done.returncode, done.stdout.count("two replays and the live file are equal")) == (0, 2)
+    db = apsw.Connection(str(long_ago.folder / "views.db"))
+    db.execute("UPDATE service SET memory_mb = memory_mb + 1")
+    db.close()
+    assert verify(long_ago).returncode == 0
+    done = verify(long_ago, "--views")
+    assert (done.returncode, "table service, row service_id" in done.stderr) == (1, True)
 
 
 def changed(db: apsw.Connection) -> None:
