@@ -1,4 +1,4 @@
-"""What goes wrong, by dice: the engine, what runs on it, the server, its disk and its clock."""
+"""What goes wrong, by dice: the engine, what runs on it, the router, the server, its disk and its clock."""
 
 import random
 
@@ -25,8 +25,8 @@ class Faults:
 
     async def strike(self) -> None:
         """One more thing goes wrong."""
-        kinds = (self._call, self._engine, self._instance, self._server, self._disk, self._clock)
-        fault = self.dice.choices(kinds, (10, 6, 8, 6, 2, 1))[0]
+        kinds = (self._call, self._engine, self._instance, self._server, self._router, self._disk, self._clock)
+        fault = self.dice.choices(kinds, (10, 6, 8, 6, 2, 2, 1))[0]
         self.clients.did.append(fault())
 
     def _call(self) -> str:
@@ -99,6 +99,21 @@ class Faults:
             self.server.die()
         return f"death {point}"
 
+    def _router(self) -> str:
+        """It goes away, stays as it was whatever it is told, or is what it should be again; or databases say nothing."""
+        router, harm = self.server.router, self.dice.choice(("away", "stubborn", "back", "mute databases"))
+        if harm == "back":
+            self._mend_router()
+        elif harm == "mute databases":
+            self.server.mute_databases = True
+        else:
+            router.away, router.stubborn = harm == "away", harm == "stubborn"
+        return f"router {harm}"
+
+    def _mend_router(self) -> None:
+        self.server.router.stubborn = False
+        self.server.router.come_back()
+
     def _disk(self) -> str:
         """It fills, to the last page or to a percentage; or there is room again."""
         if self.dice.random() < 0.4:
@@ -124,6 +139,8 @@ class Faults:
         for armed in (engine.lag_s, engine._errors, engine._lost, engine.lies, engine.twice):
             armed.clear()
         engine.cut_watches()
+        self._mend_router()
+        server.mute_databases = False
         server.crash.point = ""
         server.host.ahead_s = 0.0
         server.give_room()

@@ -113,7 +113,7 @@ class InlineWriter(FaultyWriter):
 
 
 class Ack(Struct, frozen=True):
-    """What a client was told of a command: its events stand at these positions (none where the first is 0)."""
+    """What a client was told of a command: where its events stand, or where the log ended when it changed nothing."""
 
     command: str
     tenant_id: str
@@ -143,7 +143,7 @@ class Server(World):
         self.told: dict[int, bytes] = {}  # position → link of each event that somebody heard of
         self.closed: set[int] = set()  # intents of which this server was told that they have their outcome
         self.idle_since: dict[str, int] = {}  # tenant → when it stopped being active, where it did
-        self.silent_databases = False
+        self.mute_databases = False
         self._monkeypatch = monkeypatch
         super().__init__(folder)
         self._patch(monkeypatch)
@@ -164,7 +164,7 @@ class Server(World):
 
         async def unready(seen: Any, plan: Any) -> str:
             await asyncio.sleep(0)
-            return "nobody answers" if self.silent_databases or seen.state != "running" else ""
+            return "nobody answers" if self.mute_databases or seen.state != "running" else ""
 
         monkeypatch.setattr(database_health, "unready", unready)
 

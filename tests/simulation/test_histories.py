@@ -16,7 +16,7 @@ from tests.simulation.mutations import MUTATIONS
 
 HOURS, MANY_HOURS = 500, 10_000
 SEEDS = 10**6
-TRIES = 12  # histories until a mutation has to be caught
+TRIES = 40  # histories until a mutation has to be caught
 SHORT = {"rounds": 1, "quiet_h": (0, 0)}
 
 
