@@ -1,7 +1,7 @@
 """The whole control plane on virtual time: whatever goes wrong, the rules hold, after each step and at rest.
 
 A history is storms of orders and faults, rest, and quiet hours; its seed is all that it takes to have it again:
-`AH_SIMULATION=7 bin/test embedded -k whatever_goes_wrong`. `bin/test` lives through other ones each time.
+`AH_SIMULATION=7 bin/test embedded -k goes_wrong -- tests/simulation`. `bin/test` lives through other ones each time.
 """
 
 import itertools
