@@ -29,7 +29,7 @@ ROUNDS = 2
 TENANTS = 3  # at first
 STEPS = 40
 PAUSES_S = (0, 0, 0.01, 0.5, 3, 20, 150)
-QUIET_H = (8, 40)
+QUIET_H = (12, 48)
 AT_ONCE_S = 2.0  # until work that nothing stands in the way of has begun
 STRANGER = "e" * 32
 
