@@ -91,16 +91,16 @@ class Agent:
         """Whether its story is told, or broken off."""
         return self._thread is not None and not self._thread.is_alive()
 
-    def order(self, method: str, path: str, body: Any = None, too_late: int = 0) -> Any:
+    def order(self, method: str, path: str, body: Any = None, too_late: tuple[int, ...] = ()) -> Any:
         """A command that is accepted in the end; what it was answered.
 
-        `too_late` is the status of who asks again after the command took away what its answer needs.
+        `too_late` is what who asks again may be answered after the command took away what its answer needs.
         """
         order = Order(method, path, body, f"{self.name}-{len(self.orders)}")
         self.orders.append(order)
         answer = self.repeat(order)
         order.ended_s = time.monotonic()
-        if answer.status == too_late:
+        if answer.status in too_late:
             return None
         assert 200 <= answer.status < 300, (order, answer)
         order.answer = answer
@@ -136,7 +136,7 @@ class Agent:
             began_s = time.monotonic()
             try:
                 answer = self.server.ask(method, path, body, key=self.api_key, **self.headers, **headers)
-                if answer.status != 503:
+                if answer.status != 503 or b'"retryable":false' in answer.body:
                     return answer, began_s
             except GONE:
                 pass

@@ -194,13 +194,13 @@ def is_suspended_with_a_database(stage: Stage) -> None:
 
 
 def leaves(stage: Stage) -> None:
-    stage.agent.order("DELETE", "/v1/tenant", too_late=403)
+    stage.agent.order("DELETE", "/v1/tenant", too_late=(403,))
     stage.logged("tenant.quieted")
 
 
 def is_erased(stage: Stage) -> None:
     stage.running()
-    stage.operator.order("DELETE", f"/v1/tenants/{stage.tenant_id}/data", {"confirm": "mover"}, too_late=404)
+    stage.operator.order("DELETE", f"/v1/tenants/{stage.tenant_id}/data", {"confirm": "mover"}, too_late=(404,))
     stage.logged("tenant.erased")
 
 
@@ -212,7 +212,7 @@ def is_kept_no_longer(stage: Stage) -> None:
 
 def executes(stage: Stage) -> None:
     path = stage.running()
-    stage.agent.order("POST", f"{path}/exec", {"command": list(stage.hangs)})
+    stage.agent.order("POST", f"{path}/exec", {"command": list(stage.hangs)}, too_late=(409, 503))
     stage.logged("exec.ended")
 
 
