@@ -95,6 +95,7 @@ def kill_at_each_point(
 def check(server: Server, stage: Stage, noise: list[Agent]) -> None:
     """Nothing is lost, twice or left over; the files hold."""
     agents = [stage.agent, stage.operator, *noise]
+    assert all(agent.seen for agent in noise), "nobody read anything whose version is known"
     assert faults(history_of(server, agents, server.running)) == []
     assert not server.strays
     check_repeats(server, noise)
