@@ -316,8 +316,8 @@ class Call:
         """
         meant = [self.asked(one) if self.query_text else one() for one in self.asks if one is not Dry]
         try:
-            return canonical([meant, msgspec.json.decode(self.raw)])
-        except (msgspec.DecodeError, RecursionError):  # the hash of an archive, or nothing
+            return canonical([meant, msgspec.json.decode(self.raw or b"{}")])
+        except (msgspec.DecodeError, RecursionError):  # the hash of an archive
             return canonical([meant, self.raw])
 
     async def order(
