@@ -6,7 +6,8 @@ as they judge any other. Where a later event changed the same thing, or no comma
 The invariant: what is undone is what the command changed, and only as long as nobody changed it since.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any, Literal
 
 from apsw import Connection
@@ -37,6 +38,7 @@ from projections.volumes import paths_of
 Who = Literal["deploy", "admin", "operator"]  # the scope of the key that may, or the operator alone
 
 _CHUNK = 2_000
+_PLATFORM = "system"  # the actor of what effects append
 _STARTS = ("start", "restart")  # triggers of deployments that only have something run
 
 
@@ -123,13 +125,32 @@ def _way_of(facts: list[tuple[Recorded, Event]]) -> tuple[Way, tuple[Recorded, E
 
 
 def _unmoved(log: Connection, way: Way, undone: Undone, version: int) -> int:
-    """The version of the stream, where nothing after `version` changed the same thing. Raises Moved where it did."""
-    while later := read_stream(log, undone.at.stream, version, _CHUNK):
-        for at in later:
-            if way.moved_by(undone, decode(at.type, at.data)):
-                raise Moved(at.position, f"{at.type} at position {at.position} came after it, and is about the same")
-        version = later[-1].version
+    """The version of the stream, where nothing that holds changed the same thing after `version`. Raises Moved.
+
+    A later command that was itself undone does not hold, until its undo is undone.
+    """
+    newer: list[tuple[Recorded, int | None]] = []  # of each command about the same an event, and which of them it undid
+    place_of: dict[int, int] = {}  # position → its command's place among these
+    for _, group in groupby(_later(log, undone.at.stream, version), key=lambda at: (at.at_us, at.meta)):
+        command = list(group)
+        version, meta = command[-1].version, command[0].decoded_meta()
+        if same := [at for at in command if way.moved_by(undone, decode(at.type, at.data))]:
+            newer.append((same[-1], place_of.get(meta.cause) if meta.actor != _PLATFORM else None))
+            place_of |= dict.fromkeys((at.position for at in command), len(newer) - 1)
+    void: set[int] = set()
+    for place, (at, undid) in reversed([*enumerate(newer)]):
+        if place in void:
+            continue
+        if undid is None:
+            raise Moved(at.position, f"{at.type} at position {at.position} came after it, and is about the same")
+        void.add(undid)
     return version
+
+
+def _later(log: Connection, stream: str, version: int) -> Iterator[Recorded]:
+    while chunk := read_stream(log, stream, version, _CHUNK):
+        yield from chunk
+        version = chunk[-1].version
 
 
 def _impossible(why: str) -> Rejected:

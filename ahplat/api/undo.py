@@ -28,8 +28,8 @@ async def undo(call: Call) -> Reply:
 
     Variables, settings, quotas and profiles get the values of before, a deployment gives way to what served before it, a
     stop to a start, a start to a stop, a deletion of a database to its return. `undo_impossible` says why there is no
-    such command, and what to do instead; `undo_stale` which later event is about the same. Undo that one first. An undo is
-    a command, and can be undone.
+    such command, and what to do instead; `undo_stale` which later event is about the same: undone from the newest on, all can be
+    undone. An undo is a command, and can be undone itself.
     """
     at = found_event(call)
     if before := call.recalled():

@@ -3,7 +3,6 @@
 from ahplat.undo import UNDO, Way
 from events.catalog import CATALOG
 from events.event import Outcome
-from tests.commands.given import World
 
 
 def test_each_event_type_has_a_way_or_a_reason() -> None:
