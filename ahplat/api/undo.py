@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, json, structs
 
 from ahplat import undo as undoing
 from ahplat.api.call import Call, Reply, answer
@@ -16,11 +16,12 @@ _TRIES = 10  # while effects append to the same stream
 
 
 class Undone(Struct, frozen=True):
-    """What was undone, and the name of the command that did it; its events end at the `Event-Position`."""
+    """What was undone, by which command, and where that one's events end: an undo of this position takes it back."""
 
     position: int
     undoes: CommandOf
     command: str
+    event_position: int = 0
 
 
 async def undo(call: Call) -> Reply:
@@ -33,7 +34,7 @@ async def undo(call: Call) -> Reply:
     """
     at = found_event(call)
     if before := call.recalled():
-        return before
+        return _placed(before)
     for _ in range(_TRIES):
         fresh = Fresh(call.new_id(), call.app.clock.now_us() + int(call.app.config.db_retention_s * 1_000_000))
         found = await call.app.history.read(at.tenant, lambda log: undoing.compensation(log, at, fresh))  # noqa: B023
@@ -52,8 +53,15 @@ async def undo(call: Call) -> Reply:
 async def _order(call: Call, position: int, found: Compensation) -> Reply:
     told = Undone(position, CommandOf(found.name, found.first, found.last), type(found.command).__name__)
     done = await call.submit(found.command, lambda _: answer(told), cause=position, seen=found.version)
-    reply = call.reply(done)
+    reply = _placed(call.reply(done))
     await waited(call, found.stream, reply)
+    return reply
+
+
+def _placed(reply: Reply) -> Reply:
+    """The answer with the position that the writer gave the command after it was rendered."""
+    told = json.decode(reply.body, type=Undone)
+    reply.body = json.encode(structs.replace(told, event_position=int(reply.headers["Event-Position"])))
     return reply
 
 

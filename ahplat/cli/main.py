@@ -13,6 +13,7 @@ from ahplat.cli.replay import replay
 from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
 from ahplat.cli.status import status
+from ahplat.cli.undo import undo
 from ahplat.cli.usage import usage
 from ahplat.cli.verify import verify
 from ahplat.cli.why import why
@@ -52,6 +53,7 @@ main.add_command(gc)
 main.add_command(log)
 main.add_command(mcp)
 main.add_command(status)
+main.add_command(undo)
 main.add_command(unpark)
 main.add_command(usage)
 main.add_command(verify)
