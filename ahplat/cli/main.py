@@ -6,6 +6,7 @@ from ahplat.cli.backup import backup, restore
 from ahplat.cli.demo import demo
 from ahplat.cli.diff import diff
 from ahplat.cli.doctor import doctor
+from ahplat.cli.incident import incident
 from ahplat.cli.log import log
 from ahplat.cli.mcp import mcp
 from ahplat.cli.operate import gc, unpark
@@ -50,6 +51,7 @@ main.add_command(replay)
 main.add_command(restore)
 main.add_command(rotate_key)
 main.add_command(gc)
+main.add_command(incident)
 main.add_command(log)
 main.add_command(mcp)
 main.add_command(status)
