@@ -140,7 +140,7 @@ def _build_lines(logs: BuildLogs, tenant: str, build: str) -> Iterator[str]:
 def _running(data_dir: Path, redaction: Redaction, views: Connection, left_out: list[str]) -> Iterator[Part]:
     """The ends of the logs of instances that serve, where this folder has them: the embedded engine's."""
     for instance in instances.names(views):
-        path = run_logs.names(data_dir / "run" / instance)[0]
+        path = run_logs.names(data_dir / "run" / instance.rpartition(".")[0])[0]
         if path.exists():
             said = run_logs.unstamped(_end_of(path)).decode(errors="replace")
             yield f"logs/instance-{instance}.txt", redaction.of(said)
