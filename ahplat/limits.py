@@ -61,6 +61,12 @@ BACKUP_EVERY_S = 24 * 3600.0
 BACKUP_LOOK_S = 60.0  # between two looks whether one is due
 BACKUP_TIMEOUT_S = 4 * 3600  # of one
 
+# checkpoints
+CHECKPOINT_EVENTS = 1_000  # every position that this divides is signed; a proof is no longer than that
+CHECKPOINT_EVERY_S = 300.0  # after which the end of the log is signed, where it has moved
+CHECKPOINT_APART_S = 1.0  # between two that are signed because somebody wants a proof
+CHECKPOINT_READ_BYTES = 65_536  # of the end of what was signed, to find the last
+
 # writer
 TRIAL_IMAGES = 3  # that `ah doctor` tries to start a container of, the smallest first
 TRIAL_S = 20

@@ -37,6 +37,7 @@ from ahplat.backups.schedule import Schedule
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
 from ahplat.builders.choice import choose_builder
+from ahplat.checkpoints import Checkpoints, contradiction
 from ahplat.clock import Clock, SystemClock, new_id
 from ahplat.config import DATABASE_BACKUPS, Config
 from ahplat.crashpoints import CrashPoints
@@ -206,7 +207,8 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
             )
         log = EventLog(log_path, new_id(clock.now_us()), clock.now_us())
         check_known(folder / "views.db", log.db)
-        if why := known.missing(folder, log.db):
+        key = keyring.checkpoint_key(log.installation)
+        if why := known.missing(folder, log.db) or contradiction(folder, key, log.epoch, log.db):
             log.close()
             raise LogDamaged(
                 f"{log_path}: {why}: its end was cut off, or another log was put in its place. Restore it from a backup"
@@ -329,9 +331,13 @@ def _begin(app: Application, running: Running, crash: CrashPoints, stack: AsyncE
     """Those who listen to the writer, and the loops."""
     config = app.config
     app.writer.on_broken = running.broken
+    app.checkpoints = Checkpoints(config.data_dir, app.keyring, app.clock, app.installation, app.epoch)
+    app.checkpoints.begin(app.writer.log.position, app.writer.log.link)
+    stack.push_async_callback(app.checkpoints.close)  # once the writer has ended
     stack.push_async_callback(app.writer.close)
     app.hub = Hub(app.log, app.writer.log.position)
     app.writer.on_commit += [app.forget, app.gate.forget, app.rates.committed, app.hub.committed]
+    app.writer.on_commit.append(app.checkpoints.committed)
     app.writer.on_caught_up += [app.listed.clear, app.hub.caught_up]
     upstreams = Upstreams(config.dns_upstreams)
     app.names = _answering_names(app, upstreams)

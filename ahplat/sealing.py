@@ -19,12 +19,17 @@ from nacl import bindings, exceptions
 
 from ahplat import durable, erasures, limits
 from ahplat.errors import Unavailable, Unreadable
+from events.checkpoint import Checkpoint, PublicKey, origin_of, public_key, signed
 from events.database import BUSY_TIMEOUT_MS, open_database, read_sql, run_script
 
 KEY_BYTES = 32
 KEYS_BUSY_MS = 200  # that a destroyed key waits for another program to let go of the WAL
 _WRAP_TENANT, _WRAP_PLATFORM = "ahplat wrap tenant keys", "ahplat wrap platform keys"
 _AES, _XCHACHA = 1, 2  # first byte of an envelope
+_PURPOSES = (
+    *("answers", "email index", "cursors", "fingerprints", "key tags", "specs", "domain proofs"),
+    "checkpoints",
+)
 
 
 class KeyFileBad(Exception):
@@ -146,7 +151,7 @@ class Keyring:
         self._wrap_platform = hkdf(master, _WRAP_PLATFORM)
         self._tenants: dict[str, bytes] = {}
         self._platform: dict[str, bytes] = {}
-        for purpose in ("answers", "email index", "cursors", "fingerprints", "key tags", "specs", "domain proofs"):
+        for purpose in _PURPOSES:
             self._platform[purpose] = self._platform_key(purpose)
 
     def _platform_key(self, purpose: str) -> bytes:
@@ -267,6 +272,14 @@ class Keyring:
     def email_index(self, email: str) -> bytes:
         """By which an address is found without being read: upper and lower case are one."""
         return self.mac("email index", email.strip().lower().encode())
+
+    def checkpoint_key(self, installation: str) -> PublicKey:
+        """With which anybody checks what this platform signed of its log; a new master key does not change it."""
+        return public_key(origin_of(installation), self._platform["checkpoints"])
+
+    def signed(self, checkpoint: Checkpoint) -> str:
+        """A checkpoint as a signed note."""
+        return signed(checkpoint, self._platform["checkpoints"])
 
     def close(self) -> None:
         """Closes the file."""

@@ -11,7 +11,7 @@ set -euo pipefail
 
 TREE=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 readonly TREE
-readonly PARTS=(ahplat bin/ah bin/ahc deploy events projections pyproject.toml requirements.lock README.md)
+readonly PARTS=(ahplat bin/ah bin/ah-verify bin/ahc deploy events projections pyproject.toml requirements.lock README.md)
 readonly HOME_DIR=/opt/ahplat SETTINGS=/etc/ahplat DATA=/var/lib/ah UNITS=/etc/systemd/system PROGRAMS=/usr/local/bin
 readonly DAEMON_JSON=/etc/docker/daemon.json
 readonly SERVICES=(ahplat-registry ahplat-traefik ahplat)

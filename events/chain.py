@@ -43,6 +43,20 @@ def link(before: bytes, leaf_hash: bytes) -> bytes:
     return sha256(b"\1" + before + leaf_hash).digest()
 
 
+def leaf_of(event: Recorded) -> bytes:
+    """The hash of an event as it is recorded."""
+    return leaf(
+        event.position,
+        event.stream,
+        event.version,
+        event.type,
+        event.at_us,
+        event.tenant,
+        event.data,
+        event.meta,
+    )
+
+
 def verify(before: bytes, position: int, events: list[Recorded]) -> bytes:
     """Checks that `events` follow one another after `position`, whose link is `before`; returns the last link.
 
@@ -52,17 +66,7 @@ def verify(before: bytes, position: int, events: list[Recorded]) -> bytes:
         position += 1
         if event.position != position:
             raise ChainBroken(position, f"expected position {position}, found {event.position}")
-        own = leaf(
-            event.position,
-            event.stream,
-            event.version,
-            event.type,
-            event.at_us,
-            event.tenant,
-            event.data,
-            event.meta,
-        )
-        before = link(before, own)
+        before = link(before, leaf_of(event))
         if before != event.link:
             raise ChainBroken(
                 position, f"its bytes give link {before.hex()[:16]}…, recorded is {event.link.hex()[:16]}…"

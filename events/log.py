@@ -56,6 +56,20 @@ def fit(expected: Expected, actual: int) -> Fit:
     return "fits" if expected in ("exists", actual) else "wrong_version"
 
 
+def prepare(db: apsw.Connection, path: Path) -> None:
+    """Makes the tables where the file is empty. Raises LogDamaged where it is something else than a log of this release."""
+    found = db.pragma("application_id")
+    if found == 0 and db.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+        with db:
+            run_script(db, Path(__file__).with_name("schema.sql").read_text())
+            db.pragma("application_id", APPLICATION_ID)
+            db.pragma("user_version", SCHEMA_VERSION)
+        return
+    version = db.pragma("user_version")
+    if found != APPLICATION_ID or version != SCHEMA_VERSION:
+        raise LogDamaged(f"{path} is not a log of this release (application {found:#x}, schema {version})")
+
+
 class EventLog:
     """The write side of `events.db`. Not safe for threads: the writer's thread owns it."""
 
@@ -68,7 +82,7 @@ class EventLog:
         self._ends: dict[str, tuple[int, int]] = {}  # stream → (its number, its version), in the open batch
         try:
             self.db = open_database(path, "FULL")
-            self._prepare()
+            prepare(self.db, path)
             self.position, self.link = self._check_tail()
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise LogDamaged(f"{path} is no whole log ({error}): restore it from a backup") from error
@@ -78,18 +92,6 @@ class EventLog:
             self.begin()
             self.append(platform.STREAM, [platform.LogCreated(installation)], "none", "", now_us, Meta(actor="system"))
             self.commit()
-
-    def _prepare(self) -> None:
-        found = self.db.pragma("application_id")
-        if found == 0 and self.db.execute("SELECT count(*) FROM sqlite_schema").get == 0:
-            with self.db:
-                run_script(self.db, Path(__file__).with_name("schema.sql").read_text())
-                self.db.pragma("application_id", APPLICATION_ID)
-                self.db.pragma("user_version", SCHEMA_VERSION)
-            return
-        version = self.db.pragma("user_version")
-        if found != APPLICATION_ID or version != SCHEMA_VERSION:
-            raise LogDamaged(f"{self.path} is not a log of this release (application {found:#x}, schema {version})")
 
     def _check_tail(self) -> tuple[int, bytes]:
         last = self.db.execute("SELECT coalesce(max(position), 0) FROM event").get

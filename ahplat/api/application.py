@@ -15,6 +15,7 @@ from ahplat.api.sizes import Sizes
 from ahplat.api.throttle import Window
 from ahplat.builders.build_logs import BuildLogs
 from ahplat.builders.builder import Builder
+from ahplat.checkpoints import Checkpoints
 from ahplat.clock import Clock
 from ahplat.config import Config
 from ahplat.effects.disks import DiskWatch
@@ -79,6 +80,7 @@ class Application:
         self.meter: Meter
         self.metering: Metering
         self.hub: Hub
+        self.checkpoints: Checkpoints
         self.read_damage: Callable[[Exception], None]  # told of a damaged page that a read met
         self.gate: Gate
         self.rates: Rates

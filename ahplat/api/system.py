@@ -80,10 +80,11 @@ class Disk(Struct, frozen=True):
 
 
 class LogPart(Struct, frozen=True):
-    """How far the log goes, and which life of it this is."""
+    """How far the log goes, which life of it this is, and when it was last signed, in unix seconds."""
 
     position: int
     epoch: int
+    checkpoint_at: int | UnsetType = UNSET
 
 
 class EffectsPart(Struct, frozen=True):
@@ -173,7 +174,7 @@ async def look(app: Application) -> Detailed:
         names=_names(app),
         builds=BuildsPart(builder.name, builder.available, builder.isolated, builder.detail or UNSET),
         clock=ClockPart(not app.clock.off_s, int(app.clock.off_s) or UNSET),
-        log=LogPart(head(app.log), app.epoch),
+        log=_log(app),
         effects=EffectsPart(
             open=len(open_work),
             oldest_s=max([0, *(now_us - work.since_us for work in open_work)]) // 1_000_000,
@@ -181,6 +182,11 @@ async def look(app: Application) -> Detailed:
         ),
         unknown=len(app.collector.strangers),
     )
+
+
+def _log(app: Application) -> LogPart:
+    signed = app.checkpoints.last
+    return LogPart(head(app.log), app.epoch, signed.checkpoint.at_s if signed else UNSET)
 
 
 def _disk(disk: disks.Disk) -> Disk:

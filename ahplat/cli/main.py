@@ -14,6 +14,7 @@ from ahplat.cli.replay import replay
 from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
 from ahplat.cli.status import status
+from ahplat.cli.transfer import export_log, import_log
 from ahplat.cli.undo import undo
 from ahplat.cli.usage import usage
 from ahplat.cli.verify import verify
@@ -48,6 +49,8 @@ main.add_command(demo)
 main.add_command(diff)
 main.add_command(doctor)
 main.add_command(replay)
+main.add_command(export_log)
+main.add_command(import_log)
 main.add_command(restore)
 main.add_command(rotate_key)
 main.add_command(gc)

@@ -30,6 +30,11 @@ def replay(data_dir: Path, up_to: str, only: str | None) -> None:
     log = open_log(data_dir)
     position = place(log, up_to) if up_to else None
     log.close()
+    sys.exit(EXIT_FAILED if not is_equal(data_dir, position, only or "") else 0)
+
+
+def is_equal(data_dir: Path, position: int | None = None, only: str = "") -> bool:
+    """Replays, and says what came of each file. Ends the program where that cannot be done."""
     try:
         with click.progressbar(length=1, file=sys.stderr, label="replaying", hidden=not sys.stderr.isatty()) as bar:
 
@@ -37,14 +42,14 @@ def replay(data_dir: Path, up_to: str, only: str | None) -> None:
                 bar.length = total
                 bar.update(done - bar.pos)
 
-            found = replayed(data_dir, position, only or "", progressed)
+            found = replayed(data_dir, position, only, progressed)
     except ReplayFailed as error:
         failed(f"a replay ended: {error}", EXIT_UNREADABLE)
     except (apsw.Error, OSError) as error:
         failed(f"{data_dir} cannot be read, or there is no room for a replay ({error})", EXIT_UNREADABLE)
     for one in found:
         click.echo(line_of(one), err=bool(one.difference))
-    sys.exit(EXIT_FAILED if any(one.difference for one in found) else 0)
+    return not any(one.difference for one in found)
 
 
 def line_of(one: Replayed) -> str:

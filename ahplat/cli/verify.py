@@ -1,6 +1,7 @@
-"""`ah verify`: reads the whole log and checks its chain, beside a server or without one."""
+"""`ah verify`: reads the whole log and checks its chain, versions and checkpoints, beside a server or without one."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
@@ -8,46 +9,73 @@ import click
 
 from ahplat.backups import known
 from ahplat.cli.folders import data_dir_option
-from events import chain
+from events.checkpoint import NoteInvalid
 from events.database import open_reader
-from events.log import head, read_all
+from events.ranges import Fault
 
-CHUNK = 2_000
 _EXIT_BROKEN, _EXIT_UNREADABLE = 1, 2
 
 
 @click.command()
+@click.option(
+    "--key", default="", metavar="KEY|FILE", help="Of the checkpoints, kept elsewhere.  [default: the folder's]"
+)
+@click.option(
+    "--checkpoints",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE|FOLDER",
+    help="Kept elsewhere, besides the folder's own. Repeatable.",
+)
+@click.option("--unsigned", is_flag=True, help="Accept a log of which no checkpoint is there: its chain alone.")
+@click.option("--views", is_flag=True, help="Compare the views with what the log makes of them, too: as `ah replay`.")
 @data_dir_option("events.db")
-def verify(data_dir: Path) -> None:
+def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, views: bool, data_dir: Path) -> None:
     """Check that no event was changed, dropped or moved, from the first to the last, and that none is gone from the end.
 
-    For the end it goes by what the folder knows of its backups (`checkpoints/known`). Prints the last link of the chain:
-    kept elsewhere, it shows later that the log was not written anew. Exit code 1 names the first position that does not
-    hold, or says what is gone.
+    Every event's bytes give the link that is recorded; positions have no gap, and versions none in their stream; every
+    checkpoint (`checkpoints/signed`) is signed and names the link that the log has. A log that somebody wrote anew
+    without the key does not pass. Keep checkpoints (GET /v1/checkpoint) and the key elsewhere, too: they show what
+    somebody did who has the server.
+
+    For the end it also goes by what the folder knows of its backups. Prints the last link of the chain. Exit code 1 names
+    the first position that does not hold, or says what is gone; 2: the file cannot be read.
     """
+    from ahplat.cli.replay import is_equal
+    from ahplat.verification import key_in, read_notes
+    from ahplat.verification import verify as verify_log
+
     path = data_dir / "events.db"
-    position, link = 0, chain.GENESIS
     try:
-        log = open_reader(path)
-        while events := read_all(log, position, CHUNK):
-            link = chain.verify(link, position, events)
-            position += len(events)
-        why = _damage(log, position) or known.missing(data_dir, log)
-    except chain.ChainBroken as broken:
-        click.echo(f"ah: {path}: the chain does not hold at {broken}", err=True)
-        sys.exit(_EXIT_BROKEN)
-    except apsw.Error as error:
-        click.echo(f"ah: {path} cannot be read after position {position} ({error})", err=True)
+        notes = read_notes([data_dir / "checkpoints", *checkpoints], key_in(data_dir, key))
+        found = verify_log(path, notes, progressed)
+        with open_reader(path) as log:
+            why = "" if isinstance(found, Fault) else known.missing(data_dir, log)
+    except NoteInvalid as error:
+        raise click.BadParameter(str(error), param_hint="--key") from error
+    except (apsw.Error, OSError) as error:
+        click.echo(f"ah: {path} cannot be read ({error})", err=True)
         sys.exit(_EXIT_UNREADABLE)
+    if isinstance(found, Fault):
+        what = "cannot be read" if found.is_unreadable else "the chain does not hold"
+        click.echo(f"ah: {path}: {what} at position {found.position}: {found.detail}", err=True)
+        sys.exit(_EXIT_UNREADABLE if found.is_unreadable else _EXIT_BROKEN)
+    if not (why or found.newest or unsigned):
+        why = "no checkpoint covers them, so they may have been written anew: a server signs its log when it starts"
     if why:
-        click.echo(f"ah: {path}: {position} events hold, but {why}", err=True)
+        click.echo(f"ah: {path}: {found.position} events hold, but {why}", err=True)
         sys.exit(_EXIT_BROKEN)
-    click.echo(f"{position} events hold, the last link is {link.hex()}")
+    click.echo(f"{found.position} events hold, the last link is {found.link.hex()}")
+    if found.newest:
+        when = datetime.fromtimestamp(found.newest.at_s, UTC)
+        click.echo(f"{found.checkpoints} checkpoints hold, the newest is at {found.newest.position}, {when:%F %T}Z")
+    if views and not is_equal(data_dir):
+        sys.exit(_EXIT_BROKEN)
 
 
-def _damage(log: apsw.Connection, position: int) -> str:
-    """Why the file may hold more than was read of it, up to a position; "" where it does not."""
-    if (found := log.pragma("quick_check", 1)) != "ok":
-        return f"the file is damaged ({found}): restore it from a backup"
-    last = head(log)
-    return "" if last == position else f"its last position is {last}: restore it from a backup"
+def progressed(done: int, total: int) -> None:
+    """A line that is written over, on a terminal."""
+    if sys.stderr.isatty():
+        bar = "█" * (20 * done // total) + "░" * (20 - 20 * done // total)
+        end = "\r" if done < total else "\r\033[K"
+        click.echo(f"\r{bar} {done} of {total} events{end}", nl=False, err=True)

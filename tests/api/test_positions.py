@@ -226,7 +226,8 @@ async def test_a_restored_log_begins_an_epoch_in_which_what_was_known_does_not_c
             assert await stream.content.readuntil(b"\n\n") == b"retry: 2000\nid: 2.%d\n\n" % site.position
         follow = (await acme.get("/v1/events?after=2.1&limit=1", Accept="application/json")).headers["Link"]
         assert follow.startswith("</v1/events?limit=1&after=2.")
-        assert (await acme.get("/v1/system/health/detailed")).json["log"] == {"position": site.position, "epoch": 2}
+        log = (await acme.get("/v1/system/health/detailed")).json["log"]
+        assert (log["position"], log["epoch"]) == (site.position, 2)
 
 
 def restore(folder: Path) -> None:

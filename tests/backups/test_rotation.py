@@ -24,7 +24,7 @@ def test_tenants_and_indexes_go_on_as_they_were(data: Folder) -> None:
     keyring.close()
     before = data.content
     count, kept = rotate(data.path, NEVER)
-    assert count == 2 + 7  # tenants, and the platform's own
+    assert count == 2 + 8  # tenants, and the platform's own
     assert master(data) != old
     assert read_master_key(data.path / kept, may_make=False) == old
     assert (data.name_of(ONE), data.name_of(TWO)) == ("Ada Lovelace", "Grace Hopper")

@@ -1,5 +1,6 @@
 """Figures and what is aimed at: a measured value, the bare one beside it, and whether the aim of the issue is met."""
 
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -47,6 +48,8 @@ AIMS = {
     "append, 64 callers": Aim("value", "least", 35_000),
     "commands, 64 callers": Aim("value", "least", 15_000),
     "rebuild of all views": Aim("value", "least", 200_000),
+    "ah verify, all cores": Aim("value", "least", 500_000),
+    "bin/ah-verify, one core": Aim("value", "least", 100_000),
     "commit to frame, 1 stream, p50": Aim("value", "most", 1),
     "commit to frame, 100 streams, p50": Aim("value", "most", 4),
     "start with 1M events, bare: 1k": Aim("ratio", "most", 1.5),
@@ -69,11 +72,15 @@ _HEADS = ("figure", "unit", "measured", "bare", "ratio", "aim", "")
 
 def table(figures: list[Figure]) -> str:
     """The figures in columns, numbers to the right."""
-    rows = [_HEADS, *(_row(figure) for figure in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    return columns([_HEADS, *(_row(figure) for figure in figures)], left=(0, 1, 6))
+
+
+def columns(rows: Sequence[tuple[str, ...]], left: Collection[int]) -> str:
+    """Rows with their cells below one another; those in the columns that `left` names begin at the left."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
-            text.ljust(width) if column in (0, 1, 6) else text.rjust(width)
+            text.ljust(width) if column in left else text.rjust(width)
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.bench import (
     appending,
     building,
+    compare,
     databases,
     deploying,
     figure,
@@ -20,6 +21,7 @@ from tests.bench import (
     routing,
     starting,
     streaming,
+    verifying,
 )
 from tests.bench.figure import MISSED, Figure
 
@@ -33,6 +35,8 @@ loopback and in a temporary folder; what is started is ended.
   append    the log alone, and commands decided, appended and projected, at 1, 64 and 1,024 callers. Bare: SQLite
             inserts in batches as large
   rebuild   all views from a log. Bare: reading and decoding it
+  verify    the whole log checked, by `ah verify` on all cores and by bin/ah-verify on one. Bare: reading it, and as many
+            hashes, on one core
   stream    from the log's COMMIT to the frame at the client, at 1 and 100 streams. Bare: aiohttp, from a thread
   start     from the spawn to ready with a log of 1M events. Bare: with one of 1k
   memory    resident after the start, with each engine that is here
@@ -47,6 +51,7 @@ loopback and in a temporary folder; what is started is ended.
   bin/bench --quick           shorter and rougher, a smaller log
   bin/bench --only append     one group; repeatable
   bin/bench --json            the figures as JSON on stdout, one line
+  bin/bench --compare REV     this tree and another revision in pairs, five times in turns: the ratio is what counts
 
 What needs Docker is left out, and says so, where bin/parts has not put it here. The exit code is 0 when every aim
 is met, 1 when not.
@@ -56,6 +61,7 @@ GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "http": over_http.figures,
     "append": appending.figures,
     "rebuild": rebuilding.figures,
+    "verify": verifying.figures,
     "stream": streaming.figures,
     "start": starting.figures,
     "memory": starting.memory,
@@ -75,9 +81,14 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=list(GROUPS), metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--quick", action="store_true", help="shorter and rougher")
     parser.add_argument("--json", action="store_true", help="JSON on stdout instead of the table")
+    parser.add_argument("--compare", metavar="REV", help="measure this tree and that revision in pairs")
+    parser.add_argument("--rounds", type=int, default=5, help="of --compare: how many pairs [default: 5]")
     given = parser.parse_args()
     say(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: where others work too, look at the ratios")
     try:
+        if given.compare:
+            print(f"\n{compared(given.compare, given.only or list(GROUPS), given.quick, given.rounds)}")
+            return 0
         figures = measured(given.only or list(GROUPS), given.quick)
     except KeyboardInterrupt:
         return 130
@@ -96,6 +107,18 @@ def measured(groups: list[str], quick: bool) -> list[Figure]:
                 found.append(one)
                 say(f"{group:8} {one.name}: {figure.number(one.value)} {one.unit}")
     return found
+
+
+def compared(revision: str, groups: list[str], quick: bool, rounds: int) -> str:
+    """The table of pairs."""
+    found: list[compare.Paired] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="ah-bench-") as folder,
+        compare.checked_out(revision, Path(folder) / "other") as other,
+    ):
+        for group in groups:
+            found += compare.paired(other, group, quick, rounds)
+    return compare.table(found, revision)
 
 
 def say(line: str) -> None:

@@ -15,8 +15,8 @@ from tests.faults.harness import TREE, Server
 pytestmark = pytest.mark.embedded
 
 
-def verify(server: Server) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "verify", "--data-dir", str(server.folder)]
+def verify(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "verify", "--data-dir", str(server.folder), *options]
     environ = os.environ | {"PYTHONPATH": str(TREE)}
     return subprocess.run(argv, env=environ, cwd=TREE, capture_output=True, text=True, timeout=30, check=False)
 
@@ -35,7 +35,21 @@ def test_a_whole_log_holds_also_beside_a_server(long_ago: Server) -> None:
     done = verify(long_ago)
     assert (done.returncode, done.stderr) == (0, "")
     last = long_ago.events[-1][0]
-    assert done.stdout == f"{last.position} events hold, the last link is {last.link.hex()}\n"
+    told = done.stdout.splitlines()
+    assert told[0] == f"{last.position} events hold, the last link is {last.link.hex()}"
+    assert " checkpoints hold, the newest is at " in told[1]
+
+
+def test_views_that_are_not_what_the_log_makes_are_told_of_where_that_is_asked(long_ago: Server) -> None:
+    assert long_ago.end() == 0
+    done = verify(long_ago, "--views")
+    assert (done.returncode, done.stdout.count("two replays and the live file are equal")) == (0, 2)
+    db = apsw.Connection(str(long_ago.folder / "views.db"))
+    db.execute("UPDATE service SET memory_mb = memory_mb + 1")
+    db.close()
+    assert verify(long_ago).returncode == 0
+    done = verify(long_ago, "--views")
+    assert (done.returncode, "table service, row service_id" in done.stderr) == (1, True)
 
 
 def changed(db: apsw.Connection) -> None:
@@ -70,6 +84,18 @@ def cut(server: Server) -> None:
     (server.folder / "views.db").unlink()
 
 
+def test_an_end_that_is_gone_is_found_by_what_was_signed(long_ago: Server) -> None:
+    last = long_ago.events[-1][0].position
+    assert long_ago.end() == 0
+    cut(long_ago)
+    done = verify(long_ago)
+    assert done.returncode == 1
+    assert f"the chain does not hold at position {last}: it is gone that was signed" in done.stderr
+    long_ago.launch()
+    assert long_ago.wait() == 2
+    assert f"position {last} is not there, but the link" in long_ago.said.read_text()
+
+
 def test_an_end_that_is_gone_is_found_by_what_is_known_of_a_backup(long_ago: Server, tmp_path: Path) -> None:
     argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "backup", "--data-dir", str(long_ago.folder), "--to"]
     environ = os.environ | {"PYTHONPATH": str(TREE)}
@@ -77,6 +103,7 @@ def test_an_end_that_is_gone_is_found_by_what_is_known_of_a_backup(long_ago: Ser
     last = long_ago.events[-1][0].position
     assert long_ago.end() == 0
     cut(long_ago)
+    (long_ago.folder / "checkpoints" / "signed").unlink()
     done = verify(long_ago)
     assert done.returncode == 1
     assert f"100 events hold, but it ends at position 100, but {long_ago.folder}" in done.stderr

@@ -1,0 +1,3 @@
+"""Databases in memory."""
+
+from tests.folders import folder as folder
