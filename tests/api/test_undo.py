@@ -218,6 +218,24 @@ async def test_what_an_undo_was_undone_of_holds_again(site: Site, acme: Tenant) 
     assert (await acme.get(path)).json["memory_mb"] == 512
 
 
+async def test_what_changes_while_an_undo_is_made_is_not_lost(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await idle(acme, env={"A": "0"})
+    changed = await acme.post(f"{path}/env", {"A": "1"})
+    read, between = site.app.history.read, iter([{"B": "2"}, {"A": "3"}])
+
+    async def read_late(*arguments: Any) -> Any:
+        found = await read(*arguments)
+        if newer := next(between, None):
+            await acme.post(f"{path}/env", newer)
+        return found
+
+    monkeypatch.setattr(site.app.history, "read", read_late)
+    assert (await undo(acme, changed.position)).code == "undo_stale"
+    assert await values(acme, path) == {"A": "3", "B": "2"}
+
+
 async def test_what_nothing_undoes_says_why_and_what_to_do(site: Site, acme: Tenant) -> None:
     key = await site.another_key(acme)
     revoked = await acme.delete(f"/v1/auth/keys/{key.key.partition('.')[0]}")

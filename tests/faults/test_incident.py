@@ -38,6 +38,7 @@ def test_what_a_service_says_is_in_it_without_what_it_was_told_to_keep(
     assert b"it was told [sealed]" in said
     assert any(name.startswith("logs/build-") for name in files) and b"ahplat_" in files["metrics.txt"]
     assert json.loads(files["proof.json"])["holds"] is True
+    assert files["checkpoints/signed"].endswith(b"\n") and files["checkpoints/key"].startswith(b"ahplat/")
     secret, master = api_key.partition(".")[2], (server.folder / "master.key").read_bytes().strip()
     for name, content in files.items():
         for planted in (PLANTED.encode(), secret.encode(), master):
