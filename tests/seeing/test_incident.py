@@ -47,6 +47,7 @@ class Made:
         given(a_tenant(), of(a_tenant("other", b"other@", "10.128.0.64/26"), tenant=OTHER_TENANT))
         given(a_service("web"), of(a_service("theirs"), OTHER_SERVICE, OTHER_TENANT), self.env(OLD_ENV))
         self.first = world.log.position + 1
+        given(of(ServiceConfigured(memory_mb=1), OTHER_SERVICE, OTHER_TENANT))
         given(a_key("k1"), self.env(ENV), ServiceConfigured(memory_mb=768), a_deploy("d1"))
         given(a_database(password=self.sealed(f"database-{DATABASE}", "password", PASSWORD)))
         given(a_build(url=self.sealed(f"build-{BUILD}", "url", f"https://{TOKEN}@git.example/acme/web")))
@@ -96,7 +97,7 @@ def lines(content: bytes) -> list[Any]:
 def test_it_holds_what_happened_the_state_before_and_after_and_what_differs(made: Made) -> None:
     files = made.unpacked()
     events = lines(files["events.ndjson"])
-    assert [event["position"] for event in events] == list(range(made.first, made.last + 1))
+    assert [event["position"] for event in events] == list(range(made.first + 1, made.last + 1))
     before, after = json.loads(files["before.json"]), json.loads(files["after.json"])
     assert [row["memory_mb"] for row in before["service"]] == [256]
     assert [row["memory_mb"] for row in after["service"]] == [768]
