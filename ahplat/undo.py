@@ -55,6 +55,7 @@ class Undone(Struct, frozen=True):
     at: Recorded
     event: Any
     events: list[Event]
+    positions: range
     before: Connection
     fresh: Fresh
 
@@ -108,7 +109,7 @@ def compensation(log: Connection, at: Recorded, fresh: Fresh) -> Compensation:
         raise _impossible(f"{at.stream} has too long a past: {limits.PAST_EVENTS} events are looked at")
     before = views_of_stream(log, at.stream, facts[0][0].version - 1)
     try:
-        undone = Undone(deciding, event, [event for _, event in facts], before, fresh)
+        undone = Undone(deciding, event, [event for _, event in facts], range(first, last + 1), before, fresh)
         version = _unmoved(log, way, undone, facts[-1][0].version)
         return Compensation(way.command(undone), way.who, at.decoded_meta().command, first, last, at.stream, version)
     finally:
@@ -129,7 +130,9 @@ def _unmoved(log: Connection, way: Way, undone: Undone, version: int) -> int:
 
     A later command that was itself undone does not hold, until its undo is undone.
     """
-    newer: list[tuple[Recorded, int | None]] = []  # of each command about the same an event, and which of them it undid
+    newer: list[
+        tuple[Recorded, int | None]
+    ] = []  # of each command about the same an event, and which of these it undid
     place_of: dict[int, int] = {}  # position → its command's place among these
     for _, group in groupby(_later(log, undone.at.stream, version), key=lambda at: (at.at_us, at.meta)):
         command = list(group)
@@ -142,7 +145,10 @@ def _unmoved(log: Connection, way: Way, undone: Undone, version: int) -> int:
         if place in void:
             continue
         if undid is None:
-            raise Moved(at.position, f"{at.type} at position {at.position} came after it, and is about the same")
+            meta = at.decoded_meta()
+            is_undo = meta.cause in undone.positions and meta.actor != _PLATFORM
+            how = "undid it" if is_undo else "came after it, and is about the same"
+            raise Moved(at.position, f"{at.type} at position {at.position} {how}")
         void.add(undid)
     return version
 
