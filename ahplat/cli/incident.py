@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,7 +52,7 @@ def incident(tenant: str, since: str, until: str, out: Path | None, no_logs: boo
     try:
         with _keys(data_dir, no_logs, left_out) as keyring:
             metrics = _metrics(data_dir, left_out)
-            files = iter([*parts(data_dir, log, Span(whose, after, up_to), keyring, left_out), *metrics])
+            files = chain(parts(data_dir, log, Span(whose, after, up_to), keyring, left_out), metrics)
             about = partial(Manifest, VERSION, whose, after + 1, up_to, left_out=left_out)
             made = write(target, files, lambda written: about(files=written), read_all(log, up_to - 1, 1)[0].at_s)
     except FileExistsError:

@@ -96,3 +96,23 @@ def test_what_a_tenant_did_is_undone_by_the_operator_beside_the_server(server: S
     assert ah("undo", "1", "--yes", "--data-dir", server.folder).stderr.startswith("ah: undo_impossible: log.created")
     server.end(signal.SIGKILL)
     assert "no server answers" in ah("undo", str(changed), "--yes", "--data-dir", server.folder).stderr
+
+
+def test_who_sits_at_a_terminal_sees_the_plan_and_is_asked(server: Server, api_key: str) -> None:
+    server.start()
+    made = server.ask("POST", "/v1/services", {"name": "web", "env": {"A": "1"}}, key=api_key)
+    path = f"/v1/services/{made.json['id']}/env"
+    changed = server.ask("POST", path, {"A": "2"}, key=api_key).position
+    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "undo", str(changed), "--data-dir", str(server.folder)]
+    for said, returncode, value in ((b"n\n", 1, "2"), (b"y\n", 0, "1")):
+        ours, theirs = os.openpty()
+        os.write(ours, said)
+        environ = os.environ | {"PYTHONPATH": str(TREE)}
+        done = subprocess.run(
+            argv, env=environ, cwd=TREE, stdin=theirs, capture_output=True, text=True, timeout=60, check=False
+        )
+        os.close(ours)
+        os.close(theirs)
+        assert "would record service.env_set" in done.stdout and f"Undo what event {changed} is of?" in done.stdout
+        assert done.returncode == returncode, done.stderr
+        assert server.ask("GET", f"{path}?reveal=true", key=api_key).json == {"A": value}
