@@ -8,7 +8,6 @@ from typing import Any
 import click
 import msgspec
 
-from ahplat.ahc.plan import plan_lines
 from ahplat.cli.folders import data_dir_option
 from ahplat.cli.looking import failed
 from ahplat.cli.operate import ask
@@ -28,6 +27,8 @@ def undo(position: int, data_dir: Path, dry_run: bool, yes: bool, as_json: bool)
     Shows what that would append, asks, and does just that: what changed meanwhile is not touched. Where nothing undoes it,
     or a later event is about the same, it says so. What it did can be undone itself. The server has to run.
     """
+    from ahplat.ahc.plan import plan_lines  # rich comes with it
+
     if as_json and not (yes or dry_run):
         failed("--json cannot ask: say --yes, or --dry-run", _EXIT_USAGE)
     path = f"/v1/events/{position}/undo"
