@@ -132,7 +132,7 @@ def _unmoved(log: Connection, way: Way, undone: Undone, version: int) -> int:
     """
     newer: list[
         tuple[Recorded, int | None]
-    ] = []  # of each command about the same an event, and which of these it undid
+    ] = []  # of each command about the same: an event, the place of what it undid
     place_of: dict[int, int] = {}  # position → its command's place among these
     for _, group in groupby(_later(log, undone.at.stream, version), key=lambda at: (at.at_us, at.meta)):
         command = list(group)
