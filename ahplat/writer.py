@@ -259,7 +259,7 @@ class Writer:
             results: list[Result] = [self._decide(request, facts) for request in batch]
         self._commit_log()
         if facts:
-            self._crash.reached("between-commits")
+            self._crash.reached("between-commits", (at.type for at, _ in facts))
         self._commit_views()
         replayed = sum(isinstance(result, Done) and result.replayed for result in results)
         refused = sum(isinstance(result, Exception) for result in results)

@@ -24,7 +24,7 @@ GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600, "long
 CORES = len(os.sched_getaffinity(0))
 SIDE_BY_SIDE = ("-n", str(CORES + 1), "--dist", "loadfile", "--no-loadscope-reorder")  # they wait, too
 RUNS = {  # of pytest, one after another: which tests, in how many shares side by side, and what else it is told
-    "fast": (("not embedded and not real", CORES, ("--hypothesis-profile=fast", "-p", "no:xdist")),),
+    "fast": (("not embedded and not real and not long", CORES, ("--hypothesis-profile=fast", "-p", "no:xdist")),),
     "embedded": (("embedded or (hypothesis and not real)", 1, SIDE_BY_SIDE),),
     "real": (("real and not alone and not long", 1, SIDE_BY_SIDE), ("real and alone and not long", 1, ())),
     "long": (("long", 1, ()),),

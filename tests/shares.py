@@ -4,8 +4,8 @@ The fast group's way to use all cores: each pytest imports and collects its own 
 of each test. With pytest-xdist that was a quarter of the group's time; it is for tests that wait. Files are dealt by
 their size, largest first: shares take about as long. Invariant: every file is in exactly one share.
 
-Of tests that are `sampled` it draws one case in SAMPLED_OF, by a seed: cases that are alike and take long, of which other
-ones are run each time. Without a seed all are.
+Of tests that are `sampled` it draws one case in SAMPLED_OF, or as many as `sampled(of=…)` says, by a seed: cases that are
+alike and take long, of which other ones are run each time. Without a seed all are.
 
 It brings the fast group's profile of Hypothesis too, which has to be known before any conftest is found.
 """
@@ -46,13 +46,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def not_drawn(items: list[pytest.Item], seed: str) -> set[str]:
     """The cases of sampled tests that are not run, by their node ids: the same for all that collect the same."""
-    cases: dict[str, list[str]] = defaultdict(list)
+    cases: dict[tuple[str, int], list[str]] = defaultdict(list)
     for item in items:
-        if seed and item.get_closest_marker("sampled"):
-            cases[item.nodeid.partition("[")[0]].append(item.nodeid)
+        if seed and (marker := item.get_closest_marker("sampled")):
+            cases[item.nodeid.partition("[")[0], marker.kwargs.get("of", SAMPLED_OF)].append(item.nodeid)
     left_out: set[str] = set()
-    for test, found in sorted(cases.items()):
-        drawn = random.Random(f"{seed} {test}").sample(sorted(found), -(-len(found) // SAMPLED_OF))
+    for (test, of), found in sorted(cases.items()):
+        drawn = random.Random(f"{seed} {test}").sample(sorted(found), -(-len(found) // of))
         left_out |= set(found) - set(drawn)
     return left_out
 

@@ -241,12 +241,12 @@ class Runner:
 
     async def _attempt(self, task: Task[Any], effect: Effect) -> None:
         work = task.work
-        self._crash.reached("after-intent")
+        self._crash.reached("after-intent", (work.type,))
         if self._is_tired(work, effect):
             return await self._give_up(task, effect)
         await task.submit(BeginAttempt(tenant_id=work.tenant_id, intent=work.intent))
         self.attempts += 1
-        self._crash.reached("after-attempt")
+        self._crash.reached("after-attempt", (work.type,))
         try:
             facts = await effect.run(task)
         except CalledOff:
@@ -258,9 +258,9 @@ class Runner:
         except Exception as error:
             logger.exception("%s: attempt %d of %s broke", work.subject, task.attempt, work.type)
             return await self._fail(task, effect, Failed("internal", f"{type(error).__name__}: {error}"))
-        self._crash.reached("after-effect")
+        self._crash.reached("after-effect", (work.type,))
         await self._conclude(task, facts)
-        self._crash.reached("after-outcome")
+        self._crash.reached("after-outcome", (work.type,))
         return self._count("done")
 
     def _is_tired(self, work: TodoRow, effect: Effect) -> bool:

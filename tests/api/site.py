@@ -170,6 +170,8 @@ class Tenant(Client):
 class Site:
     """A server, and clients of it. `restart` ends it and starts the next one on the same folder."""
 
+    engine_type = SimulatedEngine
+
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.clock = Movable()
         self.host = SimulatedHost()
@@ -194,7 +196,7 @@ class Site:
         """Starts a server."""
 
         async def engine_of(_: Config, installation: str) -> Engine:
-            self.engine = SimulatedEngine(installation, self.host)
+            self.engine = self.engine_type(installation, self.host)
             return self.engine
 
         async def builder_of(_: Config, engine: str, installation: str) -> Builder:

@@ -83,13 +83,18 @@ class FaultyWriter(Writer):
 class World:
     """See the module."""
 
+    writer_of: type[FaultyWriter] = FaultyWriter
+    engine_of: type[SimulatedEngine] = SimulatedEngine
+    host_of: type[SimulatedHost] = SimulatedHost
+    keep_suspended_s = 2 * PATIENCE_S  # in looks, one a minute, a month would take long
+
     def __init__(self, folder: Path) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         self.loop = loop
         self.folder = folder
-        self.clock = LoopClock(loop)
-        self.host = SimulatedHost()
+        self.clock: Any = LoopClock(loop)
+        self.host = self.host_of()
         self.builder = SimulatedBuilder()
         self.router = SimulatedRouter()
         self.upstreams = SimulatedUpstreams()
@@ -101,7 +106,6 @@ class World:
         self.drain_s = 1.0
         self.deploy_timeout_s = 60.0
         self.build_timeout_s = 300.0
-        self.keep_suspended_s = 2 * PATIENCE_S  # in looks, one a minute, a month would take long
         self.crash = CrashPoints()
         self._changed = asyncio.Event()
         for name, content in _new_files().items():
@@ -115,12 +119,12 @@ class World:
         self.keyring = Keyring(self.folder / "keys.db", bytes(32))
         self.log = EventLog(self.folder / "events.db", INSTALLATION, START_US)
         self._write_views = open_views(self.folder / "views.db", self.log.db, INSTALLATION, lambda done, of: None)
-        self.writer = FaultyWriter(self.log, self._write_views, self.keyring, self.clock, self.crash, "a test")
+        self.writer = self.writer_of(self.log, self._write_views, self.keyring, self.clock, self.crash, "a test")
         self.writer.refused = {}
         self.writer.on_commit.append(lambda _: self._changed.set())
         self.reader = open_reader(self.folder / "events.db")
         self.views = open_reader(self.folder / "views.db")
-        self.engine = SimulatedEngine(INSTALLATION, self.host)
+        self.engine = self.engine_of(INSTALLATION, self.host)
         self.platform = Platform(
             writer=self.writer,
             views=self.views,

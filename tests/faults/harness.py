@@ -121,6 +121,10 @@ class Server:
         assert self.process
         return self.process.wait(within_s)
 
+    def poll(self) -> int | None:
+        """The exit code of a process that has ended; None where it has not."""
+        return self.process.poll() if self.process else None
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends the process and returns its exit code; nothing happens when it has ended."""
         if self.process is None:
@@ -171,6 +175,12 @@ class Server:
         with open_reader(self.folder / "events.db") as log:
             return [(at, decode(at.type, at.data)) for at in read_all(log, 0, 1_000_000)]
 
+    @property
+    def commands(self) -> list[tuple[int, int]]:
+        """The first and the last position of each command that had a key."""
+        with open_reader(self.folder / "events.db") as log:
+            return list(log.execute("SELECT first_position, last_position FROM command"))
+
     def check_files(self) -> None:
         """The chain holds from its beginning, and the views are what the log gives. The server must have ended."""
         again = self.folder.with_name(self.folder.name + ".again.db")
@@ -195,6 +205,18 @@ class Server:
             if with_pid.exists() and not (path / "exit.json").exists():
                 found[path.name] = int(json.loads(with_pid.read_text())["pid"])
         return found
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The ids of the instances that run."""
+        records = [self.folder / "run" / name / "instance.json" for name in self.instances]
+        return frozenset(json.loads(path.read_text())["id"] for path in records)
+
+    @property
+    def strays(self) -> dict[int, str]:
+        """Processes that no instance started, which runs: pid and command line."""
+        shims = {*self.instances.values(), 0, 1}
+        return {pid: argv for pid, argv in self.processes.items() if shims.isdisjoint(_line_of(pid))}
 
     @property
     def processes(self) -> dict[int, str]:
@@ -223,6 +245,18 @@ class Server:
                 return
             time.sleep(0.02)
         raise AssertionError(f"left behind: {self.processes}")
+
+
+def _line_of(pid: int) -> list[int]:
+    """A process and those that it descends from; it may end meanwhile."""
+    line = []
+    while pid > 1:
+        line.append(pid)
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return [0]
+    return line
 
 
 @contextmanager

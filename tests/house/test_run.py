@@ -164,23 +164,24 @@ def test_ctrl_c_lets_the_tests_tear_down_and_ends_what_they_leave(tmp_path: Path
 class Case:
     """A collected test, as much of it as the drawing looks at."""
 
-    def __init__(self, nodeid: str, is_sampled: bool) -> None:
+    def __init__(self, nodeid: str, mark: pytest.Mark | None) -> None:
         self.nodeid = nodeid
-        self._mark = object() if is_sampled else None
+        self._mark = mark
 
-    def get_closest_marker(self, name: str) -> object:
+    def get_closest_marker(self, name: str) -> pytest.Mark | None:
         return self._mark if name == "sampled" else None
 
 
 def left_out(seed: str) -> set[str]:
-    cases = [Case(f"a.py::{test}[{n}]", test != "whole") for test in ("one", "two", "whole") for n in range(7)]
+    marks = {"one": pytest.mark.sampled.mark, "two": pytest.mark.sampled(of=5).mark, "whole": None}
+    cases = [Case(f"a.py::{test}[{n}]", mark) for test, mark in marks.items() for n in range(7)]
     return shares_of_files.not_drawn(cases, seed)  # type: ignore[arg-type]
 
 
-def test_of_sampled_tests_a_seed_draws_a_third_at_least_one_and_in_time_all() -> None:
+def test_of_sampled_tests_a_seed_draws_a_third_or_as_many_as_they_say_at_least_one_and_in_time_all() -> None:
     assert left_out("") == set()
     assert left_out("5") == left_out("5") != left_out("6")
-    assert sorted(name.split("[")[0] for name in left_out("5")) == ["a.py::one"] * 4 + ["a.py::two"] * 4
+    assert sorted(name.split("[")[0] for name in left_out("5")) == ["a.py::one"] * 4 + ["a.py::two"] * 5
     assert set.intersection(*(left_out(str(seed)) for seed in range(40))) == set()
 
 

@@ -1,0 +1,18 @@
+"""SIGKILL at each point of what is done about services and commands; with that of builds, databases and tenants, all cells."""
+
+import pytest
+
+from events.event import Intent
+from tests.faults.harness import Server
+from tests.faults.kills import kill_at_each_point, named, of_noun
+
+pytestmark = [pytest.mark.embedded, pytest.mark.sampled]
+
+INTENTS = of_noun("service", "exec")
+
+
+@pytest.mark.parametrize("intent", INTENTS, ids=named)
+def test_servers_that_are_killed_at_each_point_are_followed_by_one_that_ends_it(
+    server: Server, api_key: str, intent: type[Intent]
+) -> None:
+    kill_at_each_point(server, api_key, intent)
