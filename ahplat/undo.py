@@ -130,9 +130,8 @@ def _unmoved(log: Connection, way: Way, undone: Undone, version: int) -> int:
 
     A later command that was itself undone does not hold, until its undo is undone.
     """
-    newer: list[
-        tuple[Recorded, int | None]
-    ] = []  # of each command about the same: an event, the place of what it undid
+    # of each command about the same: an event, and the place of what it undid
+    newer: list[tuple[Recorded, int | None]] = []
     place_of: dict[int, int] = {}  # position → its command's place among these
     for _, group in groupby(_later(log, undone.at.stream, version), key=lambda at: (at.at_us, at.meta)):
         command = list(group)
