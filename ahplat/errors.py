@@ -2,7 +2,8 @@
 
     AhError
     ├── Rejected       the caller's: 4xx with a stable `code`; nothing was changed
-    │   └── PreconditionFailed   the resource is not at the version that the caller saw: 412
+    │   ├── PreconditionFailed   the resource is not at the version that the caller saw: 412
+    │   └── Moved                what was to be undone was changed since
     ├── Unavailable    ours, for now: 503, retry later
     │   └── EngineAway the engine does not answer; accepted work waits for it
     ├── Unreadable     a sealed field whose key is destroyed, or that is not what was sealed
@@ -49,6 +50,14 @@ class PreconditionFailed(Rejected):
         super().__init__("precondition_failed", f"{wanted}, the resource is at version {actual}")
         self.expected = expected
         self.actual = actual
+
+
+class Moved(Rejected):
+    """What was to be undone was changed since, by the event at `position`."""
+
+    def __init__(self, position: int, detail: str) -> None:
+        super().__init__("undo_stale", detail)
+        self.position = position
 
 
 class Unavailable(AhError):

@@ -63,6 +63,12 @@ def changes(before: Connection, after: Connection, table: str) -> Iterator[tuple
             left, right = next(one, None), next(other, None)
 
 
+def shown_rows(db: Connection, table: str) -> list[Row]:
+    """All rows of a table, in the order of their keys, as they are shown."""
+    keys = [name for (name,) in db.execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,))]
+    return [_shown(row) for _, row in _rows(db, table, keys)]
+
+
 def _rows(db: Connection, table: str, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], Row]]:
     """(key, row) in the order of the keys: SQLite compares text by its bytes, which in UTF-8 is the order of Python's."""
     names = [name for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))]

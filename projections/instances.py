@@ -51,6 +51,14 @@ def list_of(db: Connection, service_id: str) -> list[InstanceRow]:
     return [InstanceRow(*row) for row in rows]
 
 
+def names(db: Connection) -> list[str]:
+    """Of all instances that answer, or are to: those of services, and of databases."""
+    rows = db.execute(
+        "SELECT instance FROM instance UNION SELECT container_id FROM database WHERE container_id IS NOT NULL ORDER BY 1"
+    )
+    return [name for (name,) in rows]
+
+
 def healthy(tables: Tables, at: Recorded, event: ServiceInstanceHealthy) -> None:
     _place(tables, at, event.deployment_id, event.targets)
 

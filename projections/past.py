@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from apsw import Connection
 
 from events.event import Recorded
-from events.log import read_all, read_tenant_and_platform
+from events.log import read_all, read_stream, read_tenant_and_platform
 from projections.views import CHUNK, PROJECTIONS, Projections, Views
 
 
@@ -32,6 +32,19 @@ def views_at(log: Connection, tenant: str | None, position: int, projections: Pr
         views.apply_all(chunk)
         link = chunk[-1].link
     views.commit(position, link)
+    return views.db
+
+
+def views_of_stream(log: Connection, stream: str, version: int) -> Connection:
+    """What one stream says up to a version, in memory: the rows of what it is about, without what other streams add."""
+    views = Views(None)
+    views.begin()
+    views.create("")
+    after = 0
+    while after < version:
+        chunk = read_stream(log, stream, after, min(CHUNK, version - after))
+        views.apply_all(chunk)
+        after = chunk[-1].version
     return views.db
 
 

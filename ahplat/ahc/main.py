@@ -19,12 +19,13 @@ from ahplat.ahc.logs import logs
 from ahplat.ahc.services import delete, open_service, restart, rollback, services, start_service, stop
 from ahplat.ahc.session import Session, World
 from ahplat.ahc.status import status
+from ahplat.ahc.undo import undo
 from ahplat.version import VERSION
 
 COMMANDS: tuple[click.Command, ...] = (
     *(login, register, whoami, usage, status),
     *(services, deploy, rollback, start_service, stop, restart, delete, open_service),
-    *(logs, env, db, link, execute, builds, events, completion),
+    *(logs, env, db, link, execute, builds, events, undo, completion),
 )
 
 HELP = """Operate an ahplat server: deploy images, repositories and folders, wire databases to them, and watch.
@@ -37,7 +38,7 @@ A repository:     ahc deploy https://github.com/acme/web
 This folder:      ahc deploy . --port 3000
 A database:       ahc db create postgres data && ahc link data web
 Look:             ahc status    ahc logs web -f    ahc events -f
-Go back:          ahc rollback web
+Go back:          ahc rollback web    ahc undo POSITION
 
 Services and databases go by name or id. With --json every command prints what the server answered, on stdout and
 nothing else there, its problem included. --dry-run shows what a command would do. What changes something is asked for

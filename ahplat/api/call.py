@@ -227,19 +227,27 @@ class Call:
         command: Command,
         answer: Callable[[apsw.Connection], Answer] | None = None,
         keeps_secret: bool = True,
+        cause: int = 0,
+        seen: int = 0,
     ) -> Done:
-        """Has a command decided; returns when its events are durable. Raises Planned where the call is a dry run."""
+        """Has a command decided; returns when its events are durable. Raises Planned where the call is a dry run.
+
+        `cause` is the position of the event that led to it. `seen` is the version of its stream that it was made for:
+        raises PreconditionFailed at any other.
+        """
         agent, run, key = self.agent, self.run, self._key(keeps_secret)
+        expected = seen or self.expected()
         if self.is_dry:
-            raise Planned(await self._planned(command, key))
+            raise Planned(await self._planned(command, key, expected))
         done = await self.app.writer.submit(
             command,
             actor=self.principal.actor,
+            cause=cause,
             correlation=self.request_id,
             traceparent=self.traceparent,
             agent=agent,
             run=run,
-            expected=self._expected(),
+            expected=expected,
             answer=answer,
             key=key,
         )
@@ -251,12 +259,12 @@ class Call:
         """Whether a command is only asked what it would do. Raises Rejected."""
         return bool(self.query_text) and self.request.method not in READS and self.asked(Dry).dry_run
 
-    async def _planned(self, command: Command, key: Key | None) -> "Reply":
+    async def _planned(self, command: Command, key: Key | None, expected: Any) -> "Reply":
         rehearsal = await self.app.writer.rehearse(
             command,
             partial(look, tenant_id=command.tenant_id),
             actor=self.principal.actor,
-            expected=self._expected(),
+            expected=expected,
             key=key,
         )
         etag = self.etag(rehearsal.version)
@@ -293,7 +301,8 @@ class Call:
         sent = self.request.headers.get(field)
         return "" if sent is None else headers.agent(field, sent)
 
-    def _expected(self) -> Any:
+    def expected(self) -> Any:
+        """The version that the caller wants the command's stream to be at: "any" where it says none."""
         value = self.request.headers.get("If-Match")
         return "any" if value is None else headers.if_match(value, self.app.epoch)
 

@@ -26,7 +26,7 @@ A platform for one server: it runs services, databases and builds, each tenant's
 - Whatever is not 2xx or 304 is application/problem+json: decide on `code` and `retryable`, read `detail`, and do what
   `remediation` says. `/problems/{code}` explains each.
 - `?as_of=<position or time>` on a read of a resource or a list answers as it was then; `explain_event` says why something
-  happened: who asked for it, and all that it led to.
+  happened: who asked for it, and all that it led to; `undo_event` undoes what its command did, or says why nothing does.
 - `read_events` tells what happens as it happens, without a gap; `read_logs` and `read_build_logs` what programs say.
 """
 SECURITY: Json = {

@@ -50,9 +50,7 @@ PROBLEMS: dict[str, Problem] = {
     "invalid_json": _problem(400, "The body is not JSON", "send one JSON object in UTF-8 (RFC 8259)"),
     "duplicate_key": _problem(400, "A key occurs twice in one object", "send each key once"),
     "unknown_field": _problem(
-        400,
-        "A field is not known",
-        "take it out, or leave out `Prefer: handling=strict` to have it ignored",
+        400, "A field is not known", "take it out, or leave out `Prefer: handling=strict` to have it ignored"
     ),
     "method_not_allowed": _problem(405, "The path does not have this method", "`Allow` lists the methods"),
     "body_timeout": _problem(408, "The body did not come in time", "send the request again", retryable=True),
@@ -197,11 +195,14 @@ PROBLEMS: dict[str, Problem] = {
         409, "The build has come to its end", "ask for another one", "POST /v1/services/{service_id}/builds"
     ),
     "nothing_to_roll_back": _problem(
-        409,
-        "There is no earlier deployment",
-        "list the service's deployments",
-        "GET /v1/services/{service_id}/deployments",
+        409, "There is no earlier deployment", "list them", "GET /v1/services/{service_id}/deployments"
     ),
+    "undo_stale": _problem(
+        409,
+        "Something newer changed the same",
+        "`moved_by` is its position: undo that first, or do anew what is wanted",
+    ),
+    "undo_impossible": _problem(409, "Nothing undoes it", "`detail` says why, and what to do instead"),
     "not_running": _problem(
         409, "Nothing of the service runs", "start it, or look at its status", "POST /v1/services/{service_id}/start"
     ),
@@ -229,10 +230,7 @@ PROBLEMS: dict[str, Problem] = {
         retryable=True,
     ),
     "cursor_gone": _problem(
-        410,
-        "The cursor is not of this log, or of no place in it",
-        "begin again without a cursor",
-        "GET /v1/events",
+        410, "The cursor is not of this log, or of no place in it", "begin again without a cursor", "GET /v1/events"
     ),
     "log_gone": _problem(410, "The log went with its containers", "ask without `deployment`; follow to keep one"),
     "precondition_failed": _problem(

@@ -32,7 +32,7 @@ from ahplat.api.route import Route, Tree
 from ahplat.api.service_hosts import other_host, target_host
 from ahplat.api.system import NotReady
 from ahplat.clock import RequestIds
-from ahplat.errors import AhError, PreconditionFailed, Rejected, Unavailable, Unknown, Unreadable
+from ahplat.errors import AhError, Moved, PreconditionFailed, Rejected, Unavailable, Unknown, Unreadable
 from ahplat.log_lines import about
 from projections import routes as routing
 from projections.views import DAMAGE, read_checkpoint
@@ -281,6 +281,8 @@ class Edge:
                 "expected": sent if error.expected == headers.NEVER else error.expected,
                 "actual": error.actual,
             }
+        if isinstance(error, Moved):
+            return {}, {"moved_by": error.position}
         if error.code == "encoding_unsupported":
             return {"Accept-Encoding": "identity"}, {}  # RFC 9110, 12.5.3
         return {}, {}

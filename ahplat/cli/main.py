@@ -6,6 +6,7 @@ from ahplat.cli.backup import backup, restore
 from ahplat.cli.demo import demo
 from ahplat.cli.diff import diff
 from ahplat.cli.doctor import doctor
+from ahplat.cli.incident import incident
 from ahplat.cli.log import log
 from ahplat.cli.mcp import mcp
 from ahplat.cli.operate import gc, unpark
@@ -14,6 +15,7 @@ from ahplat.cli.rotate_key import rotate_key
 from ahplat.cli.serve import SETTINGS, serve
 from ahplat.cli.status import status
 from ahplat.cli.transfer import export_log, import_log
+from ahplat.cli.undo import undo
 from ahplat.cli.usage import usage
 from ahplat.cli.verify import verify
 from ahplat.cli.why import why
@@ -52,9 +54,11 @@ main.add_command(import_log)
 main.add_command(restore)
 main.add_command(rotate_key)
 main.add_command(gc)
+main.add_command(incident)
 main.add_command(log)
 main.add_command(mcp)
 main.add_command(status)
+main.add_command(undo)
 main.add_command(unpark)
 main.add_command(usage)
 main.add_command(verify)

@@ -63,13 +63,13 @@ def garbage_lines(found: GarbageFound, dry_run: bool) -> list[str]:
     return [*lines, f"{things}, {total:.1f} MB{'' if dry_run else ' removed'}"]
 
 
-async def ask(method: str, path: Path, url: str) -> tuple[int, str]:
-    """One request to the server; (status, body). 599 where none answers, with a line that says so."""
+async def ask(method: str, path: Path, url: str, **headers: str) -> tuple[int, str]:
+    """One request to the server, with header fields; (status, body). 599 where none answers, with a line that says so."""
     connector = aiohttp.UnixConnector(str(path))
     try:
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.request(method, f"http://ah{url}") as response,
+            session.request(method, f"http://ah{url}", headers=headers) as response,
         ):
             return response.status, await response.text()
     except aiohttp.ClientConnectorError:

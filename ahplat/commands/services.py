@@ -287,6 +287,20 @@ def unset_env(state: Variables, command: UnsetEnv) -> list[Event]:
     return [ServiceEnvUnset(command.key)]
 
 
+class PutEnvBack(ServiceCommand, frozen=True, kw_only=True):
+    """Some variables are again what they were: these values, sealed as they were then, and `absent` are taken away."""
+
+    sealed: dict[str, bytes]
+    absent: tuple[str, ...]
+
+
+def put_env_back(state: Variables, command: PutEnvBack) -> list[Event]:
+    names = (state.names - {*command.absent}) | command.sealed.keys()
+    check_quota("max_env_vars_per_service", len(names), state.quotas, "variables")
+    set_again: list[Event] = [ServiceEnvSet(command.sealed)] if command.sealed else []
+    return set_again + [ServiceEnvUnset(key) for key in command.absent if key in state.names]
+
+
 class StopService(ServiceCommand, frozen=True, kw_only=True):
     """Nothing of the service is to run, and nothing is tried again where its circuit is open."""
 
@@ -322,6 +336,7 @@ COMMANDS: dict[type[Command], Decision] = {
     ConfigureService: Decision(load_service, configure, STREAM),
     SetEnv: Decision(load_variables, set_env, STREAM),
     UnsetEnv: Decision(load_variables, unset_env, STREAM, frees=True),
+    PutEnvBack: Decision(load_variables, put_env_back, STREAM),
     StopService: Decision(load_service, stop, STREAM, frees=True),
     DeleteService: Decision(load_deletion, delete, STREAM, frees=True),
 }

@@ -33,6 +33,7 @@ async def asked(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, A
     await suspended.delete("/v1/tenant")
     stores = await asked_of_stores(site, acme, service["id"])  # before anything waits without end
     waiting = await acme.service()
+    variables = await acme.post(f"/v1/services/{waiting['id']}/env", {"A": "1"})
     await acme.post(f"/v1/services/{waiting['id']}/deploy", {"image": "slow:1"})
     newest = (await acme.get(f"/v1/services/{waiting['id']}/deployments")).json[0]
     key = await site.another_key(acme)
@@ -73,6 +74,7 @@ async def asked(site: Site, acme: Tenant) -> dict[str, tuple[Client, str, str, A
             f"/v1/services/{waiting['id']}/deployments/{newest['id']}/cancel",
             None,
         ),
+        "POST /v1/events/{event_position}/undo": (acme, "POST", f"/v1/events/{variables.position}/undo", None),
         "POST /v1/services/{service_id}/stop": (acme, "POST", f"{path}/stop", None),
         "POST /v1/services/{service_id}/start": (acme, "POST", f"{path}/start", None),
         "DELETE /v1/services/{service_id}": (acme, "DELETE", path, None),

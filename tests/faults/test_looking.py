@@ -75,3 +75,44 @@ def test_what_a_server_did_is_told_as_a_difference(server: Server, api_key: str)
     after = server.ask("GET", "/v1/system/health/detailed", key=api_key).json["log"]["position"]
     told = ah("diff", before, after, "--data-dir", server.folder).stdout
     assert "service web " in told and "  + service: " in told and "status running" in told
+
+
+def test_what_a_tenant_did_is_undone_by_the_operator_beside_the_server(server: Server, api_key: str) -> None:
+    server.start()
+    service = server.ask("POST", "/v1/services", {"name": "web"}, key=api_key).json["id"]
+    path = f"/v1/services/{service}/env"
+    server.ask("POST", path, {"A": "s3cret-of-before"}, key=api_key)
+    changed = server.ask("POST", path, {"A": "2", "B": "3"}, key=api_key).position
+    plan = ah("undo", str(changed), "--dry-run", "--data-dir", server.folder)
+    assert "would record service.env_set" in plan.stdout and "s3cret" not in plan.stdout
+    refused = ah("undo", str(changed), "--data-dir", server.folder)
+    assert refused.returncode == 2 and "say --yes" in refused.stderr and refused.stdout == plan.stdout
+    assert server.ask("GET", f"{path}?reveal=true", key=api_key).json == {"A": "2", "B": "3"}
+    done = ah("undo", str(changed), "--yes", "--data-dir", server.folder)
+    assert done.stdout == f"SetEnv is undone by PutEnvBack, up to position {changed + 2}\n", done.stderr
+    assert server.ask("GET", f"{path}?reveal=true", key=api_key).json == {"A": "s3cret-of-before"}
+    again = ah("undo", str(changed), "--yes", "--json", "--data-dir", server.folder)
+    assert (again.returncode, json.loads(again.stdout)["moved_by"]) == (1, changed + 2)
+    assert ah("undo", "1", "--yes", "--data-dir", server.folder).stderr.startswith("ah: undo_impossible: log.created")
+    server.end(signal.SIGKILL)
+    assert "no server answers" in ah("undo", str(changed), "--yes", "--data-dir", server.folder).stderr
+
+
+def test_who_sits_at_a_terminal_sees_the_plan_and_is_asked(server: Server, api_key: str) -> None:
+    server.start()
+    made = server.ask("POST", "/v1/services", {"name": "web", "env": {"A": "1"}}, key=api_key)
+    path = f"/v1/services/{made.json['id']}/env"
+    changed = server.ask("POST", path, {"A": "2"}, key=api_key).position
+    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "undo", str(changed), "--data-dir", str(server.folder)]
+    for said, returncode, value in ((b"n\n", 1, "2"), (b"y\n", 0, "1")):
+        ours, theirs = os.openpty()
+        os.write(ours, said)
+        environ = os.environ | {"PYTHONPATH": str(TREE)}
+        done = subprocess.run(
+            argv, env=environ, cwd=TREE, stdin=theirs, capture_output=True, text=True, timeout=60, check=False
+        )
+        os.close(ours)
+        os.close(theirs)
+        assert "would record service.env_set" in done.stdout and f"Undo what event {changed} is of?" in done.stdout
+        assert done.returncode == returncode, done.stderr
+        assert server.ask("GET", f"{path}?reveal=true", key=api_key).json == {"A": value}
