@@ -44,8 +44,11 @@ def login(session: Session, url: str, key_from: str | None) -> None:
 
 
 def _key_in(name: str) -> str:
-    with click.open_file(name) as file:
-        return str(file.read(1_000)).strip()
+    try:
+        with click.open_file(name) as file:
+            return str(file.read(1_000)).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(USAGE, f"{name} cannot be read: {error}", "--key - reads stdin") from error
 
 
 @click.command()

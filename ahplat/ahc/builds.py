@@ -12,7 +12,7 @@ _HEADS = ("STATUS", "STEP", "SOURCE", "CREATED", "ERROR", "ID")
 
 @click.command()
 @click.argument("service", default="", callback=not_empty)
-@click.option("--cancel", default="", metavar="BUILD", help="Call one off; it never deploys.")
+@click.option("--cancel", default="", callback=not_empty, metavar="BUILD", help="Call one off; it never deploys.")
 @click.option("--limit", "-n", type=click.IntRange(1, 200), default=20, show_default=True)
 @changes
 @pass_session

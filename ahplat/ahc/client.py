@@ -159,6 +159,7 @@ class Client:
         All commands of an invocation have one key: for the server it is another one at each method and path.
         """
         sent = {"Idempotency-Key": f'"{field("--idempotency-key", self.invocation)}"', **(fields or {})}
+        sent = {name: field(name, value) for name, value in sent.items()}
         try:
             reply = self._repeated(method, path, query or {}, body, file, sent, timeout_s)
             if reply.status != 204:

@@ -51,6 +51,17 @@ def test_what_no_request_can_carry_is_refused_at_once_and_not_shown(name: str, v
     assert value[:6] not in done.err
 
 
+def test_neither_can_a_bootstrap_token_be() -> None:
+    for token in ("é", "secret\nline"):
+        desk = Desk({})
+        done = desk.run("register", "acme", "a@example.org", "--no-save", "--bootstrap-token", token)
+        assert (done.code, desk.asked, "secret" in done.err) == (USAGE, [], False)
+
+
+def test_a_key_file_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+    assert Desk({}).run("login", URL, "--key", str(tmp_path / "none")).code == USAGE
+
+
 def test_an_idempotency_key_is_one() -> None:
     for key in ("", "é", "a\nb"):
         desk = Desk(LISTED)
@@ -59,7 +70,14 @@ def test_an_idempotency_key_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status", ""], ["logs", "web", ""], ["db", "create", "redis", ""], ["deploy", "x", ""]]
+    "arguments",
+    [
+        ["status", ""],
+        ["logs", "web", ""],
+        ["db", "create", "redis", ""],
+        ["deploy", "x", ""],
+        ["builds", "web", "--cancel", ""],
+    ],
 )
 def test_a_variable_that_nobody_set_is_no_choice(arguments: list[str]) -> None:
     desk = Desk(LISTED)
