@@ -178,11 +178,22 @@ def _create(session: Session, wish: Wish, image: str, then: str) -> dict[str, An
     body = {"name": wish.name, "image": image, **wish.settings}
     if wish.env:
         body["env"] = dict(wish.env)
-    service: dict[str, Any] = session.order("POST", "/v1/services", body, then=then).json
+    reply = session.order("POST", "/v1/services", body, then=then)
+    if reply.was_replayed and _was_taken_back(session, reply.json["id"]):
+        session.begin_anew()
+        return _create(session, wish, image, then)
+    service: dict[str, Any] = reply.json
     if image != _PLACEHOLDER:
         session.going_on(f"ahc status {service['name']}")
     session.screen.progress(f"service {service['name']} made")
     return service
+
+
+def _was_taken_back(session: Session, service_id: str) -> bool:
+    """Whether this key's invocation removed what it had made, for its build was refused. Raises Failure: another did."""
+    if names.find_or_none(session.client, "service", service_id):
+        return False
+    return session.order("DELETE", f"/v1/services/{service_id}").was_replayed
 
 
 def _made_before(session: Session, wish: Wish) -> dict[str, Any] | None:

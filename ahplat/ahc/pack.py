@@ -87,8 +87,10 @@ def wanted(home: Path) -> list[str]:
 
 
 def is_gits(home: Path) -> bool:
-    """Whether git has a word in what goes: there is a repository around the folder, or a `.gitignore` in it."""
-    return is_kept(home) or any(".gitignore" in files for _, _, files in os.walk(home))
+    """Whether git has a word in what goes: a repository is around the folder or in it, or a `.gitignore`."""
+    return is_kept(home) or any(
+        ".gitignore" in files or ".git" in (*folders, *files) for _, folders, files in os.walk(home)
+    )
 
 
 def is_kept(home: Path) -> bool:
@@ -97,11 +99,14 @@ def is_kept(home: Path) -> bool:
 
 
 def kept_by_git(home: Path) -> list[str]:
-    """What git keeps of a folder or would take in; of one that it ignores as a whole too. Raises Failure."""
+    """What git keeps of a folder or would take in. Raises Failure."""
     listing = ["ls-files", "-z", "--others", "--exclude-standard"]
-    if is_kept(home) and _git(home, "check-ignore", "--quiet", ".", may_say=(0, 1)).code == 1:
+    if is_kept(home):
+        if _git(home, "check-ignore", "--quiet", ".", may_say=(0, 1)).code == 0:
+            what = f"git ignores {home} as a whole, so it does not say what in it may not leave this machine"
+            raise Failure(USAGE, what, "deploy a copy of it that is outside of the repository")
         found = _git(home, *listing, "--cached").stdout
-    else:  # by its own .gitignore files alone, in a repository that is empty
+    else:  # by its .gitignore files, in a repository that is empty
         with tempfile.TemporaryDirectory(prefix="ahc-") as empty:
             _git(home, "init", "--quiet", "--bare", "--template=", empty)
             found = _git(home, f"--git-dir={empty}", f"--work-tree={home}", *listing).stdout

@@ -31,7 +31,7 @@ STYLES = {  # of statuses, wherever they are shown
     "provisioning": "yellow",
     "restoring": "yellow",
 }
-_WIDE = 100_000  # columns where nobody sees an end of line
+_WIDE = 100_000  # columns: nothing is cut or wrapped here, a terminal wraps what is longer
 
 
 class Screen:
@@ -77,7 +77,7 @@ class Screen:
             column.overflow = "ignore"
         for row in rows:
             table.add_row(*(_cell(head, value) for head, value in zip(heads, row, strict=True)))
-        self._console.print(table, width=_WIDE, soft_wrap=True)
+        self._console.print(table, soft_wrap=True)
 
     def facts(self, pairs: Sequence[tuple[str, Any]]) -> None:
         """Names and values, one to a line; what there is none of is left out."""
@@ -129,8 +129,7 @@ class Screen:
 
 
 def _console(file: IO[str], environ: dict[str, str]) -> Console:
-    width = None if file.isatty() else _WIDE
-    return Console(file=file, width=width, highlight=False, markup=False, emoji=False, _environ=environ)
+    return Console(file=file, width=_WIDE, highlight=False, markup=False, emoji=False, _environ=environ)
 
 
 def _cell(head: str, value: Any) -> Text:

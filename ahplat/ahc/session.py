@@ -97,6 +97,11 @@ class Session:
         self.screen.is_ordering = False
         return reply
 
+    def begin_anew(self) -> None:
+        """From now on another key, that follows from the one before: what that one made was taken away again."""
+        self.invocation += "+"
+        self.client.invocation = self.invocation
+
     def going_on(self, command: str) -> None:
         """From now on something is under way that ends by itself; `command` looks at it."""
         self.screen.hint = command

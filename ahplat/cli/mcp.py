@@ -68,9 +68,8 @@ def _say(line: bytes) -> None:
     try:
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
-    except BrokenPipeError:  # the agent is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit()
+    except BrokenPipeError:  # the agent is gone, and with it all that was asked
+        os._exit(0)
 
 
 async def _lines() -> AsyncIterator[bytes]:

@@ -123,7 +123,7 @@ def _id_in(line: bytes) -> Id | None:
     >>> _id_in(b'{"jsonrpc":"2.0","id": 77,"method'), _id_in(b'{"id":"a-1"'), _id_in(b"{")
     (77, 'a-1', None)
     """
-    found = _ID.search(line)
+    found = _ID.search(line.partition(b'"params"')[0])  # what stands in there are other ids
     return msgspec.json.decode(found[1]) if found else None
 
 

@@ -107,12 +107,19 @@ def test_what_a_gitignore_names_stays_where_there_is_no_repository(tmp_path: Pat
     ]
 
 
-def test_a_folder_that_git_ignores_as_a_whole_goes_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_of_a_folder_that_git_ignores_as_a_whole_nothing_goes(tmp_path: Path) -> None:
     folder = made(
         tmp_path / "repo", {".gitignore": "dist/\n", "dist/a.js": "1", "dist/.gitignore": "*.map", "dist/a.map": "2"}
     )
     git(folder, "init", "-q")
-    assert names(folder / "dist", tmp_path / "to") == [".gitignore", "a.js"]
+    with pytest.raises(Failure, match="as a whole"):
+        pack(folder / "dist", tmp_path / "to")
+
+
+def test_a_repository_in_a_folder_that_is_none_is_left_out_too(tmp_path: Path) -> None:
+    folder = made(tmp_path / "app", {"main.py": "1", "inner/.env": "2"})
+    git(folder / "inner", "init", "-q")
+    assert names(folder, tmp_path / "to") == ["main.py"]
 
 
 @pytest.mark.parametrize("broken", ["a repository that is none", "no git"])

@@ -72,6 +72,32 @@ def test_what_cannot_help_is_not_asked_for_again_and_has_an_exit_code_by_its_kin
     assert done.err.startswith("ahc: ")
 
 
+def test_a_deployment_whose_build_was_refused_can_be_had_again_with_its_key() -> None:
+    replayed = {"Idempotency-Replayed": "true"}
+    build = {"id": "b" * 32, "status": "pending"}
+    desk = Desk(
+        {
+            "GET /v1/services": [],
+            "POST /v1/services": Several(
+                httpx.Response(201, json=WEB, headers=replayed), httpx.Response(201, json=WEB)
+            ),
+            f"DELETE /v1/services/{WEB['id']}": httpx.Response(204, headers=replayed),
+            f"POST /v1/services/{WEB['id']}/builds": httpx.Response(202, json=build),
+        }
+    )
+    done = desk.run("deploy", "https://github.com/acme/web", "web", "--no-wait", "--idempotency-key", "K")
+    assert done.code == 0, done.err
+    assert keys(desk) == ['"K"', '"K+"', '"K+"']
+
+
+def test_a_service_that_somebody_else_removed_is_not_made_again_by_a_repeat() -> None:
+    replayed = httpx.Response(201, json=WEB, headers={"Idempotency-Replayed": "true"})
+    gone = problem(404, "service_not_found")
+    desk = Desk({"GET /v1/services": [], "POST /v1/services": replayed, f"DELETE /v1/services/{WEB['id']}": gone})
+    done = desk.run("deploy", "https://github.com/acme/web", "web", "--idempotency-key", "K")
+    assert (done.code, len(keys(desk))) == (4, 1)
+
+
 def test_retry_after_is_waited_for() -> None:
     desk = stopping(problem(429, "rate_limited", retryable=True, retry_after="7"))
     assert desk.run("stop", "web").code == 0

@@ -75,7 +75,7 @@ def test_nothing_of_a_table_is_cut_off_where_a_terminal_is_narrow() -> None:
     desk = Desk({"GET /v1/services": [WEB | {"image": image}]}, COLUMNS="40", TERM="xterm")
     desk.terminal = True
     done = desk.run("services")
-    assert all(part in done.out for part in ("web", "running", image, WEB["url"]))
+    assert all(part in done.out for part in ("NAME", "STATUS", "running", image, WEB["url"], WEB["id"]))
 
 
 def test_there_are_colours_at_a_terminal_unless_no_color_is_set() -> None:
