@@ -87,6 +87,7 @@ async def target(site: Site) -> Target:
             "domain": "www.shop.example",
             "tenant_id": (await site.register()).id,
             "position": "1",
+            "event_position": "1",
         },
     )
 

@@ -13,7 +13,7 @@ from tests.faults.matrix import Cell, tried
 from tests.folders import memory_folder
 from tests.names.nameserver import HOST, a_nameserver
 
-pytestmark = [pytest.mark.embedded, pytest.mark.sampled]
+pytestmark = [pytest.mark.embedded, pytest.mark.sampled(of=6)]
 
 CELLS = tried("lost reply", "error", "no space", "dockerd dead")
 

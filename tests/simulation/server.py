@@ -8,6 +8,7 @@ it asks for happens, and nobody hears from it. The writer decides on the loop's 
 import asyncio
 import random
 from collections import namedtuple
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Doomed:
         self.point, self.left = "", 0
         self.die: Any = None
 
-    def reached(self, point: str) -> None:
+    def reached(self, point: str, about: Iterable[str] = ()) -> None:
         if point == self.point:
             self.left -= 1
             if self.left == 0:

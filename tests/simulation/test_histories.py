@@ -46,7 +46,7 @@ def test_a_seed_is_one_history() -> None:
 
 
 @pytest.mark.embedded
-@pytest.mark.sampled
+@pytest.mark.sampled(of=6)
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_bug_that_a_rule_forbids_is_caught(name: str) -> None:
     mutation = MUTATIONS[name]
