@@ -185,5 +185,5 @@ def test_what_happened_since_the_backup_can_be_given_up(root: Root, said: str) -
     """
     done = root.run("sh", "-ec", back)
     assert (done.returncode, "restored to position" in done.stdout) == (0, True), done.stdout
-    assert root.run("ah", "verify").returncode == 0
+    assert root.run("ah", "verify", "--unsigned").returncode == 0  # until a server starts, which signs it
     assert "nothing is missing" not in root.install("--check").stdout  # the release is still the older one
