@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.parts.cache import folder
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"])
-INSTALL_TIMEOUT_S = 1200
+INSTALL_TIMEOUT_S = 2400
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
 
