@@ -36,7 +36,7 @@ from events import chain
 from events.checkpoint import Checkpoint, NoteInvalid, PublicKey, notes_in, opened
 from events.database import open_reader
 from events.event import Recorded
-from events.log import read_all
+from events.log import link_at, read_all, read_verified
 
 T = TypeVar("T")
 
@@ -101,14 +101,6 @@ def _why_not(checkpoint: Checkpoint, log: apsw.Connection) -> str:
         return ""
     found = f"has the link {link.hex()[:16]}…" if link else "is not there"
     return f"position {checkpoint.position} {found}, but the link {checkpoint.link.hex()[:16]}… was signed for it"
-
-
-def link_at(log: apsw.Connection, position: int) -> bytes:
-    """The chain's link at a position; b"" where the log does not come so far."""
-    if position == 0:
-        return chain.GENESIS
-    found = read_all(log, position - 1, 1)
-    return found[0].link if found and found[0].position == position else b""
 
 
 class Checkpoints:
@@ -257,21 +249,17 @@ class Checkpoints:
                 logger.warning("%s at byte %d: %s", self._path, offset, error)
         self.last = self._in_thread_last()
         position, link = (self.last.checkpoint.position, self.last.checkpoint.link) if self.last else (0, chain.GENESIS)
-        while position < head.position:
-            if self._closing:
-                return False
-            events = read_all(self._in_thread_log(), position, min(CHUNK, head.position - position))
-            try:
-                link = chain.verify(link, position, events)
-            except chain.ChainBroken as broken:
-                raise DoesNotHold(str(broken)) from broken
-            if not events:
-                raise DoesNotHold(f"it ends at {position}")
-            position += len(events)
-            due = [Place(e.position, e.link) for e in events if e.position % limits.CHECKPOINT_EVENTS == 0]
-            if position == head.position and head not in due:
-                due.append(Place(position, link))
-            self._in_thread_sign(due)
+        try:
+            for events in read_verified(self._in_thread_log(), position, link, head.position, CHUNK):
+                if self._closing:
+                    return False
+                places = [Place(event.position, event.link) for event in events]
+                due = [one for one in places if one.position % limits.CHECKPOINT_EVENTS == 0]
+                if places[-1].position == head.position and head not in due:
+                    due.append(places[-1])
+                self._in_thread_sign(due)
+        except chain.ChainBroken as broken:
+            raise DoesNotHold(str(broken)) from broken
         return True
 
     def _in_thread_last(self) -> Signed | None:

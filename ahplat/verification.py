@@ -13,12 +13,12 @@ import apsw
 from msgspec import Struct
 
 from ahplat import processes
-from ahplat.checkpoints import link_at, path_in
+from ahplat.checkpoints import path_in
 from events import platform
 from events.catalog import decode
 from events.checkpoint import Checkpoint, NoteInvalid, PublicKey, notes_in, opened, parse, parse_key
 from events.database import open_reader
-from events.log import head, read_stream
+from events.log import head, link_at, read_stream
 from events.ranges import Fault, check_range
 
 RANGE = 25_000  # events of one part

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ahplat import limits
 from events.event import Meta, Recorded
-from events.log import read_all, read_consequences
+from events.log import event_at, read_consequences
 
 Cut = Literal["causes", "depth", "size", "reading"]
 
@@ -46,17 +46,12 @@ class Why(Struct):
     read_to: int
 
 
-def find(log: Connection, position: int) -> Recorded | None:
-    """The event at a position."""
-    return next((at for at in read_all(log, position - 1, 1) if at.position == position), None)
-
-
 def explain(log: Connection, position: int, head: int, tenant: str | None = None) -> Why | None:
     """Why the event at a position is there, as of the log up to `head`; None where there is none.
 
     With a `tenant` only its events are looked at.
     """
-    at = find(log, position)
+    at = event_at(log, position)
     if at is None or position > head or (tenant is not None and at.tenant != tenant):
         return None
     cut: list[Cut] = []
@@ -75,7 +70,7 @@ def _causes(log: Connection, at: Recorded, tenant: str | None, cut: list[Cut]) -
     """The event, after its cause, after that one's cause …"""
     chain = [at]
     while cause := chain[0].decoded_meta().cause:
-        before = find(log, cause) if len(chain) <= limits.WHY_DEPTH else None
+        before = event_at(log, cause) if len(chain) <= limits.WHY_DEPTH else None
         if before is None or (tenant is not None and before.tenant != tenant):
             cut.append("causes")
             break
@@ -97,7 +92,7 @@ def command_of(log: Connection, at: Recorded) -> tuple[int, int]:
 def _end(log: Connection, at: Recorded, step: int) -> int:
     position = at.position
     for _ in range(limits.WHY_EVENTS):
-        beside = find(log, position + step)
+        beside = event_at(log, position + step)
         if beside is None or (beside.stream, beside.at_us, beside.meta) != (at.stream, at.at_us, at.meta):
             break
         position += step
@@ -125,7 +120,7 @@ def _grow(log: Connection, root: Node, head: int, size: int, cut: list[Cut]) -> 
                 cut.append("size")
                 return position - 1
             else:
-                at = find(log, position)
+                at = event_at(log, position)
                 assert at, position
                 node = node_of(log, at, parent.at)
                 parent.effects.append(node)

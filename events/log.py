@@ -5,6 +5,7 @@ every append extends the hash chain. The invariant: after `commit` returned the 
 after `rollback` nothing of it is, and the log object knows the place it had before.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -225,6 +226,33 @@ def read_all(db: apsw.Connection, after: int, limit: int) -> list[Recorded]:
         Recorded(*row)
         for row in db.execute(f"{_FROM} WHERE e.position > ? ORDER BY e.position LIMIT ?", (after, limit))
     ]
+
+
+def event_at(db: apsw.Connection, position: int) -> Recorded | None:
+    """The event at a position; None where there is none."""
+    return next((at for at in read_all(db, position - 1, 1) if at.position == position), None)
+
+
+def link_at(db: apsw.Connection, position: int) -> bytes:
+    """The chain's link at a position; b"" where the log does not come so far."""
+    if position == 0:
+        return chain.GENESIS
+    found = event_at(db, position)
+    return found.link if found else b""
+
+
+def read_verified(db: apsw.Connection, after: int, link: bytes, up_to: int, limit: int) -> Iterator[list[Recorded]]:
+    """The events after a position, whose link is given, up to another, at most `limit` at once.
+
+    Raises ChainBroken with the first position that does not follow, or is not there.
+    """
+    while after < up_to:
+        events = read_all(db, after, min(limit, up_to - after))
+        link = chain.verify(link, after, events)
+        if not events:
+            raise chain.ChainBroken(after + 1, "it is missing")
+        yield events
+        after += len(events)
 
 
 def read_tenant(db: apsw.Connection, tenant: str, after: int, limit: int) -> list[Recorded]:

@@ -19,7 +19,7 @@ from events import chain
 from events.catalog import UnknownEvent, decode
 from events.database import open_database
 from events.event import Recorded
-from events.log import prepare, read_all
+from events.log import event_at, head, prepare, read_all, read_verified
 from events.platform import LogCreated
 
 FORMAT = "ahplat-log/1"
@@ -48,26 +48,16 @@ _event = msgspec.json.Decoder(Recorded)
 
 def write(db: apsw.Connection, progressed: Progress) -> Iterator[bytes]:
     """The lines of a log as far as it goes now, each with its end. Raises TransferFailed where the chain does not hold."""
-    last = next((Recorded(*row) for row in _last(db)), None)
+    last = event_at(db, head(db))
     if last is None:
         raise TransferFailed("the log holds no event")
     yield _encode(Header(FORMAT, _installation(read_all(db, 0, 1)[0]), last.position, last.link)) + b"\n"
-    position, link = 0, chain.GENESIS
-    while position < last.position:
-        events = read_all(db, position, min(CHUNK, last.position - position))
-        link = _verified(link, position, events, "")
-        if not events:
-            raise TransferFailed(f"position {position + 1} is missing")
-        position += len(events)
-        yield b"".join(_encode(event) + b"\n" for event in events)
-        progressed(position, last.position)
-
-
-def _last(db: apsw.Connection) -> apsw.Cursor:
-    return db.execute(
-        "SELECT e.position, s.name, e.version, e.type, e.at_us, e.tenant, e.data, e.meta, e.link"
-        " FROM event e JOIN stream s ON s.id = e.stream ORDER BY e.position DESC LIMIT 1"
-    )
+    try:
+        for events in read_verified(db, 0, chain.GENESIS, last.position, CHUNK):
+            yield b"".join(_encode(event) + b"\n" for event in events)
+            progressed(events[-1].position, last.position)
+    except chain.ChainBroken as broken:
+        raise TransferFailed(f"the chain does not hold at {broken}") from broken
 
 
 def _installation(first: Recorded) -> str:
@@ -78,13 +68,6 @@ def _installation(first: Recorded) -> str:
     if not isinstance(created, LogCreated):
         raise TransferFailed(f"its first event is {first.type}, expected log.created")
     return created.installation
-
-
-def _verified(link: bytes, position: int, events: list[Recorded], where: str) -> bytes:
-    try:
-        return chain.verify(link, position, events)
-    except chain.ChainBroken as broken:
-        raise TransferFailed(f"{where}the chain does not hold at {broken}") from broken
 
 
 def read(lines: Iterable[bytes], path: Path, progressed: Progress) -> Header:
@@ -98,7 +81,10 @@ def read(lines: Iterable[bytes], path: Path, progressed: Progress) -> Header:
         streams: dict[str, int] = {}
         while chunk := list(islice(numbered, CHUNK)):
             events = [_read_event(line, position + 2 + n) for n, line in enumerate(chunk)]
-            link = _verified(link, position, events, f"from line {position + 2} on ")
+            try:
+                link = chain.verify(link, position, events)
+            except chain.ChainBroken as broken:
+                raise TransferFailed(f"from line {position + 2} on the chain does not hold at {broken}") from broken
             if position == 0 and _installation(events[0]) != header.installation:
                 raise TransferFailed(f"line 2 is of another log than line 1 says ({header.installation})")
             with db:

@@ -43,9 +43,7 @@ def tables_made(projections: Projections) -> list[str]:
 
 def changes(before: Connection, after: Connection, table: str) -> Iterator[tuple[Change, Row]]:
     """(each row of a table that differs, all of it as it is shown: as it was, where it went), in the order of the keys."""
-    keys = [
-        name for (name,) in before.execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,))
-    ]
+    keys = _keys_of(before, table)
     one, other = _rows(before, table, keys), _rows(after, table, keys)
     left, right = next(one, None), next(other, None)
     while left or right:
@@ -65,8 +63,12 @@ def changes(before: Connection, after: Connection, table: str) -> Iterator[tuple
 
 def shown_rows(db: Connection, table: str) -> list[Row]:
     """All rows of a table, in the order of their keys, as they are shown."""
-    keys = [name for (name,) in db.execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,))]
-    return [_shown(row) for _, row in _rows(db, table, keys)]
+    return [_shown(row) for _, row in _rows(db, table, _keys_of(db, table))]
+
+
+def _keys_of(db: Connection, table: str) -> list[str]:
+    """The columns of a table's key, in their order in it."""
+    return [name for (name,) in db.execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,))]
 
 
 def _rows(db: Connection, table: str, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], Row]]:

@@ -158,8 +158,8 @@ class Client:
 
         All commands of an invocation have one key: for the server it is another one at each method and path.
         """
-        sent = {"Idempotency-Key": f'"{field("--idempotency-key", self.invocation)}"', **(fields or {})}
-        sent = {name: field(name, value) for name, value in sent.items()}
+        sent = {"Idempotency-Key": f'"{field("--idempotency-key", self.invocation)}"'}
+        sent |= {name: field(name, value) for name, value in (fields or {}).items()}
         try:
             reply = self._repeated(method, path, query or {}, body, file, sent, timeout_s)
             if reply.status != 204:

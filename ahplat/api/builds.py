@@ -6,7 +6,7 @@ from apsw import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ahplat.answers import Answer
-from ahplat.api import headers, uploads
+from ahplat.api import uploads
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import At, Id, invalid
 from ahplat.api.query import Paged, Waits
@@ -128,7 +128,7 @@ async def get(call: Call) -> Reply:
         await call.app.hub.until(f"build-{row.build_id}", lambda: _has_come_to(call, wanted), asked.timeout)
         row = find_build(call)
     reply = json_reply(render(call, call.views, row))
-    reply.headers["ETag"] = headers.etag(call.app.epoch, row.version, reply.body)  # attempts are of other streams
+    reply.headers["ETag"] = call.etag(row.version, reply.body)  # attempts are of other streams
     return reply
 
 

@@ -171,10 +171,13 @@ class Call:
 
     def check_query(self) -> None:
         """Raises Rejected where a command's query is doubtful, and where one is not known that has to be."""
+        is_read, may_be_strict = self.request.method in READS, "Prefer" in self.request.headers
+        if is_read and not may_be_strict:
+            return
         pairs = parse_qsl(self.query_text, keep_blank_values=True)
-        if self.request.method not in READS:
+        if not is_read:
             refuse_doubtful([name for name, _ in pairs], may_be_dry=Dry in self.asks)
-        if "Prefer" in self.request.headers and self.prefer.strict:
+        if may_be_strict and self.prefer.strict:
             refuse_unknown(pairs, self.asks)
 
     def asked(self, type_: type[Q]) -> Q:
@@ -207,9 +210,9 @@ class Call:
         """An id for something that is to be."""
         return new_id(self.app.clock.now_us())
 
-    def etag(self, version: int) -> str:
-        """The entity tag of a stream at a version."""
-        return headers.etag(self.app.epoch, version)
+    def etag(self, version: int, body: bytes = b"") -> str:
+        """The entity tag of a stream at a version; with a body, of what is shown beside it, too."""
+        return headers.etag(self.app.epoch, version, body)
 
     def unsealed(self, tenant_id: str, stream: str, field: str, sealed: bytes | None) -> str:
         """A sealed field of a stream; "" where there is none, or no key any more."""

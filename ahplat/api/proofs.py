@@ -11,11 +11,11 @@ from msgspec import Meta, Struct
 from ahplat.api.call import JSON, Call, Reply, json_reply
 from ahplat.api.fields import At
 from ahplat.api.route import Route
+from ahplat.api.why import found_event
 from ahplat.checkpoints import Signed
-from ahplat.errors import Rejected, Unavailable
+from ahplat.errors import Unavailable
 from events.checkpoint import PublicKey
 from events.event import Recorded
-from events.log import read_all
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -80,8 +80,7 @@ async def proof(call: Call) -> Reply:
 
     Where no checkpoint covers the event yet, one is signed at once.
     """
-    position = _own(call)
-    found = await call.app.checkpoints.proof(position)
+    found = await call.app.checkpoints.proof(found_event(call).position)
     return json_reply(
         ProofAnswer(
             event=_framed(found.event),
@@ -90,15 +89,6 @@ async def proof(call: Call) -> Reply:
             checkpoint=_answer(found.signed, call.app.checkpoints.key),
         )
     )
-
-
-def _own(call: Call) -> int:
-    """The position in the path, where that is an event of who calls. Raises Rejected `event_not_found`."""
-    text = call.path_id()
-    position = int(text) if text.isascii() and text.isdecimal() and len(text) < 17 else 0
-    if 0 < position <= call.app.hub.position and read_all(call.app.log, position - 1, 1)[0].tenant == call.tenant_id:
-        return position
-    raise Rejected("event_not_found", f"you have no event at the position {text[:64]}")
 
 
 def _framed(at: Recorded) -> Framed:

@@ -13,6 +13,7 @@ from ahplat.errors import Rejected
 from ahplat.why import Node, Why
 from events.catalog import decode
 from events.event import Meta, Recorded
+from events.log import event_at
 
 _DIGITS = 16  # of the greatest position that JSON's numbers hold
 
@@ -73,7 +74,7 @@ async def event(call: Call) -> Reply:
 def found_event(call: Call) -> Recorded:
     """The event at the position in the path: the caller's, or anybody's for the operator. Raises Rejected."""
     position = _position(call)
-    at = causes.find(call.app.log, position)
+    at = event_at(call.app.log, position)
     is_theirs = at is not None and (call.principal.kind == "operator" or at.tenant == call.tenant_id)
     if at is None or not is_theirs or position > call.app.hub.position:
         raise _missing(call)

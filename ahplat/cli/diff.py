@@ -63,14 +63,18 @@ def diff(before: str, after: str, data_dir: Path, tenant: str, as_json: bool) ->
 def differences(before: apsw.Connection, after: apsw.Connection) -> list[Resource]:
     """What differs between the views of two moments, by resource; tables in the order of their names."""
     grouped: dict[tuple[str, str], list[Change]] = {}
-    for table in tables_of(after):
-        if table not in _LEFT_OUT:
-            for change, row in changes(before, after, table):
-                grouped.setdefault(_whose(table, change.key | row), []).append(change)
+    for table in state_tables(after):
+        for change, row in changes(before, after, table):
+            grouped.setdefault(_whose(table, change.key | row), []).append(change)
     return [
         Resource(type_, id_, _name(after, type_, id_) or _name(before, type_, id_), found)
         for (type_, id_), found in sorted(grouped.items())
     ]
+
+
+def state_tables(views: apsw.Connection) -> list[str]:
+    """The tables that say how things are, by name."""
+    return [table for table in tables_of(views) if table not in _LEFT_OUT]
 
 
 def _whose(table: str, row: Row) -> tuple[str, str]:

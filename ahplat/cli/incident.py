@@ -16,7 +16,7 @@ from ahplat.cli.looking import EXIT_UNREADABLE, failed, id_of_tenant, open_log, 
 from ahplat.cli.operate import ask
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
 from ahplat.version import VERSION
-from events.log import head, read_all
+from events.log import event_at, head
 
 
 @click.command()
@@ -47,6 +47,8 @@ def incident(tenant: str, since: str, until: str, out: Path | None, no_logs: boo
     up_to = place(log, until) if until else head(log)
     if not 0 <= after < up_to:
         failed(f"there are no events from {since} to {until or up_to}")
+    last = event_at(log, up_to)
+    assert last, up_to
     target = out or Path(f"incident-{tenant}-{after + 1}-{up_to}.tar.gz")
     left_out: list[str] = []
     try:
@@ -54,7 +56,7 @@ def incident(tenant: str, since: str, until: str, out: Path | None, no_logs: boo
             metrics = _metrics(data_dir, left_out)
             files = chain(parts(data_dir, log, Span(whose, after, up_to), keyring, left_out), metrics)
             about = partial(Manifest, VERSION, whose, after + 1, up_to, left_out=left_out)
-            made = write(target, files, lambda written: about(files=written), read_all(log, up_to - 1, 1)[0].at_s)
+            made = write(target, files, lambda written: about(files=written), last.at_s)
     except FileExistsError:
         failed(f"{target} is there already: name another --out")
     except (apsw.Error, OSError) as error:

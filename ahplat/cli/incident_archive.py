@@ -21,7 +21,7 @@ from msgspec import Struct
 from ahplat import limits
 from ahplat.api import frames
 from ahplat.builders.build_logs import BuildLogs
-from ahplat.cli.diff import differences
+from ahplat.cli.diff import differences, state_tables
 from ahplat.cli.looking import line_of, shown
 from ahplat.engines import run_logs
 from ahplat.errors import Unreadable
@@ -30,14 +30,13 @@ from ahplat.sealing import Keyring
 from events import chain
 from events.catalog import decode
 from events.event import Recorded
-from events.log import read_all, read_tenant_and_platform
+from events.log import link_at, read_tenant_and_platform, read_verified
 from projections import instances
-from projections.compare import shown_rows, tables_of
+from projections.compare import shown_rows
 from projections.past import views_at
 
 CHUNK = 2_000
 _SAID = ("detail", "tail")  # sealed fields with what a program or a tool said
-_OWN_FILE = frozenset({"activity"})
 _CHECKPOINTS = ("signed", "key", "known")  # not `erased`, which names others
 
 
@@ -81,7 +80,7 @@ def parts(data_dir: Path, log: Connection, span: Span, keyring: Keyring | None, 
     yield "activity.txt", _lines(line_of(shown(at)).encode() for at in recorded if at.tenant)
     before, after = (views_at(log, span.tenant_id, position) for position in (span.after, span.up_to))
     for name, views in (("before", before), ("after", after)):
-        yield f"{name}.json", _json({table: shown_rows(views, table) for table in _tables(views)})
+        yield f"{name}.json", _json({table: shown_rows(views, table) for table in state_tables(views)})
     yield "diff.json", _json(differences(before, after))
     if keyring:
         redaction = Redaction(keyring, span.tenant_id, (before, after), recorded)
@@ -99,10 +98,6 @@ def _events(log: Connection, span: Span) -> Iterator[Recorded]:
     while found := read_tenant_and_platform(log, span.tenant_id, after, span.up_to, CHUNK):
         yield from found
         after = found[-1].position
-
-
-def _tables(views: Connection) -> list[str]:
-    return [table for table in tables_of(views) if table not in _OWN_FILE]
 
 
 def _said(data_dir: Path, keyring: Keyring, redaction: Redaction, recorded: list[Recorded]) -> Iterator[Part]:
@@ -150,15 +145,12 @@ def _running(data_dir: Path, redaction: Redaction, views: Connection, left_out: 
 
 def _proof(log: Connection, span: Span) -> dict[str, Any]:
     """What `ah verify` checks, of these positions: that each link follows from the one before and the event's bytes."""
-    before = read_all(log, span.after - 1, 1) if span.after else []
-    link = before[0].link if before else chain.GENESIS
+    link = link_at(log, span.after)
     proof = {"link_before": {"position": span.after, "link": link.hex()}, "holds": True, "why_not": ""}
     position = span.after
     try:
-        while position < span.up_to:
-            events = read_all(log, position, min(CHUNK, span.up_to - position))
-            link = chain.verify(link, position, events)
-            position += len(events)
+        for events in read_verified(log, position, link, span.up_to, CHUNK):
+            position, link = events[-1].position, events[-1].link
     except chain.ChainBroken as broken:
         proof |= {"holds": False, "why_not": f"the chain does not hold at {broken}"}
     return proof | {"last_link": {"position": position, "link": link.hex()}}

@@ -13,8 +13,8 @@ from ahplat.commands.domains import AddDomain
 from ahplat.commands.services import ConfigureService, SetEnv, UnsetEnv
 from ahplat.errors import Moved, Rejected
 from ahplat.undo import Fresh, compensation
-from ahplat.why import find
 from events.event import Meta
+from events.log import event_at
 from events.services import ServiceConfigured
 from projections import domains, env, services
 from tests.commands import given as writing
@@ -67,13 +67,13 @@ def do(world: World, command: Command, cause: int = 0) -> int:
 
 
 def undo(world: World, position: int) -> int:
-    at = find(world.log.db, position)
+    at = event_at(world.log.db, position)
     assert at
     return do(world, compensation(world.log.db, at, FRESH).command, position)
 
 
 def find_type(world: World, position: int) -> str:
-    at = find(world.log.db, position)
+    at = event_at(world.log.db, position)
     return at.type if at else ""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from events import chain
 from events.event import Event, Meta
-from events.log import TAIL, EventLog, LogDamaged, VersionConflict, read_all
+from events.log import TAIL, EventLog, LogDamaged, VersionConflict, event_at, link_at, read_all, read_verified
 from events.platform import LogRestored
 from events.services import ServiceEnvUnset, ServiceRepairRequested
 from events.tenants import TenantQuieted, TenantQuotasSet
@@ -37,6 +37,18 @@ def written(path: Path, events: int) -> None:
     log = opened(path)
     write(log, "service-1", *(ServiceEnvUnset(f"V{n}") for n in range(events - 1)))
     log.close()
+
+
+@pytest.mark.parametrize("gone", [4, 9])
+def test_an_event_that_is_not_there_is_named_by_who_reads_with_a_check(path: Path, gone: int) -> None:
+    written(path, 9)
+    with raw(path) as db:
+        assert [len(chunk) for chunk in read_verified(db, 0, chain.GENESIS, 9, 4)] == [4, 4, 1]
+        assert [len(chunk) for chunk in read_verified(db, 5, link_at(db, 5), 8, 4)] == [3]
+        db.execute("DELETE FROM event WHERE position = ?", (gone,))
+        with pytest.raises(chain.ChainBroken, match=f"position {gone}: "):
+            list(read_verified(db, 0, chain.GENESIS, 9, 4))
+        assert (event_at(db, gone), link_at(db, gone)) == (None, b"")
 
 
 # the first start
