@@ -23,7 +23,7 @@ from ahplat.engines.engine import Identity, Instance
 from ahplat.errors import EngineAway, Rejected, Unavailable
 from projections import instances, services
 from tests.effects.facts import an_instance
-from tests.effects.world import INSTALLATION, TENANT, World, listen_by
+from tests.effects.world import INSTALLATION, TENANT, World, do_harm, listen_by
 
 FEW, MANY = 6, int(os.environ.get("AH_SEEDS", "40"))
 SEEDS = [
@@ -94,14 +94,7 @@ class History:
         instance_id = self.dice.choice(sorted({*host.instances} - {*self.nobodys}))
         harm = self.dice.choice(("crash", "vanish", "pause", "move", "rename"))
         self.did.append(f"{harm} {instance_id}")
-        if harm == "crash":
-            host.crash(instance_id, self.dice.choice((0, 1, 137)), self.dice.random() < 0.2)
-        elif harm == "vanish":
-            host.vanish(instance_id)
-        elif harm == "rename":
-            host.rename(instance_id, f"renamed-{instance_id}")
-        elif host.instances[instance_id].state == "running":
-            host._change(instance_id, **({"state": "paused"} if harm == "pause" else {"host": "10.128.0.3"}))
+        do_harm(host, instance_id, harm, self.dice)
 
     async def harm_the_engine(self) -> None:
         """It lags, errs, loses replies, is away, or says things twice."""

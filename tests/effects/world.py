@@ -9,6 +9,7 @@ successor over the same host. Two images: `web:1` answers, `dead:1` never listen
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -424,6 +425,18 @@ def listen_by(world: World, monkeypatch: Any) -> None:
     monkeypatch.setattr("ahplat.names.responders.socket.if_nameindex", list)  # no devices
     monkeypatch.setattr(health, "_tcp", tcp)
     monkeypatch.setattr(health, "_http", http)
+
+
+def do_harm(host: SimulatedHost, instance_id: str, how: str, dice: random.Random) -> None:
+    """What nobody asked for happens to an instance: crash, vanish, rename, or pause or move where it runs."""
+    if how == "crash":
+        host.crash(instance_id, dice.choice((0, 1, 137)), dice.random() < 0.2)
+    elif how == "vanish":
+        host.vanish(instance_id)
+    elif how == "rename":
+        host.rename(instance_id, f"renamed-{instance_id}")
+    elif host.instances[instance_id].state == "running":
+        host._change(instance_id, **({"state": "paused"} if how == "pause" else {"host": "10.128.0.3"}))
 
 
 def crash_backoff_s(crashes: int) -> int:

@@ -3,6 +3,7 @@
 import random
 
 from ahplat.errors import EngineAway, Unavailable
+from tests.effects.world import do_harm
 from tests.simulation.clients import Clients
 from tests.simulation.machine import TWICE
 from tests.simulation.server import DEATHS, Server
@@ -80,14 +81,7 @@ class Faults:
             return "nothing to harm"
         instance_id = self.dice.choice(ours)
         harm = self.dice.choice(("crash", "crash", "vanish", "pause", "move", "rename"))
-        if harm == "crash":
-            host.crash(instance_id, self.dice.choice((0, 1, 137)), self.dice.random() < 0.2)
-        elif harm == "vanish":
-            host.vanish(instance_id)
-        elif harm == "rename":
-            host.rename(instance_id, f"renamed-{instance_id}")
-        elif host.instances[instance_id].state == "running":
-            host._change(instance_id, **({"state": "paused"} if harm == "pause" else {"host": "10.128.0.3"}))
+        do_harm(host, instance_id, harm, self.dice)
         return f"{harm} {instance_id}"
 
     def _server(self) -> str:
