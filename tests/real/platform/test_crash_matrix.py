@@ -52,7 +52,7 @@ class OnDocker(Server):
 
     def kill(self, service_id: str) -> None:
         """Ends a service's container behind the platform's back."""
-        for one in self._sdk.containers.list(filters={"label": f"ah.service={service_id}"}):
+        for one in self._sdk.containers.list(filters={"label": f"ah.service={service_id}"}, ignore_removed=True):
             one.kill()
 
 
