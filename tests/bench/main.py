@@ -14,8 +14,10 @@ from tests.bench import (
     compare,
     databases,
     deploying,
+    enduring,
     figure,
     following,
+    growing,
     over_http,
     rebuilding,
     routing,
@@ -46,8 +48,12 @@ loopback and in a temporary folder; what is started is ended.
   routing   a new service until it answers through Traefik. Bare: `docker run` until it answers. And the requests that
             fail during 100 deploys, rollbacks and restarts in a row: none
   databases a new database until it runs, with Docker. Bare: `docker run` until SELECT 1 or PING is answered
+  load      10 minutes of 80 % of what all tenants may ask, 200 streams, restarts; then three times as much. Only when
+            asked for, 11 minutes. Bare: the first minute
+  growth    starts, memory, requests on a log of 5M events, and with 1,000 tenants of 20 services. Only when asked for,
+            about 10 minutes. Bare: a log of 10k
 
-  bin/bench                   all of it, about 5 minutes
+  bin/bench                   all of it but the last two, about 5 minutes
   bin/bench --quick           shorter and rougher, a smaller log
   bin/bench --only append     one group; repeatable
   bin/bench --json            the figures as JSON on stdout, one line
@@ -70,7 +76,10 @@ GROUPS: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "build": building.figures,
     "routing": routing.figures,
     "databases": databases.figures,
+    "load": enduring.figures,
+    "growth": growing.figures,
 }
+LONG = ("load", "growth")  # only where they are asked for
 
 
 def main() -> int:
@@ -84,12 +93,13 @@ def main() -> int:
     parser.add_argument("--compare", metavar="REV", help="measure this tree and that revision in pairs")
     parser.add_argument("--rounds", type=int, default=5, help="of --compare: how many pairs [default: 5]")
     given = parser.parse_args()
+    groups = given.only or [name for name in GROUPS if name not in LONG]
     say(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: where others work too, look at the ratios")
     try:
         if given.compare:
-            print(f"\n{compared(given.compare, given.only or list(GROUPS), given.quick, given.rounds)}")
+            print(f"\n{compared(given.compare, groups, given.quick, given.rounds)}")
             return 0
-        figures = measured(given.only or list(GROUPS), given.quick)
+        figures = measured(groups, given.quick)
     except KeyboardInterrupt:
         return 130
     print(json.dumps(figure.as_json(figures)) if given.json else f"\n{figure.table(figures)}")
