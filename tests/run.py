@@ -158,7 +158,7 @@ def lint() -> Outcome:
     checks = [
         ["ruff", "check", ".", *programs],
         ["ruff", "format", "--check", ".", *programs],
-        ["mypy", "--strict", "-p", "events", "-p", "projections", "-p", "ahplat"],
+        ["mypy", "--strict", "-p", "events", "-p", "projections", "-p", "ahplat", "-p", "tests.bench"],
     ]
     codes = []
     for check in checks:

@@ -60,8 +60,9 @@ def paired(other: Path, group: str, quick: bool, rounds: int) -> list[Paired]:
         Paired(
             name,
             units[name],
-            *(statistics.median(side) for side in zip(*values, strict=True)),
-            ratios=[here / there for there, here in values if there],
+            statistics.median(there for there, _ in values),
+            statistics.median(here for _, here in values),
+            [here / there for there, here in values if there],
         )
         for name, values in pairs.items()
         if any(there for there, _ in values)

@@ -80,7 +80,7 @@ def on_docker(folder: Path, count: int) -> tuple[Times, Times, Times]:
             return heard(server, key, service["id"], follow, lambda n: say(server, host, n), count)
     finally:
         who = installation_of(data)
-        asyncio.run(wipe([DockerEngine(who, base_url=docker.HOST)]))
+        asyncio.run(wipe([DockerEngine(who, data, base_url=docker.HOST)]))
         remove_networks([who])
 
 
