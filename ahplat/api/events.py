@@ -65,8 +65,8 @@ def _cursor(call: Call, text: str, name: str) -> int:
         raise fault(name, "expected the id of an event")
     if int(epoch or 1) != call.app.epoch:
         raise Rejected("cursor_gone", f"the cursor is of epoch {epoch or 1}, this is epoch {call.app.epoch}")
-    if int(position) > call.app.hub.position:
-        raise Rejected("cursor_gone", f"the cursor is past the end of the log ({call.app.hub.position})")
+    if int(position) > call.head:
+        raise Rejected("cursor_gone", f"the cursor is past {call.head}, where the log ends or was asked about")
     return int(position)
 
 
@@ -83,15 +83,13 @@ async def _list(call: Call) -> Reply:
     wanted, limit = Filter(asked.type, asked.resource), asked.limit
     begin = _begin(call, asked)
     read = read_tenant_backwards if begin is None else read_tenant
-    head = call.app.hub.position  # what lies beyond is on the disk, but its answers are not out yet
+    head = call.head
     position = head + 1 if begin is None else begin
     found: list[PublicEvent] = []
     scanned = 0
     while len(found) < limit and scanned < limits.LOG_ROWS_SCANNED:
-        chunk = read(call.app.log, call.tenant_id, position, limits.LIST_LIMIT)
+        chunk = [one for one in read(call.app.log, call.tenant_id, position, limits.LIST_LIMIT) if one.position <= head]
         for at in chunk:
-            if at.position > head:
-                break
             event = decode(at.type, at.data)
             position = at.position
             if wanted.wants(at, event):
@@ -103,13 +101,16 @@ async def _list(call: Call) -> Reply:
             break
         await asyncio.sleep(0)  # a long scan does not hold up everybody else
     reply = json_reply([Raw(frames.encode(event)) for event in found])
-    if begin is not None:
+    is_whole = call.as_of and len(found) < limit and scanned < limits.LOG_ROWS_SCANNED  # nothing comes to the past
+    if begin is not None and not is_whole:
         reply.headers["Link"] = call.link_next(limit=str(limit), after=cursor_id(call, position))
     return reply
 
 
 async def _stream(call: Call) -> Reply:
     """Server-sent events until the client goes, its key dies, or it takes nothing for STREAM_STALL_S."""
+    if call.as_of:
+        raise invalid_parameter("as_of", "expected none of a stream: `Accept: application/json` asks for the list")
     app = call.app
     asked = call.asked(Asked)
     begin = _begin(call, asked)
@@ -188,6 +189,8 @@ ROUTES = [
         "/v1/events",
         events,
         "read_events",
+        as_of=True,
+        of_log=True,
         query=Asked,
         answer=list[PublicEvent],
         events=PublicEvent,

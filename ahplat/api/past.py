@@ -1,7 +1,7 @@
 """`?as_of=`: a read answered as it was at a position of the log, or at a time.
 
-The handler is the same; it reads other views. Whose events are folded: the caller's, and of the operator's routes those
-of the tenant that the path names, or the tenants themselves.
+The handler is the same; it reads other views, or the log no further than to there. Whose events are folded: the caller's,
+and of the operator's routes those of the tenant that the path names, or the tenants themselves.
 """
 
 import apsw
@@ -30,7 +30,8 @@ async def go_back(call: Call, route: Route) -> None:
     if whose and not _is_there(call.app.log, whose, position):
         raise Rejected("tenant_not_found", f"there was no such tenant at position {position}")
     call.as_of = position
-    call.past = await call.app.history.views(whose, position)
+    if not route.of_log:
+        call.past = await call.app.history.views(whose, position)
 
 
 def _position(call: Call, text: str) -> int:

@@ -76,7 +76,7 @@ def found_event(call: Call) -> Recorded:
     position = _position(call)
     at = event_at(call.app.log, position)
     is_theirs = at is not None and (call.principal.kind == "operator" or at.tenant == call.tenant_id)
-    if at is None or not is_theirs or position > call.app.hub.position:
+    if at is None or not is_theirs or position > call.head:
         raise _missing(call)
     return at
 
@@ -86,7 +86,7 @@ async def why(call: Call) -> Reply:
 
     Causes and effects are followed among the tenant's own events, to a depth and a number; `cut` says where that ended.
     """
-    position, head, tenant_id = _position(call), call.app.hub.position, call.tenant_id
+    position, head, tenant_id = _position(call), call.head, call.tenant_id
     found = await call.app.history.read(tenant_id, lambda log: causes.explain(log, position, head, tenant_id))
     if found is None:
         raise _missing(call)
@@ -142,6 +142,6 @@ def _parts(at: Recorded, meta: Meta, first: int, last: int) -> dict[str, Any]:
 
 _ONE = "/v1/events/{event_position}"
 ROUTES = [
-    Route("GET", _ONE, event, "get_event", answer=EventDetail),
-    Route("GET", f"{_ONE}/why", why, "explain_event", answer=Explained),
+    Route("GET", _ONE, event, "get_event", as_of=True, of_log=True, answer=EventDetail),
+    Route("GET", f"{_ONE}/why", why, "explain_event", as_of=True, of_log=True, answer=Explained),
 ]
