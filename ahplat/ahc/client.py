@@ -104,6 +104,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url
+        self.as_of = ""  # the position or time that reads are about; "" for now
         self.invocation = invocation
         self._sleep = sleep
         self._tell = tell
@@ -128,12 +129,12 @@ class Client:
 
     def read(self, path: str, **query: Any) -> Any:
         """What is there, as JSON. Raises Failure."""
-        return self._repeated("GET", path, query).json_of(self.url, dict, list)
+        return self._repeated("GET", path, query | {"as_of": self.as_of}).json_of(self.url, dict, list)
 
     def pages(self, path: str, **query: Any) -> list[Any]:
         """A list, to its end."""
         rows: list[Any] = []
-        reply = self._repeated("GET", path, {"limit": PAGE} | query)
+        reply = self._repeated("GET", path, {"limit": PAGE} | query | {"as_of": self.as_of})
         while True:
             rows += (found := reply.json_of(self.url, list))
             link = httpx.Response(200, headers={"Link": reply.headers.get("link", "")}).links.get("next")

@@ -38,6 +38,7 @@ A repository:     ahc deploy https://github.com/acme/web
 This folder:      ahc deploy . --port 3000
 A database:       ahc db create postgres data && ahc link data web
 Look:             ahc status    ahc logs web -f    ahc events -f
+Look back:        ahc status --as-of 120    ahc env web --as-of 2026-01-31T12:00:00Z
 Go back:          ahc rollback web    ahc undo POSITION
 
 Services and databases go by name or id. With --json every command prints what the server answered, on stdout and

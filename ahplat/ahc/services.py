@@ -9,7 +9,7 @@ import click
 from ahplat.ahc import follow, names
 from ahplat.ahc.failures import CONFLICT, FAILED, MISSING, USAGE, Failure
 from ahplat.ahc.screen import time_of
-from ahplat.ahc.session import Session, changes, pass_session, reads, waits
+from ahplat.ahc.session import Session, changes, looks_back, pass_session, reads, waits
 
 _HEADS = ("NAME", "STATUS", "IMAGE", "URL", "CRASHES", "ID")
 
@@ -36,10 +36,16 @@ def show_list(session: Session, services: list[dict[str, Any]]) -> None:
 
 @click.command()
 @click.option("--status", default="", help="Only those that are running, failed, …")
+@looks_back
 @reads
 @pass_session
 def services(session: Session, status: str) -> None:
-    """List services."""
+    """List services.
+
+    \b
+      ahc services --status failed
+      ahc services --as-of 120
+    """
     found = session.client.pages("/v1/services", status=status)
     session.screen.result(found, lambda: show_list(session, found))
 

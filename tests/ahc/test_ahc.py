@@ -41,9 +41,12 @@ def test_a_tenant_registers_deploys_looks_changes_goes_back_and_deletes(server: 
     ahc.ok("start", "web")
     assert ahc.ok("services", "--json").json[0]["status"] == "running"
     assert ahc.ok("usage", "--json").json["services"] == {"used": 1, "max": 5}
-    assert ahc.ok("events", "-n", "1", "--json").json[0]["position"] > 1
+    then = ahc.ok("events", "-n", "1", "--json").json[0]["position"]
     ahc.ok("delete", "web", "--yes")
     assert ahc.run("status", "web").code == 4
+    assert ahc.ok("status", "web", "--as-of", str(then), "--json").json["status"] == "running"
+    assert ahc.ok("env", "web", "--as-of", str(then), "--json").json.keys() == {"GREETING"}
+    assert ahc.ok("events", "-n", "1", "--as-of", str(then), "--json").json[0]["position"] == then
 
 
 def test_a_database_is_made_and_linked(server: Server, ahc: Ahc) -> None:
