@@ -20,6 +20,7 @@ from ahplat.api.stream import Filter, Subscriber
 from ahplat.errors import Rejected
 from events.catalog import decode
 from events.log import read_tenant, read_tenant_backwards
+from events.selection import position_in
 
 logger = logging.getLogger("ahplat.events")
 
@@ -59,15 +60,16 @@ def cursor_id(call: Call, position: int) -> str:
 
 def _cursor(call: Call, text: str, name: str) -> int:
     """The position that a cursor names. Raises Rejected `cursor_gone` for one of another epoch or past the head."""
-    epoch, _, position = text.rpartition(".")
-    if not all(part.isascii() and part.isdecimal() and len(part) <= 18 for part in (epoch or "1", position)):
+    first, _, last = text.rpartition(".")
+    epoch, position = position_in(first or "1"), position_in(last)
+    if epoch is None or position is None:
         fault = invalid_header if name == _LAST_ID else invalid_parameter
         raise fault(name, "expected the id of an event")
-    if int(epoch or 1) != call.app.epoch:
-        raise Rejected("cursor_gone", f"the cursor is of epoch {epoch or 1}, this is epoch {call.app.epoch}")
-    if int(position) > call.head:
+    if epoch != call.app.epoch:
+        raise Rejected("cursor_gone", f"the cursor is of epoch {epoch}, this is epoch {call.app.epoch}")
+    if position > call.head:
         raise Rejected("cursor_gone", f"the cursor is past {call.head}, where the log ends or was asked about")
-    return int(position)
+    return position
 
 
 def _begin(call: Call, asked: Asked) -> int | None:

@@ -12,7 +12,7 @@ from ahplat.api.query import invalid_parameter
 from ahplat.api.route import Route
 from ahplat.errors import Rejected
 from events.log import read_stream
-from events.selection import position_at
+from events.selection import position_at, position_in
 
 _EXPECTED = "expected a position of the log, or a time as RFC 3339 has it: 2026-01-31T12:00:00Z"
 
@@ -37,10 +37,10 @@ async def go_back(call: Call, route: Route) -> None:
 def _position(call: Call, text: str) -> int:
     """The position that is meant. Raises Rejected for one that is none, or that is not there yet."""
     head = call.app.hub.position
-    if text.isascii() and text.isdecimal() and len(text) < 19:
-        if int(text) > head:
+    if (position := position_in(text)) is not None:
+        if position > head:
             raise invalid_parameter("as_of", f"expected at most {head}, where the log ends")
-        return int(text)
+        return position
     at_us = instant_us(text)
     if at_us is None:
         raise invalid_parameter("as_of", _EXPECTED)

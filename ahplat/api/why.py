@@ -14,8 +14,7 @@ from ahplat.why import Node, Why
 from events.catalog import decode
 from events.event import Meta, Recorded
 from events.log import event_at
-
-_DIGITS = 16  # of the greatest position that JSON's numbers hold
+from events.selection import position_in
 
 
 class CommandOf(Struct, frozen=True, omit_defaults=True):
@@ -94,10 +93,7 @@ async def why(call: Call) -> Reply:
 
 
 def _position(call: Call) -> int:
-    text = call.path_id()
-    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
-        raise _missing(call)
-    return int(text)
+    return position_in(call.path_id()) or 0  # where no event is
 
 
 def _missing(call: Call) -> Rejected:
