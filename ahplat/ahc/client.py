@@ -104,6 +104,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url
+        self.heard = False  # whether anything was answered that is no problem
         self.as_of = ""  # the position or time that reads are about; "" for now
         self.invocation = invocation
         self._sleep = sleep
@@ -193,6 +194,7 @@ class Client:
                 lost = error
                 may_have_come = may_have_come or not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             if answer is not None and not _is_passing(answer):
+                self.heard = self.heard or answer.is_success
                 return _reply(answer)
             wait_s = delay_s(attempt, answer.headers.get("Retry-After") if answer is not None else None)
             if attempt == TRIES - 1 or waited_s + wait_s > PATIENCE_S:
@@ -241,6 +243,7 @@ class Client:
             if not answer.is_success:
                 answer.read()
                 _reply(answer)
+            self.heard = True
             yield answer
 
 

@@ -7,7 +7,7 @@ import click
 from ahplat.ahc import follow, names
 from ahplat.ahc.failures import MISSING, Failure
 from ahplat.ahc.screen import time_of
-from ahplat.ahc.services import confirm
+from ahplat.ahc.services import confirm, deleted_before
 from ahplat.ahc.session import Session, changes, looks_back, not_empty, pass_session, reads, waits
 
 _HEADS = ("NAME", "STATUS", "TYPE", "HOST", "ID")
@@ -123,10 +123,11 @@ def url(session: Session, database: str) -> None:
 @pass_session
 def delete_database(session: Session, database: str, purge: bool, yes: bool) -> None:
     """Delete a database. For a while `ahc db undelete` brings it back, unless it is purged."""
-    found = names.find(session.client, "database", database)
-    confirm(session, f"{'purge' if purge else 'delete'} database {found['name']} ({found['id']})", yes)
-    query = {"purge": "true"} if purge else {}
-    session.order("DELETE", f"/v1/databases/{found['id']}", query=query)
+    found = None if purge else deleted_before(session, "database", database)  # a purge takes what is deleted, too
+    if found is None:
+        found = names.find(session.client, "database", database)
+        confirm(session, f"{'purge' if purge else 'delete'} database {found['name']} ({found['id']})", yes)
+        session.order("DELETE", f"/v1/databases/{found['id']}", query={"purge": "true"} if purge else {})
     back = "" if purge else f": `ahc db undelete {found['id']}` brings it back for a while"
     told = f"{found['name']} {'purged' if purge else 'deleted'}{back}"
     session.screen.result({"id": found["id"], "status": "deleted"}, lambda: session.screen.line(told))

@@ -116,6 +116,11 @@ class Session:
         """Nothing is any more."""
         self.screen.hint = ""
 
+    @property
+    def heard(self) -> str:
+        """Who answered anything that is no problem, "" where nobody did."""
+        return next((client.url for client in self._clients if client.heard), "")
+
     def close(self) -> None:
         """Lets go of connections."""
         for client in self._clients:
