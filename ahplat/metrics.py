@@ -55,6 +55,7 @@ class _Parts(Collector):
         )
         yield from self._writer()
         yield from self._views()
+        yield from self._signing()
         yield from self._work()
         yield from self._effects()
         yield from self._builds()
@@ -85,6 +86,14 @@ class _Parts(Collector):
             "ahplat_metering_lag", "metering.db lacks; it follows now and then", self._app.metering.position
         )
         yield GaugeMetricFamily("ahplat_event_streams", "Open event streams.", self._app.hub.streams)
+
+    def _signing(self) -> Iterator[Metric]:
+        checkpoints = self._app.checkpoints
+        signed = checkpoints.last.checkpoint.position if checkpoints.last else 0
+        yield from self._lag("ahplat_checkpoint_lag", "no checkpoint covers", signed)
+        yield GaugeMetricFamily(
+            "ahplat_signing_stopped", "Whether the log is not what was signed of it.", bool(checkpoints.problem)
+        )
 
     def _lag(self, name: str, lacks: str, position: int) -> Iterator[Metric]:
         """How far what has come to a position is behind the log."""

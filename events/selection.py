@@ -13,6 +13,7 @@ from events.catalog import CATALOG
 from events.event import Recorded, canonical
 from events.log import COLUMNS, head
 
+_DIGITS = 18
 _NAMED = [name for name, type_ in CATALOG.items() if {"name", "label"} & {*type_.__struct_fields__}]
 
 
@@ -56,6 +57,15 @@ def read_wanted(
     )
     found = [Recorded(*row) for row in rows]
     return found[::-1] if newest else found
+
+
+def position_in(text: str) -> int | None:
+    """A position, written in digits; None for other text, and for what no log comes to.
+
+    >>> position_in("12"), position_in("-1"), position_in("٣"), position_in("9" * 19)
+    (12, None, None, None)
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def position_at(db: Connection, at_us: int) -> int:

@@ -8,7 +8,7 @@ import click
 from ahplat.ahc import settings
 from ahplat.ahc.failures import CONFLICT, UNKNOWN, USAGE, Failure
 from ahplat.ahc.screen import time_of
-from ahplat.ahc.session import Session, changes, pass_session, reads
+from ahplat.ahc.session import Session, changes, looks_back, pass_session, reads
 from ahplat.ahc.settings import Settings
 
 
@@ -131,6 +131,7 @@ def whoami(session: Session) -> None:
 @click.option("--metrics", is_flag=True, help="What was used hour by hour, in place of what is held.")
 @click.option("--period", type=click.Choice(["hourly", "daily"]), default="hourly", show_default=True)
 @click.option("--since", default="", help="Unix seconds, or as in 2026-01-31T12:00:00Z.")
+@looks_back
 @reads
 @pass_session
 def usage(session: Session, metrics: bool, period: str, since: str) -> None:
@@ -139,6 +140,7 @@ def usage(session: Session, metrics: bool, period: str, since: str) -> None:
     \b
       ahc usage
       ahc usage --metrics --period daily
+      ahc usage --as-of 2026-01-31T12:00:00Z
     """
     screen = session.screen
     if since and not metrics:

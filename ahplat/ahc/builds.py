@@ -5,7 +5,7 @@ import click
 from ahplat.ahc import names
 from ahplat.ahc.client import segment
 from ahplat.ahc.screen import time_of
-from ahplat.ahc.session import Session, changes, not_empty, pass_session
+from ahplat.ahc.session import Session, changes, looks_back, not_empty, pass_session
 
 _HEADS = ("STATUS", "STEP", "SOURCE", "CREATED", "ERROR", "ID")
 
@@ -14,6 +14,7 @@ _HEADS = ("STATUS", "STEP", "SOURCE", "CREATED", "ERROR", "ID")
 @click.argument("service", default="", callback=not_empty)
 @click.option("--cancel", default="", callback=not_empty, metavar="BUILD", help="Call one off; it never deploys.")
 @click.option("--limit", "-n", type=click.IntRange(1, 200), default=20, show_default=True)
+@looks_back
 @changes
 @pass_session
 def builds(session: Session, service: str, cancel: str, limit: int) -> None:
@@ -22,6 +23,7 @@ def builds(session: Session, service: str, cancel: str, limit: int) -> None:
     \b
       ahc builds web
       ahc builds web --cancel 0192…
+      ahc builds --as-of 2026-01-31T12:00:00Z
       ahc logs web last
     """
     path = "/v1/builds"

@@ -104,6 +104,8 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url
+        self.heard = False  # whether anything was answered that is no problem
+        self.as_of = ""  # the position or time that reads are about; "" for now
         self.invocation = invocation
         self._sleep = sleep
         self._tell = tell
@@ -128,12 +130,12 @@ class Client:
 
     def read(self, path: str, **query: Any) -> Any:
         """What is there, as JSON. Raises Failure."""
-        return self._repeated("GET", path, query).json_of(self.url, dict, list)
+        return self._repeated("GET", path, query | {"as_of": self.as_of}).json_of(self.url, dict, list)
 
     def pages(self, path: str, **query: Any) -> list[Any]:
         """A list, to its end."""
         rows: list[Any] = []
-        reply = self._repeated("GET", path, {"limit": PAGE} | query)
+        reply = self._repeated("GET", path, {"limit": PAGE} | query | {"as_of": self.as_of})
         while True:
             rows += (found := reply.json_of(self.url, list))
             link = httpx.Response(200, headers={"Link": reply.headers.get("link", "")}).links.get("next")
@@ -192,6 +194,7 @@ class Client:
                 lost = error
                 may_have_come = may_have_come or not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             if answer is not None and not _is_passing(answer):
+                self.heard = self.heard or answer.is_success
                 return _reply(answer)
             wait_s = delay_s(attempt, answer.headers.get("Retry-After") if answer is not None else None)
             if attempt == TRIES - 1 or waited_s + wait_s > PATIENCE_S:
@@ -240,6 +243,7 @@ class Client:
             if not answer.is_success:
                 answer.read()
                 _reply(answer)
+            self.heard = True
             yield answer
 
 

@@ -7,8 +7,8 @@ import click
 from ahplat.ahc import follow, names
 from ahplat.ahc.failures import MISSING, Failure
 from ahplat.ahc.screen import time_of
-from ahplat.ahc.services import confirm
-from ahplat.ahc.session import Session, changes, not_empty, pass_session, reads, waits
+from ahplat.ahc.services import confirm, deleted_before
+from ahplat.ahc.session import Session, changes, looks_back, not_empty, pass_session, reads, waits
 
 _HEADS = ("NAME", "STATUS", "TYPE", "HOST", "ID")
 
@@ -32,10 +32,16 @@ def db() -> None:
 
 @db.command(name="list")
 @click.option("--deleted", is_flag=True, help="Those that can still be undeleted.")
+@looks_back
 @reads
 @pass_session
 def list_databases(session: Session, deleted: bool) -> None:
-    """List databases."""
+    """List databases.
+
+    \b
+      ahc db list --deleted
+      ahc db list --as-of 120
+    """
     found = session.client.pages("/v1/databases", status="deleted" if deleted else "")
     session.screen.result(found, lambda: show_list(session, found))
 
@@ -85,10 +91,16 @@ def _show(session: Session, found: dict[str, Any]) -> None:
 
 @db.command()
 @click.argument("database")
+@looks_back
 @reads
 @pass_session
 def show(session: Session, database: str) -> None:
-    """Show one database."""
+    """Show one database.
+
+    \b
+      ahc db show data
+      ahc db show data --as-of 120
+    """
     _show(session, names.find(session.client, "database", database))
 
 
@@ -111,10 +123,11 @@ def url(session: Session, database: str) -> None:
 @pass_session
 def delete_database(session: Session, database: str, purge: bool, yes: bool) -> None:
     """Delete a database. For a while `ahc db undelete` brings it back, unless it is purged."""
-    found = names.find(session.client, "database", database)
-    confirm(session, f"{'purge' if purge else 'delete'} database {found['name']} ({found['id']})", yes)
-    query = {"purge": "true"} if purge else {}
-    session.order("DELETE", f"/v1/databases/{found['id']}", query=query)
+    found = None if purge else deleted_before(session, "database", database)  # a purge takes what is deleted, too
+    if found is None:
+        found = names.find(session.client, "database", database)
+        confirm(session, f"{'purge' if purge else 'delete'} database {found['name']} ({found['id']})", yes)
+        session.order("DELETE", f"/v1/databases/{found['id']}", query={"purge": "true"} if purge else {})
     back = "" if purge else f": `ahc db undelete {found['id']}` brings it back for a while"
     told = f"{found['name']} {'purged' if purge else 'deleted'}{back}"
     session.screen.result({"id": found["id"], "status": "deleted"}, lambda: session.screen.line(told))

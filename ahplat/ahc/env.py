@@ -7,7 +7,7 @@ import click
 from ahplat.ahc import follow, names
 from ahplat.ahc.client import segment
 from ahplat.ahc.failures import USAGE, Failure
-from ahplat.ahc.session import Session, changes, pass_session
+from ahplat.ahc.session import Session, changes, looks_back, pass_session
 
 
 @click.command()
@@ -17,6 +17,7 @@ from ahplat.ahc.session import Session, changes, pass_session
 @click.option("--unset", multiple=True, metavar="KEY", help="Take one away; as often as wanted.")
 @click.option("--reveal", is_flag=True, help="Show values.")
 @click.option("--restart", is_flag=True, help="Apply what changed at once, and wait until that serves.")
+@looks_back
 @changes
 @pass_session
 def env(
@@ -35,6 +36,7 @@ def env(
       ahc env web MODE=production --restart
       ahc env web --file .env
       ahc env web --unset MODE
+      ahc env web --as-of 120
 
     What is set counts from the next deployment or restart on.
     """

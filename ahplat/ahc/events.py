@@ -6,7 +6,7 @@ import click
 
 from ahplat.ahc import follow, names
 from ahplat.ahc.screen import time_of
-from ahplat.ahc.session import Session, pass_session, reads
+from ahplat.ahc.session import Session, looks_back, pass_session, reads
 
 
 @click.command()
@@ -15,6 +15,7 @@ from ahplat.ahc.session import Session, pass_session, reads
 @click.option("--after", default="", metavar="POSITION", help="From a place in the log on, oldest first.")
 @click.option("--type", "type_", default="", help="As in service.deploy_requested.")
 @click.option("--of", "resource", default="", metavar="SERVICE", help="Of one service or database, by name or id.")
+@looks_back
 @reads
 @pass_session
 def events(session: Session, is_followed: bool, lines: int, after: str, type_: str, resource: str) -> None:
@@ -24,7 +25,10 @@ def events(session: Session, is_followed: bool, lines: int, after: str, type_: s
       ahc events
       ahc events -f --of web
       ahc events --json --after 120
+      ahc events --as-of 2026-01-31T12:00:00Z
     """
+    if is_followed and session.as_of:
+        raise click.UsageError("-f goes on from now on, --as-of looks back: one of them")
     query = {"type": type_, "resource": _id_of(session, resource)}
     position = after
     if lines:

@@ -14,7 +14,7 @@ from ahplat.ahc.deploy import deploy
 from ahplat.ahc.env import env
 from ahplat.ahc.events import events
 from ahplat.ahc.execs import execute
-from ahplat.ahc.failures import EXIT_CODES, FAILED, INTERRUPTED, OK, Failure
+from ahplat.ahc.failures import EXIT_CODES, FAILED, INTERRUPTED, OK, USAGE, Failure
 from ahplat.ahc.logs import logs
 from ahplat.ahc.services import delete, open_service, restart, rollback, services, start_service, stop
 from ahplat.ahc.session import Session, World
@@ -28,6 +28,8 @@ COMMANDS: tuple[click.Command, ...] = (
     *(logs, env, db, link, execute, builds, events, undo, completion),
 )
 
+_MISUNDERSTOOD = (LookupError, TypeError, ValueError, AttributeError)  # what is no such JSON ends in
+
 HELP = """Operate an ahplat server: deploy images, repositories and folders, wire databases to them, and watch.
 
 \b
@@ -38,6 +40,7 @@ A repository:     ahc deploy https://github.com/acme/web
 This folder:      ahc deploy . --port 3000
 A database:       ahc db create postgres data && ahc link data web
 Look:             ahc status    ahc logs web -f    ahc events -f
+Look back:        ahc status --as-of 120    ahc env web --as-of 2026-01-31T12:00:00Z
 Go back:          ahc rollback web    ahc undo POSITION
 
 Services and databases go by name or id. With --json every command prints what the server answered, on stdout and
@@ -100,11 +103,21 @@ def run(arguments: list[str], world: World) -> int:
     except Exception as error:
         if world.environ.get("AH_TRACE"):
             traceback.print_exc(file=world.err)
-        what = f"something broke in ahc: {type(error).__name__}: {error}"
-        screen.failure(Failure(FAILED, what, "AH_TRACE=1 shows where; whether it was done, `ahc status` shows"))
-        return FAILED
+        broken = _broken(error, session.heard)
+        screen.failure(broken)
+        return broken.code
     finally:
         session.close()
+
+
+def _broken(error: Exception, answered: str) -> Failure:
+    """What broke: how an answer of the server's was understood, where there was one, or something else."""
+    told = f"{type(error).__name__}: {error}"[:200]
+    if answered and isinstance(error, _MISUNDERSTOOD):
+        hint = "check AH_URL, and that server and ahc are of one release; AH_TRACE=1 shows where"
+        return Failure(USAGE, f"{answered} speaks another dialect than this ahc {VERSION} ({told})", hint)
+    hint = "AH_TRACE=1 shows where; whether it was done, `ahc status` shows"
+    return Failure(FAILED, f"something broke in ahc: {told}", hint)
 
 
 def _interrupted(session: Session) -> int:

@@ -9,7 +9,7 @@ import click
 from ahplat.ahc import follow, names
 from ahplat.ahc.failures import CONFLICT, FAILED, MISSING, USAGE, Failure
 from ahplat.ahc.screen import time_of
-from ahplat.ahc.session import Session, changes, pass_session, reads, waits
+from ahplat.ahc.session import Session, changes, looks_back, pass_session, reads, waits
 
 _HEADS = ("NAME", "STATUS", "IMAGE", "URL", "CRASHES", "ID")
 
@@ -36,10 +36,16 @@ def show_list(session: Session, services: list[dict[str, Any]]) -> None:
 
 @click.command()
 @click.option("--status", default="", help="Only those that are running, failed, …")
+@looks_back
 @reads
 @pass_session
 def services(session: Session, status: str) -> None:
-    """List services."""
+    """List services.
+
+    \b
+      ahc services --status failed
+      ahc services --as-of 120
+    """
     found = session.client.pages("/v1/services", status=status)
     session.screen.result(found, lambda: show_list(session, found))
 
@@ -113,13 +119,31 @@ def delete(session: Session, service: str, yes: bool, wait: bool) -> None:
       ahc delete web --dry-run     what would be destroyed
       ahc delete web --yes
     """
-    found = names.find(session.client, "service", service)
-    confirm(session, f"delete service {found['name']} ({found['id']})", yes)
-    path = f"/v1/services/{found['id']}"
-    session.order("DELETE", path, fields={"Prefer": "wait=30"} if wait else {})
+    fields = {"Prefer": "wait=30"} if wait else {}
+    found = deleted_before(session, "service", service, fields=fields)
+    if found is None:
+        found = names.find(session.client, "service", service)
+        confirm(session, f"delete service {found['name']} ({found['id']})", yes)
+        session.order("DELETE", f"/v1/services/{found['id']}", fields=fields)
     session.screen.result(
         {"id": found["id"], "status": "deleted"}, lambda: session.screen.line(f"{found['name']} deleted")
     )
+
+
+def deleted_before(session: Session, kind: str, name: str, **options: Any) -> dict[str, Any] | None:
+    """What this invocation deleted when it came first: who repeats it gets the answer of then. None where it did not.
+
+    Only what is deleted already is asked about, so nothing is deleted here, not even what has the name by now.
+    """
+    for one in names.deleted(session.client, kind, name) if session.is_repeat else ():
+        try:
+            session.order("DELETE", f"{names.LISTS[kind]}/{one['id']}", **options)
+        except Failure as failure:
+            if failure.code != MISSING:
+                raise
+        else:
+            return one
+    return None
 
 
 def confirm(session: Session, what: str, yes: bool) -> None:

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 
 from ahplat.ahc import settings
 from ahplat.ahc.client import Client, Reply
+from ahplat.ahc.failures import USAGE, Failure
 from ahplat.ahc.plan import show_plan
 from ahplat.ahc.screen import Screen
 from ahplat.clock import Clock, SystemClock
@@ -44,6 +45,7 @@ class Session:
         self.world = world
         self.screen = Screen(world.out, world.err, world.environ)
         self.dry_run = False
+        self.as_of = ""  # what is shown is as it was then
         self.invocation = f"ahc-{secrets.token_hex(12)}"
         self.is_repeat = False  # somebody said with which key: what it made may be there already
         self._clients: list[Client] = []
@@ -62,7 +64,9 @@ class Session:
             self.screen.warn(f"{url} is not https: whoever is on the way can read your key")
         if found.key and not self.environ.get("AH_KEY") and settings.is_open_to_others(path):
             self.screen.warn(f"{path} holds a key that others on this machine can read: chmod 600 {path}")
-        return self.client_of(url, settings.wanted_key(found))
+        made = self.client_of(url, settings.wanted_key(found))
+        made.as_of = self.as_of
+        return made
 
     def client_of(self, url: str, key: str) -> Client:
         """For any server and key."""
@@ -85,6 +89,8 @@ class Session:
 
         Where the dry run `goes_on` there is more to plan, and the answer says nothing of what was done.
         """
+        if self.as_of:
+            raise Failure(USAGE, "what was cannot be changed", "leave out --as-of, or what is to be done")
         if self.dry_run:
             query = {**(options.pop("query", None) or {}), "dry_run": "true"}
             reply = self.client.order(method, path, body, query=query, **options)
@@ -109,6 +115,11 @@ class Session:
     def settled(self) -> None:
         """Nothing is any more."""
         self.screen.hint = ""
+
+    @property
+    def heard(self) -> str:
+        """Who answered anything that is no problem, "" where nobody did."""
+        return next((client.url for client in self._clients if client.heard), "")
 
     def close(self) -> None:
         """Lets go of connections."""
@@ -151,6 +162,17 @@ def reads(command: Command) -> Command:
         expose_value=False,
         callback=_set("as_json"),
         help="Print the server's answer, or its problem, as JSON on stdout.",
+    )(command)
+
+
+def looks_back(command: Command) -> Command:
+    """What commands take that show what has a past."""
+    return click.option(
+        "--as-of",
+        metavar="POSITION|TIME",
+        expose_value=False,
+        callback=_set("as_of"),
+        help="Show it as it was right after that position of the log (see `ahc events`), or then: 2026-01-31T12:00:00Z.",
     )(command)
 
 

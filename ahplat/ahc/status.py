@@ -9,13 +9,14 @@ from ahplat.ahc.databases import show_list as show_databases
 from ahplat.ahc.screen import time_of
 from ahplat.ahc.services import deployment_rows
 from ahplat.ahc.services import show_list as show_services
-from ahplat.ahc.session import Session, not_empty, pass_session, reads
+from ahplat.ahc.session import Session, looks_back, not_empty, pass_session, reads
 
 _DEPLOYMENTS = 10
 
 
 @click.command()
 @click.argument("service", default="", callback=not_empty)
+@looks_back
 @reads
 @pass_session
 def status(session: Session, service: str) -> None:
@@ -24,22 +25,25 @@ def status(session: Session, service: str) -> None:
     \b
       ahc status
       ahc status web
+      ahc status --as-of 2026-01-31T12:00:00Z
     """
     if service:
         _of_service(session, names.find(session.client, "service", service))
         return
     client, screen = session.client, session.screen
-    health = client.read("/v1/system/health/detailed")
+    found: dict[str, Any] = {}
+    if not session.as_of:  # how the server was nobody knows
+        found["health"] = client.read("/v1/system/health/detailed")
     services, databases = client.pages("/v1/services"), client.pages("/v1/databases")
 
     def show() -> None:
-        screen.facts(_server(session, health))
+        screen.facts(_server(session, found["health"]) if found else [("as of", session.as_of)])
         screen.line()
         show_services(session, services)
         screen.line()
         show_databases(session, databases)
 
-    screen.result({"health": health, "services": services, "databases": databases}, show)
+    screen.result(found | {"services": services, "databases": databases}, show)
 
 
 def _server(session: Session, health: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -127,7 +127,7 @@ class Call:
         self.began_s = app.clock.monotonic()
         self.code = ""  # of the problem that it is answered with
         self.as_of = 0  # the position that `?as_of=` means,
-        self.past: apsw.Connection | None = None  # and the views as they were there; None for now
+        self.past: apsw.Connection | None = None  # the views as they were there; None for now
         self.limited: Mapping[str, str] | None = None  # the header fields that say how often more may be asked
         self._query: Mapping[str, str] | None = None
 
@@ -137,6 +137,11 @@ class Call:
     def views(self) -> apsw.Connection:
         """What reads are answered from: the views as they are, or as they were where that is asked."""
         return self.app.views if self.past is None else self.past
+
+    @property
+    def head(self) -> int:
+        """Up to where the log is read: what lies beyond is later, or on the disk with its answers not out yet."""
+        return self.as_of or self.app.hub.position
 
     @property
     def tenant_id(self) -> str:

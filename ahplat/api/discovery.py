@@ -1,6 +1,6 @@
 """How clients find out what there is: the API's description, and what its problems mean. Nobody needs a key for it."""
 
-from ahplat.api import documents
+from ahplat.api import documents, headers
 from ahplat.api.call import JSON, Call, Reply
 from ahplat.api.documents import CATALOG, HTML, LLMS, OPENAPI, OPENAPI_32, PAGES, TEXT
 from ahplat.api.problems import PROBLEMS
@@ -48,9 +48,10 @@ async def problem(call: Call) -> Reply:
 
 
 def _told(call: Call, text: str, html: str) -> Reply:
-    if "text/html" in call.request.headers.get("Accept", ""):
-        return Reply(200, html.encode(), HTML, {"Vary": "Accept"})
-    return Reply(200, text.encode(), TEXT, {"Vary": "Accept"})
+    is_html = "text/html" in call.request.headers.get("Accept", "")
+    body = (html if is_html else text).encode()
+    fields = {"ETag": headers.content_tag(body), "Cache-Control": "no-cache", "Vary": "Accept"}
+    return Reply(200, body, HTML if is_html else TEXT, fields)
 
 
 ROUTES = [
@@ -68,6 +69,16 @@ ROUTES = [
         versioned=True,
         early=True,
     ),
-    Route("GET", PAGES, problems, "list_problems", auth="none", text=True, html=True, early=True),
-    Route("GET", f"{PAGES}/{{code}}", problem, "read_problem", auth="none", text=True, html=True, early=True),
+    Route("GET", PAGES, problems, "list_problems", auth="none", text=True, html=True, versioned=True, early=True),
+    Route(
+        "GET",
+        f"{PAGES}/{{code}}",
+        problem,
+        "read_problem",
+        auth="none",
+        text=True,
+        html=True,
+        versioned=True,
+        early=True,
+    ),
 ]

@@ -20,6 +20,7 @@ from ahplat.api.stream import Filter, Subscriber
 from ahplat.errors import Rejected
 from events.catalog import decode
 from events.log import read_tenant, read_tenant_backwards
+from events.selection import position_in
 
 logger = logging.getLogger("ahplat.events")
 
@@ -59,15 +60,16 @@ def cursor_id(call: Call, position: int) -> str:
 
 def _cursor(call: Call, text: str, name: str) -> int:
     """The position that a cursor names. Raises Rejected `cursor_gone` for one of another epoch or past the head."""
-    epoch, _, position = text.rpartition(".")
-    if not all(part.isascii() and part.isdecimal() and len(part) <= 18 for part in (epoch or "1", position)):
+    first, _, last = text.rpartition(".")
+    epoch, position = position_in(first or "1"), position_in(last)
+    if epoch is None or position is None:
         fault = invalid_header if name == _LAST_ID else invalid_parameter
         raise fault(name, "expected the id of an event")
-    if int(epoch or 1) != call.app.epoch:
-        raise Rejected("cursor_gone", f"the cursor is of epoch {epoch or 1}, this is epoch {call.app.epoch}")
-    if int(position) > call.app.hub.position:
-        raise Rejected("cursor_gone", f"the cursor is past the end of the log ({call.app.hub.position})")
-    return int(position)
+    if epoch != call.app.epoch:
+        raise Rejected("cursor_gone", f"the cursor is of epoch {epoch}, this is epoch {call.app.epoch}")
+    if position > call.head:
+        raise Rejected("cursor_gone", f"the cursor is past {call.head}, where the log ends or was asked about")
+    return position
 
 
 def _begin(call: Call, asked: Asked) -> int | None:
@@ -83,15 +85,13 @@ async def _list(call: Call) -> Reply:
     wanted, limit = Filter(asked.type, asked.resource), asked.limit
     begin = _begin(call, asked)
     read = read_tenant_backwards if begin is None else read_tenant
-    head = call.app.hub.position  # what lies beyond is on the disk, but its answers are not out yet
+    head = call.head
     position = head + 1 if begin is None else begin
     found: list[PublicEvent] = []
     scanned = 0
     while len(found) < limit and scanned < limits.LOG_ROWS_SCANNED:
-        chunk = read(call.app.log, call.tenant_id, position, limits.LIST_LIMIT)
+        chunk = [one for one in read(call.app.log, call.tenant_id, position, limits.LIST_LIMIT) if one.position <= head]
         for at in chunk:
-            if at.position > head:
-                break
             event = decode(at.type, at.data)
             position = at.position
             if wanted.wants(at, event):
@@ -103,13 +103,16 @@ async def _list(call: Call) -> Reply:
             break
         await asyncio.sleep(0)  # a long scan does not hold up everybody else
     reply = json_reply([Raw(frames.encode(event)) for event in found])
-    if begin is not None:
+    is_whole = call.as_of and len(found) < limit and scanned < limits.LOG_ROWS_SCANNED  # nothing comes to the past
+    if begin is not None and not is_whole:
         reply.headers["Link"] = call.link_next(limit=str(limit), after=cursor_id(call, position))
     return reply
 
 
 async def _stream(call: Call) -> Reply:
     """Server-sent events until the client goes, its key dies, or it takes nothing for STREAM_STALL_S."""
+    if call.as_of:
+        raise invalid_parameter("as_of", "expected none of a stream: `Accept: application/json` asks for the list")
     app = call.app
     asked = call.asked(Asked)
     begin = _begin(call, asked)
@@ -188,6 +191,8 @@ ROUTES = [
         "/v1/events",
         events,
         "read_events",
+        as_of=True,
+        of_log=True,
         query=Asked,
         answer=list[PublicEvent],
         events=PublicEvent,

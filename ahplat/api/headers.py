@@ -110,6 +110,15 @@ def content_tag(body: bytes) -> str:
     return f'"c-{_digest(body)}"'
 
 
+def weak_tag(body: bytes) -> str:
+    """The weak tag (RFC 9110, 8.8.1) of what is shown beside figures that are others in every answer.
+
+    >>> weak_tag(b"[]")
+    'W/"c-71857576257465c7"'
+    """
+    return f"W/{content_tag(body)}"
+
+
 def _digest(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=8).hexdigest()
 
@@ -143,10 +152,13 @@ def if_none_match(value: str | None, tag: str) -> bool:
         return False
     if value == tag:
         return True
-    if tag[1:-1] not in value and "*" not in value:
+    opaque = tag.removeprefix("W/")
+    if opaque[1:-1] not in value and "*" not in value:
         return False
     value = value.strip()
-    return value == "*" or (_TAGS(value) is not None and any(f'"{found}"' == tag for _, found in _TAG.findall(value)))
+    return value == "*" or (
+        _TAGS(value) is not None and any(f'"{found}"' == opaque for _, found in _TAG.findall(value))
+    )
 
 
 class Prefer(Struct, frozen=True):

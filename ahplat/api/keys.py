@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
+import msgspec
 from apsw import Connection
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field, structs
 
+from ahplat.api import headers
 from ahplat.api.auth import key_created
 from ahplat.api.call import Call, Reply, answer, json_reply
 from ahplat.api.fields import At, ExpiresIn, Id, KeyName
@@ -120,16 +122,15 @@ async def whoami(call: Call) -> Reply:
     key, tenant = keys.find(app.views, call.principal.key_id), tenants.find(app.views, call.tenant_id)
     assert key and tenant
     usage = usage_of(app.views, call.tenant_id)
-    return json_reply(
-        Whoami(
-            key=_render(call, key),
-            scopes=sorted(call.principal.scopes),
-            tenant=render(tenant, app.keyring),
-            usage=usage,
-            quotas_left=quotas_left(usage),
-            limits_left=_limits_left(call),
-        )
+    found = Whoami(
+        key=_render(call, key),
+        scopes=sorted(call.principal.scopes),
+        tenant=render(tenant, app.keyring),
+        usage=usage,
+        quotas_left=quotas_left(usage),
     )
+    tag = headers.weak_tag(msgspec.json.encode(found))
+    return json_reply(structs.replace(found, limits_left=_limits_left(call)), ETag=tag)
 
 
 def _limits_left(call: Call) -> LimitsLeft | UnsetType:

@@ -1,7 +1,7 @@
 """`?as_of=`: a read answered as it was at a position of the log, or at a time.
 
-The handler is the same; it reads other views. Whose events are folded: the caller's, and of the operator's routes those
-of the tenant that the path names, or the tenants themselves.
+The handler is the same; it reads other views, or the log no further than to there. Whose events are folded: the caller's,
+and of the operator's routes those of the tenant that the path names, or the tenants themselves.
 """
 
 import apsw
@@ -12,7 +12,7 @@ from ahplat.api.query import invalid_parameter
 from ahplat.api.route import Route
 from ahplat.errors import Rejected
 from events.log import read_stream
-from events.selection import position_at
+from events.selection import position_at, position_in
 
 _EXPECTED = "expected a position of the log, or a time as RFC 3339 has it: 2026-01-31T12:00:00Z"
 
@@ -30,16 +30,17 @@ async def go_back(call: Call, route: Route) -> None:
     if whose and not _is_there(call.app.log, whose, position):
         raise Rejected("tenant_not_found", f"there was no such tenant at position {position}")
     call.as_of = position
-    call.past = await call.app.history.views(whose, position)
+    if not route.of_log:
+        call.past = await call.app.history.views(whose, position)
 
 
 def _position(call: Call, text: str) -> int:
     """The position that is meant. Raises Rejected for one that is none, or that is not there yet."""
     head = call.app.hub.position
-    if text.isascii() and text.isdecimal() and len(text) < 19:
-        if int(text) > head:
+    if (position := position_in(text)) is not None:
+        if position > head:
             raise invalid_parameter("as_of", f"expected at most {head}, where the log ends")
-        return int(text)
+        return position
     at_us = instant_us(text)
     if at_us is None:
         raise invalid_parameter("as_of", _EXPECTED)

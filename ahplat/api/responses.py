@@ -129,7 +129,7 @@ def responses_of(route: Route, shapes: dict[str, Schema], schemas: dict[str, Sch
     if route.is_command:
         _add_plan(found)
     if route.tagged and route.method == "GET":
-        found["304"] = {"description": "it is what If-None-Match says", "headers": _headers("X-Request-Id", "ETag")}
+        found["304"] = {"description": "it is what If-None-Match says", "headers": _headers(*_success_headers(route))}
     for status in sorted({PROBLEMS[code].status for code in codes_of(route)}):
         found[str(status)] = {"$ref": f"#/components/responses/{_name(status)}"}
     for status in route.faults:

@@ -53,6 +53,7 @@ class Route(Struct, frozen=True):
     destroys: bool = False  # what it takes away does not come back by another call
     waits: bool = False  # by `Prefer: wait=` until what it began has ended
     as_of: bool = False  # follows from the log alone: can be asked as it was at any position
+    of_log: bool = False  # reads the log itself, up to `Call.head`, and no views
     narrow: bool = False  # answers a key that is for one service, though its path names none
     early: bool = False  # answers before the views are in step
     grows: bool = False  # what it begins takes room: refused where a disk is full

@@ -34,6 +34,7 @@ from ahplat.api.system import NotReady
 from ahplat.clock import RequestIds
 from ahplat.errors import AhError, Moved, PreconditionFailed, Rejected, Unavailable, Unknown, Unreadable
 from ahplat.log_lines import about
+from events.selection import position_in
 from projections import routes as routing
 from projections.views import DAMAGE, read_checkpoint
 
@@ -212,10 +213,10 @@ class Edge:
         if call.request.method not in READS or not self._app.ready.is_set():
             return
         wanted = call.asked(Fresh).min_position
-        given = call.request.headers.get("If-Position", "0")
-        if not (given.isascii() and given.isdecimal() and len(given) < 19):
+        given = position_in(call.request.headers.get("If-Position", "0"))
+        if given is None:
             raise headers.invalid_header("If-Position", "expected a position")
-        wanted = max(wanted, int(given))
+        wanted = max(wanted, given)
         if not await self._app.hub.until_committed(lambda: self._position() >= wanted, limits.POSITION_WAIT_S):
             raise Unavailable("projection_lag", f"the views are at position {self._position()}, not yet at {wanted}")
 

@@ -13,6 +13,7 @@ from ahplat.effects.garbage import Garbage
 from ahplat.errors import Rejected, Unavailable
 from ahplat.metrics import exposition
 from events.log import head
+from events.selection import position_in
 from projections import todo
 
 
@@ -235,7 +236,7 @@ async def unpark(call: Call) -> Reply:
     """Has work that was parked after many failures tried again."""
     call.body(Token)
     text = call.path_id()
-    work = todo.find(call.views, int(text)) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+    work = todo.find(call.views, position_in(text) or 0)
     if work is None:
         raise Rejected("effect_not_found", f"no open work has the position {text[:20]}")
     command = Unpark(tenant_id=work.tenant_id, intent=work.intent)

@@ -14,8 +14,7 @@ from ahplat.why import Node, Why
 from events.catalog import decode
 from events.event import Meta, Recorded
 from events.log import event_at
-
-_DIGITS = 16  # of the greatest position that JSON's numbers hold
+from events.selection import position_in
 
 
 class CommandOf(Struct, frozen=True, omit_defaults=True):
@@ -76,7 +75,7 @@ def found_event(call: Call) -> Recorded:
     position = _position(call)
     at = event_at(call.app.log, position)
     is_theirs = at is not None and (call.principal.kind == "operator" or at.tenant == call.tenant_id)
-    if at is None or not is_theirs or position > call.app.hub.position:
+    if at is None or not is_theirs or position > call.head:
         raise _missing(call)
     return at
 
@@ -86,7 +85,7 @@ async def why(call: Call) -> Reply:
 
     Causes and effects are followed among the tenant's own events, to a depth and a number; `cut` says where that ended.
     """
-    position, head, tenant_id = _position(call), call.app.hub.position, call.tenant_id
+    position, head, tenant_id = _position(call), call.head, call.tenant_id
     found = await call.app.history.read(tenant_id, lambda log: causes.explain(log, position, head, tenant_id))
     if found is None:
         raise _missing(call)
@@ -94,10 +93,7 @@ async def why(call: Call) -> Reply:
 
 
 def _position(call: Call) -> int:
-    text = call.path_id()
-    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
-        raise _missing(call)
-    return int(text)
+    return position_in(call.path_id()) or 0  # where no event is
 
 
 def _missing(call: Call) -> Rejected:
@@ -142,6 +138,6 @@ def _parts(at: Recorded, meta: Meta, first: int, last: int) -> dict[str, Any]:
 
 _ONE = "/v1/events/{event_position}"
 ROUTES = [
-    Route("GET", _ONE, event, "get_event", answer=EventDetail),
-    Route("GET", f"{_ONE}/why", why, "explain_event", answer=Explained),
+    Route("GET", _ONE, event, "get_event", as_of=True, of_log=True, answer=EventDetail),
+    Route("GET", f"{_ONE}/why", why, "explain_event", as_of=True, of_log=True, answer=Explained),
 ]

@@ -1,7 +1,6 @@
 """`ah backup` and `ah restore`: log and keys, copied beside a server or without one, and put back."""
 
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -11,13 +10,13 @@ from ahplat.backups.pairs import BackupFailed
 from ahplat.backups.restore import Wanted
 from ahplat.backups.restore import restore as put_back
 from ahplat.cli.folders import data_dir_option
+from ahplat.cli.looking import failed
 from ahplat.clock import SystemClock
 from ahplat.config import BACKUPS, DATA_DIR
 from ahplat.crashpoints import BACKUP, RESTORE, CrashPoints
 from ahplat.errors import CannotStart
 from ahplat.main import BUILD, lock_folder
 
-_EXIT_FAILED = 1
 _NICENESS = 10
 _folder = click.Path(path_type=Path)
 _file = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -41,9 +40,8 @@ def backup(data_dir: Path, to: Path | None) -> None:
     try:
         pair = make_backup(data_dir.absolute(), (to or data_dir / BACKUPS).absolute(), clock.now_us(), crash)
         position = pair.about().position
-    except BackupFailed as failed:
-        click.echo(f"ah: {failed}", err=True)
-        sys.exit(_EXIT_FAILED)
+    except BackupFailed as error:
+        failed(str(error))
     took_s = clock.monotonic() - began
     click.echo(f"backup of position {position}, {pair.size} bytes in {took_s:.1f} s, verified: {pair.folder}")
 
@@ -73,9 +71,8 @@ def restore(
     try:
         with lock_folder(wanted.data_dir):
             done = put_back(wanted, SystemClock().now_us(), BUILD, crash)
-    except (BackupFailed, CannotStart) as failed:
-        click.echo(f"ah: {failed}", err=True)
-        sys.exit(_EXIT_FAILED)
+    except (BackupFailed, CannotStart) as error:
+        failed(str(error))
     click.echo(
         f"restored to position {done.position}, epoch {done.epoch}, {done.tenants} tenants"
         f" ({done.erased} erased again), in {wanted.data_dir}"

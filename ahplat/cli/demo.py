@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import click
 import uvloop
 
 from ahplat import limits
+from ahplat.cli.looking import EXIT_FAILED, failed
+from ahplat.cli.serve import EXIT_CANNOT_START
 from ahplat.config import Config
 from ahplat.errors import CannotStart
 from ahplat.main import Running, start
@@ -54,8 +55,7 @@ def demo(engine: str, image: str, git: str, docker_host: str, port: int, once: b
         try:
             uvloop.run(_demo(config, image, git, once))
         except (CannotStart, DemoFailed) as error:
-            click.echo(f"ah: {error}", err=True)
-            sys.exit(2 if isinstance(error, CannotStart) else 1)
+            failed(str(error), EXIT_CANNOT_START if isinstance(error, CannotStart) else EXIT_FAILED)
 
 
 async def _demo(config: Config, image: str, git: str, once: bool) -> None:

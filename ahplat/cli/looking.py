@@ -13,11 +13,10 @@ from events.catalog import UnknownEvent, decode
 from events.database import open_reader
 from events.event import Recorded
 from events.log import head
-from events.selection import named, position_at
+from events.selection import named, position_at, position_in
 
 EXIT_FAILED, EXIT_UNREADABLE = 1, 2
 _ID_CHARS = 32
-_POSITION_DIGITS = 18
 
 
 def failed(why: str, code: int = EXIT_FAILED) -> NoReturn:
@@ -61,13 +60,13 @@ def ids_of_resource(log: apsw.Connection, text: str, tenant: str) -> tuple[str, 
 def place(log: apsw.Connection, text: str) -> int:
     """A position, given as such or as a time: then the last one by then. Ends the program where it is neither."""
     last = head(log)
-    if text.isascii() and text.isdecimal():
-        if len(text) > _POSITION_DIGITS or int(text) > last:
-            failed(f"there is no position {text[:64]}: the log ends at {last}")
-        return int(text)
+    if (position := position_in(text)) is not None:
+        if position > last:
+            failed(f"there is no position {position}: the log ends at {last}")
+        return position
     at_us = instant_us(text)
     if at_us is None:
-        failed(f"{text} is neither a position nor a time such as 2026-01-31T12:00:00Z")
+        failed(f"{text[:64]} is neither a position nor a time such as 2026-01-31T12:00:00Z")
     return position_at(log, at_us)
 
 

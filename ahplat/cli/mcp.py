@@ -14,6 +14,7 @@ import click
 from ahplat import limits
 from ahplat.ahc import settings
 from ahplat.ahc.failures import INTERRUPTED, USAGE, Failure
+from ahplat.cli.looking import failed
 from ahplat.mcp.stdio import Bridge
 
 
@@ -41,8 +42,7 @@ def mcp() -> None:
             raise Failure(USAGE, "stdin or stdout is closed", "an agent's program starts this, and speaks to it there")
         url, key = target(os.environ)
     except Failure as failure:
-        click.echo(f"ah: {failure.what}: {failure.hint}", err=True)
-        sys.exit(USAGE)
+        failed(f"{failure.what}: {failure.hint}", USAGE)
     try:
         asyncio.run(_serve(url, key))
     except KeyboardInterrupt:

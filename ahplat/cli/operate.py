@@ -11,6 +11,7 @@ import msgspec
 
 from ahplat.api.system import GarbageFound
 from ahplat.cli.folders import data_dir_option
+from ahplat.cli.looking import EXIT_FAILED, failed
 
 
 @click.command()
@@ -18,9 +19,7 @@ from ahplat.cli.folders import data_dir_option
 @data_dir_option("operator.sock")
 def unpark(position: int, data_dir: Path) -> None:
     """Have parked work tried again. POSITION is that of the event that asked for it."""
-    status, body = asyncio.run(ask("POST", data_dir / "operator.sock", f"/v1/system/effects/{position}/unpark"))
-    click.echo(body)
-    sys.exit(0 if status < 300 else 1)
+    click.echo(answered(data_dir, "POST", f"/v1/system/effects/{position}/unpark"))
 
 
 @click.command()
@@ -37,11 +36,8 @@ def gc(dry_run: bool, data_dir: Path) -> None:
     What carries this installation's label and is not known is named, and left alone.
     """
     method, url = ("GET", "/v1/system/garbage") if dry_run else ("POST", "/v1/system/garbage/collect")
-    status, body = asyncio.run(ask(method, data_dir / "operator.sock", url))
-    if status >= 300:
-        click.echo(f"ah: {body}", err=True)
-        sys.exit(1)
-    click.echo("\n".join(garbage_lines(msgspec.json.decode(body, type=GarbageFound), dry_run)))
+    found = msgspec.json.decode(answered(data_dir, method, url), type=GarbageFound)
+    click.echo("\n".join(garbage_lines(found, dry_run)))
 
 
 def garbage_lines(found: GarbageFound, dry_run: bool) -> list[str]:
@@ -61,6 +57,29 @@ def garbage_lines(found: GarbageFound, dry_run: bool) -> list[str]:
     things = "1 thing" if len(found.garbage) == 1 else f"{len(found.garbage)} things"
     total = sum(one.bytes for one in found.garbage) / 1e6
     return [*lines, f"{things}, {total:.1f} MB{'' if dry_run else ' removed'}"]
+
+
+def answered(data_dir: Path, method: str, url: str, as_json: bool = False, **headers: str) -> str:
+    """What the server answers; ends the program with its problem, as it came for programs, or where none answers."""
+    status, body = asyncio.run(ask(method, data_dir / "operator.sock", url, **headers))
+    if status >= 300 and as_json:
+        click.echo(body)
+        sys.exit(EXIT_FAILED)
+    if status >= 300:
+        failed(_problem_in(body))
+    return body
+
+
+def _problem_in(body: str) -> str:
+    """
+    >>> _problem_in('{"code":"not_found","detail":"nothing is there"}'), _problem_in("nobody answers")
+    ('not_found: nothing is there', 'nobody answers')
+    """
+    try:
+        problem = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return body
+    return f"{problem['code']}: {problem['detail']}"
 
 
 async def ask(method: str, path: Path, url: str, **headers: str) -> tuple[int, str]:

@@ -1,19 +1,17 @@
 """`ah rotate-key`: a new master key, while no server runs."""
 
 import os
-import sys
 from pathlib import Path
 
 import click
 
 from ahplat.cli.folders import data_dir_option
+from ahplat.cli.looking import failed
 from ahplat.crashpoints import ROTATION, CrashPoints
 from ahplat.errors import CannotStart, Unavailable
 from ahplat.main import lock_folder
 from ahplat.rotation import rotate
 from ahplat.sealing import KeyFileBad
-
-_EXIT_FAILED = 1
 
 
 @click.command("rotate-key")
@@ -30,12 +28,10 @@ def rotate_key(data_dir: Path) -> None:
     try:
         with lock_folder(data_dir):
             count, old = rotate(data_dir, crash)
-    except (KeyFileBad, CannotStart) as failed:
-        click.echo(f"ah: {failed}", err=True)
-        sys.exit(_EXIT_FAILED)
-    except (Unavailable, OSError) as failed:
-        click.echo(f"ah: {data_dir} cannot be written ({failed}): make room, and run it again", err=True)
-        sys.exit(_EXIT_FAILED)
+    except (KeyFileBad, CannotStart) as error:
+        failed(str(error))
+    except (Unavailable, OSError) as error:
+        failed(f"{data_dir} cannot be written ({error}): make room, and run it again")
     click.echo(
         f"{count} keys are wrapped with a new master.key; make a backup now. Older ones open with {old}: keep it elsewhere"
     )

@@ -1,6 +1,5 @@
 """`ah status`: how the server and everything on it is, on one screen."""
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import msgspec
 from ahplat.api.status import PlatformStatus
 from ahplat.api.system import ClockPart, Disk
 from ahplat.cli.folders import data_dir_option
-from ahplat.cli.operate import ask
+from ahplat.cli.operate import answered
 
 
 @click.command()
@@ -21,10 +20,7 @@ def status(data_dir: Path, as_json: bool) -> None:
 
     Exit code 1: no server answers, or something wants you: a part is away, work is parked, a disk is full.
     """
-    code, body = asyncio.run(ask("GET", data_dir / "operator.sock", "/v1/system/status"))
-    if code >= 300:
-        click.echo(f"ah: {body}", err=True)
-        sys.exit(1)
+    body = answered(data_dir, "GET", "/v1/system/status")
     found = msgspec.json.decode(body, type=PlatformStatus)
     click.echo(body if as_json else "\n".join(lines(found)))
     sys.exit(1 if wants_you(found) else 0)

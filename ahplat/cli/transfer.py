@@ -11,9 +11,9 @@ import apsw
 import click
 
 from ahplat.cli.folders import data_dir_option
+from ahplat.cli.looking import EXIT_UNREADABLE, failed
 from ahplat.cli.verify import progressed
 
-_EXIT_BROKEN, _EXIT_UNREADABLE = 1, 2
 _HALF = ".half"
 
 
@@ -108,8 +108,6 @@ def _told(what: Path) -> Iterator[None]:
     except BrokenPipeError:
         sys.exit(141)  # whoever read stdout has enough, as a shell says of SIGPIPE
     except TransferFailed as error:
-        click.echo(f"ah: {what}: {error}", err=True)
-        sys.exit(_EXIT_BROKEN)
+        failed(f"{what}: {error}")
     except (apsw.Error, LogDamaged, OSError) as error:
-        click.echo(f"ah: {what}: {error}", err=True)
-        sys.exit(_EXIT_UNREADABLE)
+        failed(f"{what}: {error}", EXIT_UNREADABLE)

@@ -1,16 +1,14 @@
 """`ah undo`: has a running server append the command that compensates what an event's command did."""
 
-import asyncio
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
 from ahplat.cli.folders import data_dir_option
 from ahplat.cli.looking import failed
-from ahplat.cli.operate import ask
+from ahplat.cli.operate import answered
 
 _EXIT_USAGE = 2
 
@@ -32,7 +30,7 @@ def undo(position: int, data_dir: Path, dry_run: bool, yes: bool, as_json: bool)
     if as_json and not (yes or dry_run):
         failed("--json cannot ask: say --yes, or --dry-run", _EXIT_USAGE)
     path = f"/v1/events/{position}/undo"
-    plan = _asked(data_dir, f"{path}?dry_run=true", as_json)
+    plan = msgspec.json.decode(answered(data_dir, "POST", f"{path}?dry_run=true", as_json))
     if dry_run or not yes:
         click.echo(msgspec.json.encode(plan) if as_json else "\n".join(plan_lines(plan)))
     if dry_run:
@@ -41,21 +39,6 @@ def undo(position: int, data_dir: Path, dry_run: bool, yes: bool, as_json: bool)
         if not sys.stdin.isatty():
             failed("nobody can be asked: say --yes, or --dry-run", _EXIT_USAGE)
         click.confirm(f"Undo what event {position} is of?", abort=True)
-    done = _asked(data_dir, path, as_json, **{"If-Match": plan["etag"]})
+    done = msgspec.json.decode(answered(data_dir, "POST", path, as_json, **{"If-Match": plan["etag"]}))
     told = f"{done['undoes']['name']} is undone by {done['command']}, up to position {done['event_position']}"
     click.echo(msgspec.json.encode(done) if as_json else told)
-
-
-def _asked(data_dir: Path, url: str, as_json: bool, **headers: str) -> Any:
-    """The server's answer; ends the program where that is a problem, or none."""
-    status, body = asyncio.run(ask("POST", data_dir / "operator.sock", url, **headers))
-    if status >= 300 and as_json:
-        click.echo(body)
-        sys.exit(1)
-    try:
-        answer = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        failed(body)
-    if status >= 300:
-        failed(f"{answer['code']}: {answer['detail']}")
-    return answer

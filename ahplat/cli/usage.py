@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ahplat.api.activity import moment
 from ahplat.cli.folders import data_dir_option
+from ahplat.cli.looking import EXIT_UNREADABLE, failed
 from ahplat.clock import SystemClock
 from ahplat.errors import Rejected
 from ahplat.pricing import Prices, PricesBad, read_prices
@@ -43,7 +44,6 @@ COLUMNS = (
     "build_seconds",
     *(f"{kind}_byte_seconds" for kind in STORED),
 )
-_EXIT_FAILED = 1
 _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -80,17 +80,12 @@ def usage(data_dir: Path, tenant: str, since: str, until: str, period: str, as_c
         asked = read_prices(prices) if prices else None
         lines = list(_lines(data_dir / "events.db", begin, end, WINDOWS[period], tenant))
     except (PricesBad, Rejected) as error:
-        sys.exit(_failed(error.detail if isinstance(error, Rejected) else str(error)))
+        failed(error.detail if isinstance(error, Rejected) else str(error))
     except (apsw.Error, OSError) as error:
-        sys.exit(_failed(f"{data_dir} cannot be read ({error}): is it the server's --data-dir?"))
+        failed(f"{data_dir} cannot be read ({error}): is it the server's --data-dir?", EXIT_UNREADABLE)
     if tenant and not lines:
-        sys.exit(_failed(f"there is no tenant {tenant}, or nothing of it in this time"))
+        failed(f"there is no tenant {tenant}, or nothing of it in this time")
     (_write_csv if as_csv else _write_table)(lines, asked)
-
-
-def _failed(why: str) -> int:
-    click.echo(f"ah: {why}", err=True)
-    return _EXIT_FAILED
 
 
 def _lines(log_path: Path, since: int, until: int, window_s: int, wanted: str) -> Iterator[Line]:

@@ -9,11 +9,10 @@ import click
 
 from ahplat.backups import known
 from ahplat.cli.folders import data_dir_option
+from ahplat.cli.looking import EXIT_FAILED, EXIT_UNREADABLE, failed
 from events.checkpoint import NoteInvalid
 from events.database import open_reader
 from events.ranges import Fault
-
-_EXIT_BROKEN, _EXIT_UNREADABLE = 1, 2
 
 
 @click.command()
@@ -54,23 +53,21 @@ def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, views: bool,
     except NoteInvalid as error:
         raise click.BadParameter(str(error), param_hint="--key") from error
     except (apsw.Error, OSError) as error:
-        click.echo(f"ah: {path} cannot be read ({error})", err=True)
-        sys.exit(_EXIT_UNREADABLE)
+        failed(f"{path} cannot be read ({error})", EXIT_UNREADABLE)
     if isinstance(found, Fault):
         what = "cannot be read" if found.is_unreadable else "the chain does not hold"
-        click.echo(f"ah: {path}: {what} at position {found.position}: {found.detail}", err=True)
-        sys.exit(_EXIT_UNREADABLE if found.is_unreadable else _EXIT_BROKEN)
+        code = EXIT_UNREADABLE if found.is_unreadable else EXIT_FAILED
+        failed(f"{path}: {what} at position {found.position}: {found.detail}", code)
     if not (why or found.newest or unsigned):
         why = "no checkpoint covers them, so they may have been written anew: a server signs its log when it starts"
     if why:
-        click.echo(f"ah: {path}: {found.position} events hold, but {why}", err=True)
-        sys.exit(_EXIT_BROKEN)
+        failed(f"{path}: {found.position} events hold, but {why}")
     click.echo(f"{found.position} events hold, the last link is {found.link.hex()}")
     if found.newest:
         when = datetime.fromtimestamp(found.newest.at_s, UTC)
         click.echo(f"{found.checkpoints} checkpoints hold, the newest is at {found.newest.position}, {when:%F %T}Z")
     if views and not is_equal(data_dir):
-        sys.exit(_EXIT_BROKEN)
+        sys.exit(EXIT_FAILED)
 
 
 def progressed(done: int, total: int) -> None:

@@ -14,7 +14,7 @@ from ahplat.cli.folders import data_dir_option
 from ahplat.cli.looking import EXIT_UNREADABLE, failed, id_of_tenant, ids_of_resource, open_log
 from ahplat.why import Node, Why
 from events.log import head
-from events.selection import Wanted, read_wanted
+from events.selection import Wanted, position_in, read_wanted
 
 _CUT = {
     "causes": "the causes before the first one are not shown",
@@ -38,7 +38,7 @@ def why(what: str, data_dir: Path, tenant: str, as_json: bool) -> None:
     log = open_log(data_dir)
     try:
         last = head(log)
-        position = int(what) if what.isascii() and what.isdecimal() and len(what) < 20 else 0
+        position = position_in(what) or 0
         asked = position or _newest(log, what, id_of_tenant(log, tenant))
         found = causes.explain(log, asked, last)
         if found is None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from ahplat.api.route import Route
 from ahplat.api.schemas import Schema
 from ahplat.errors import Rejected, Violation
-from ahplat.mcp.schemas import AFTER, CONFIRM, DRY_RUN, IF_MATCH, KEY, WAIT, WHOLE
+from ahplat.mcp.schemas import AFTER, AS_OF, CONFIRM, DRY_RUN, IF_MATCH, KEY, WAIT, WHOLE
 
 _encode = msgspec.json.Encoder(order="sorted").encode  # so that the order of arguments makes no other body
 
@@ -35,6 +35,8 @@ def asked(route: Route, schema: Schema, given: dict[str, Any]) -> Asked:
         path = path.replace(f"{{{name}}}", quote(_text(name, arguments.pop(name)), safe=""))
     fields = _fields(route, arguments)
     query = {name: _text(name, arguments.pop(name)) for name in _queried(route) if name in arguments}
+    if AS_OF in arguments:
+        query[AS_OF] = _text(AS_OF, arguments.pop(AS_OF))
     if arguments.pop(DRY_RUN, False):
         query[DRY_RUN] = "true"
     if "follow" in _queried(route):

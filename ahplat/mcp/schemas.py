@@ -27,7 +27,7 @@ HIDDEN = frozenset(
 WHOLE = "values"  # the argument that is the whole body, where that has no fields of its own
 
 KEY, DRY_RUN, IF_MATCH = "idempotency_key", "dry_run", "if_match"
-WAIT, CONFIRM, AFTER = "wait_s", "confirm", "after"
+WAIT, CONFIRM, AFTER, AS_OF = "wait_s", "confirm", "after", "as_of"
 _OF_COMMANDS: dict[str, Schema] = {
     KEY: {
         "type": "string",
@@ -51,6 +51,10 @@ _WAIT: Schema = {
     "minimum": 0,
     "maximum": limits.WAIT_S,
     "description": "seconds to wait for what it begins; by default none. It goes on by itself either way",
+}
+_AS_OF: Schema = {
+    "type": "string",
+    "description": "answer as it was then: right after a position of the log, or at a time such as 2026-01-31T12:00:00Z",
 }
 _AFTER: Schema = {"type": "string", "description": "go on from here: what `next` of the last answer says"}
 _NEXT: Schema = {
@@ -82,6 +86,8 @@ def arguments_of(tool: Tool, route: Route) -> Schema:
         _add(type_, properties, required, defs)
     if route.events is not None and not route.answer:
         properties[AFTER] = _AFTER
+    if route.as_of:
+        properties[AS_OF] = _AS_OF
     if route.is_command:
         properties |= _OF_COMMANDS
     if route.waits:

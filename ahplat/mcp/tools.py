@@ -210,7 +210,8 @@ TOOLS = (
     Tool(
         "read_events",
         "Reads what happened to what is yours, as recorded: without `after` the newest, newest first; with it what followed,"
-        " oldest first. `next` goes on from there.",
+        " oldest first. `next` goes on from there. Any position that it tells can be the `as_of` of a tool that reads: what"
+        " was then.",
     ),
     Tool("list_activity", "Lists what was done and what came of it, in words, newest first: who, what, when, outcome."),
     # keys

@@ -41,9 +41,13 @@ def test_a_tenant_registers_deploys_looks_changes_goes_back_and_deletes(server: 
     ahc.ok("start", "web")
     assert ahc.ok("services", "--json").json[0]["status"] == "running"
     assert ahc.ok("usage", "--json").json["services"] == {"used": 1, "max": 5}
-    assert ahc.ok("events", "-n", "1", "--json").json[0]["position"] > 1
-    ahc.ok("delete", "web", "--yes")
-    assert ahc.run("status", "web").code == 4
+    then = ahc.ok("events", "-n", "1", "--json").json[0]["position"]
+    once = ("delete", "web", "--yes", "--idempotency-key", "once")
+    assert [ahc.ok(*once).out for _ in range(2)] == ["web deleted\n"] * 2
+    assert ahc.run(*once[:3]).code == ahc.run("status", "web").code == 4
+    assert ahc.ok("status", "web", "--as-of", str(then), "--json").json["status"] == "running"
+    assert ahc.ok("env", "web", "--as-of", str(then), "--json").json.keys() == {"GREETING"}
+    assert ahc.ok("events", "-n", "1", "--as-of", str(then), "--json").json[0]["position"] == then
 
 
 def test_a_database_is_made_and_linked(server: Server, ahc: Ahc) -> None:
@@ -52,7 +56,8 @@ def test_a_database_is_made_and_linked(server: Server, ahc: Ahc) -> None:
     assert ahc.ok("db", "url", "data").out.startswith("postgres://")
     assert ahc.ok("link", "data", "web", "--json").json["key"] == "DATABASE_URL"
     assert "DATABASE_URL" in ahc.ok("env", "web").out
-    assert "ah db undelete" not in ahc.ok("db", "delete", "data", "--yes").out
+    once = ("db", "delete", "data", "--yes", "--idempotency-key", "once")
+    assert all("data deleted: `ahc db undelete" in ahc.ok(*once).out for _ in range(2))
     assert ahc.ok("db", "list", "--deleted", "--json").json[0]["name"] == "data"
 
 

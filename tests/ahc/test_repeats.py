@@ -98,6 +98,58 @@ def test_a_service_that_somebody_else_removed_is_not_made_again_by_a_repeat() ->
     assert (done.code, len(keys(desk))) == (4, 1)
 
 
+GONE = {"resource_id": "b" * 32, "resource_name": "web"}
+NOT_FOUND = problem(404, "service_not_found")
+
+
+def deleting(*gone: dict[str, str], **answers: object) -> Desk:
+    """A server where `web` is, and was deleted before."""
+    first = {f"DELETE /v1/services/{letter * 32}": answer for letter, answer in answers.items()}
+    return Desk({"GET /v1/services": [WEB], "GET /v1/activity": list(gone), **first})
+
+
+def test_a_deletion_that_is_repeated_gets_the_first_answer_though_its_name_is_gone() -> None:
+    for known in ("web", "b" * 32):
+        desk = deleting(GONE, b=httpx.Response(204, headers={"Idempotency-Replayed": "true"}))
+        desk.answers["GET /v1/services"] = []
+        done = desk.run("delete", known, "--json", "--idempotency-key", "again")
+        assert (done.code, done.json) == (0, {"id": "b" * 32, "status": "deleted"})
+        assert desk.lines == ["GET /v1/activity", f"DELETE /v1/services/{'b' * 32}"]
+        assert desk.asked[-1].headers["Idempotency-Key"] == '"again"'
+
+
+def test_a_repeated_deletion_leaves_alone_what_has_the_name_by_now() -> None:
+    other = {"resource_id": "c" * 32, "resource_name": "web"}
+    desk = deleting(other, GONE, c=NOT_FOUND, b=httpx.Response(204))
+    assert desk.run("delete", "web", "--yes", "--idempotency-key", "again").code == 0
+    assert [line for line in desk.lines if "DELETE" in line] == [f"DELETE /v1/services/{x * 32}" for x in "cb"]
+
+
+def test_a_deletion_that_never_came_is_done_by_its_repeat_and_one_of_nothing_is_not_found() -> None:
+    elsewhere = {"resource_id": "d" * 32, "resource_name": "other"}
+    for told in ([GONE, elsewhere], problem(403, "forbidden_scope")):
+        desk = deleting(b=NOT_FOUND, a=httpx.Response(204))
+        desk.answers["GET /v1/activity"] = told
+        assert desk.run("delete", "web", "--yes", "--idempotency-key", "again").code == 0
+        assert desk.lines[-1] == f"DELETE /v1/services/{WEB['id']}"
+        desk.answers["GET /v1/services"] = []
+        assert desk.run("delete", "web", "--yes", "--idempotency-key", "again").code == 4
+    desk = deleting(GONE, a=httpx.Response(204))
+    assert desk.run("delete", "web", "--yes").code == 0  # a first time asks nothing of the past
+    assert "GET /v1/activity" not in desk.lines
+
+
+def test_a_database_that_was_deleted_is_not_purged_by_a_repeat() -> None:
+    data = {"id": "e" * 32, "name": "data"}
+    for more, asked in (([], ["f", "e"]), (["--purge"], ["e"])):
+        answers = {f"DELETE /v1/databases/{'f' * 32}": problem(404, "database_not_found")}
+        answers |= {f"DELETE /v1/databases/{'e' * 32}": httpx.Response(204)}
+        gone = {"resource_id": "f" * 32, "resource_name": "data"}
+        desk = Desk({"GET /v1/databases": [data], "GET /v1/activity": [gone], **answers})
+        assert desk.run("db", "delete", "data", "--yes", "--idempotency-key", "again", *more).code == 0
+        assert [line for line in desk.lines if "DELETE" in line] == [f"DELETE /v1/databases/{x * 32}" for x in asked]
+
+
 def test_retry_after_is_waited_for() -> None:
     desk = stopping(problem(429, "rate_limited", retryable=True, retry_after="7"))
     assert desk.run("stop", "web").code == 0

@@ -103,6 +103,26 @@ def test_who_answers_as_no_ahplat_does_is_told_of_with_where_to_look(answer: htt
     assert done.err.endswith("check AH_URL\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "path", "answer"),
+    [
+        (["whoami"], "/v1/whoami", {}),
+        (["whoami"], "/v1/whoami", {"tenant": 5, "key": None}),
+        (["services"], "/v1/services", [{"name": "web"}]),
+        (["usage"], "/v1/tenant/usage", {"services": []}),
+        (["usage", "--metrics"], "/v1/tenant/usage/metrics", [{"timestamp": "yesterday"}]),
+        (["events"], "/v1/events", [{"position": 1, "data": 5}]),
+        (["builds"], "/v1/builds", [{}]),
+    ],
+)
+def test_json_of_another_shape_is_another_dialect(arguments: list[str], path: str, answer: object) -> None:
+    done = Desk({f"GET {path}": answer}).run(*arguments)
+    assert (done.code, done.out) == (USAGE, "")
+    assert f"{URL} speaks another dialect" in done.err and "check AH_URL" in done.err
+    told = Desk({f"GET {path}": answer}).run(*arguments, "--json")
+    assert told.code == OK or told.json["code"] == "usage"
+
+
 def test_a_port_without_tls_is_not_asked_eight_times() -> None:
     lost = httpx.ConnectError("no")
     lost.__cause__ = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")

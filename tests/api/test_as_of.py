@@ -35,11 +35,14 @@ class Story:
 
     async def tell(self) -> None:
         self.acme, self.other = await self.site.register(), await self.site.register()
+        for one in (self.acme, self.other):
+            one.fields = {**one.fields, "Accept": "application/json"}  # of /v1/events the list
         acme = self.acme
         with_databases(self.site, f"u_{acme.id[:4]}")
         service = await acme.running("web", env={"A": "1"})
         path = f"/v1/services/{service['id']}"
-        self.ids = {"service_id": service["id"], "tenant_id": acme.id}
+        [made] = (await acme.get("/v1/events?type=service.created")).json
+        self.ids = {"service_id": service["id"], "tenant_id": acme.id, "event_position": str(made["position"])}
         self.ids["deployment_id"] = (await acme.get(f"{path}/deployments")).json[0]["id"]
         for name in ("build_id", "database_id", "backup_id", "volume_id"):
             self.ids[name] = "0" * 32
@@ -199,6 +202,41 @@ async def test_pages_of_a_list_of_then_are_all_of_then(story: Story) -> None:
     assert found == whole and whole[0]["position"] <= position
 
 
+async def test_events_of_then_are_those_up_to_then_read_either_way(story: Story) -> None:
+    whole = (await story.acme.get("/v1/events?after=0&limit=200")).json
+    for position, _ in story.seen:
+        then = [event for event in whole if event["position"] <= position]
+        assert then != whole or position == story.seen[-1][0]
+        assert (await story.acme.get(f"/v1/events?limit=200&as_of={position}")).json == then[::-1]
+        found: list[Any] = []
+        path = f"/v1/events?after=0&limit=2&as_of={position}"
+        while path:
+            answer = await story.acme.get(path)
+            found += answer.json
+            path = answer.headers.get("Link", "").partition("<")[2].partition(">")[0]
+        assert found == then
+
+
+async def test_a_cursor_past_then_is_gone_as_it_was_then(story: Story) -> None:
+    position, _ = story.seen[0]
+    assert (await story.acme.get(f"/v1/events?after={position}&as_of={position}")).json == []
+    assert (await story.acme.get(f"/v1/events?after={position + 1}&as_of={position}")).code == "cursor_gone"
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json, text/event-stream", "*/*"])
+async def test_a_stream_goes_on_and_has_no_past(story: Story, accept: str) -> None:
+    answer = await story.acme.get(at("/v1/events", story.seen[0][0]), Accept=accept)
+    assert (answer.status, answer.pointers) == (400, ["/query/as_of"])
+
+
+async def test_an_event_led_to_nothing_before_it_happened(story: Story) -> None:
+    position = int(story.ids["event_position"])
+    for path in (f"/v1/events/{position}", f"/v1/events/{position}/why"):
+        assert (await story.acme.get(at(path, position - 1))).code == "event_not_found"
+    first = (await story.acme.get(at(f"/v1/events/{position}/why", position))).json
+    assert first["event"].get("effects", []) == [] and first["read_to"] == position
+
+
 async def test_variables_of_then_are_masked_and_can_be_revealed(story: Story) -> None:
     path = f"/v1/services/{story.ids['service_id']}/env"
     position, _ = story.seen[0]
@@ -231,7 +269,7 @@ async def test_before_a_tenant_was_there_it_is_not_found(story: Story) -> None:
 
 
 async def test_what_is_only_known_of_now_and_commands_say_so(story: Story) -> None:
-    ids = dict.fromkeys(("key", "key_id", "domain", "code", "position", "event_position"), "x") | story.ids
+    ids = dict.fromkeys(("key", "key_id", "domain", "code", "position"), "x") | story.ids
     by: dict[str, Client] = {"key": story.acme, "key_or_operator": story.acme}
     before = story.site.position
     for route in ROUTES:

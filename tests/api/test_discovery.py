@@ -42,6 +42,18 @@ async def test_the_type_of_every_problem_leads_to_what_it_means(site: Site) -> N
             assert ("the same request, sent again later" in words) == kind.retryable
 
 
+async def test_a_page_that_one_has_is_304_and_text_is_not_html(site: Site) -> None:
+    for path in ("/problems", "/problems/not_found"):
+        tags = set()
+        for accept in ("text/plain", "text/html"):
+            tag = (await site.anybody.get(path, Accept=accept)).headers["ETag"]
+            again = await site.anybody.get(path, Accept=accept, If_None_Match=tag)
+            assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
+            tags.add(tag)
+        assert len(tags) == 2
+        assert (await site.anybody.get(path, Accept="text/html", If_None_Match='"c-0"')).status == 200
+
+
 async def test_a_problems_type_is_where_its_page_is(site: Site) -> None:
     problem = (await site.anybody.get("/v1/services")).problem
     page = await site.anybody.get(problem["type"])

@@ -105,3 +105,24 @@ async def test_status_names_the_oldest_work_and_in_which_state_it_is(site: Site,
     parked, waits = answer.json["work"][:2]
     assert (parked["state"], parked["type"], parked["position"]) == ("parked", DEPLOY, 7)
     assert waits["state"] == "waits" and 700 <= waits["age_s"] < 720
+
+
+async def test_what_no_checkpoint_covers_is_told_until_it_is_signed(site: Site, acme: Tenant) -> None:
+    await acme.service()
+    await site.settled()
+    await site.app.checkpoints.caught_up.wait()
+    signed = site.app.checkpoints.last
+    assert signed
+    site.clock.ahead_s += 60
+    found = await figures(site)
+    assert found["ahplat_checkpoint_lag_events"] == found["ahplat_log_position"] - signed.checkpoint.position > 0
+    assert 60 <= found["ahplat_checkpoint_lag_seconds"] < 400
+    assert (await acme.get(f"/v1/events/{site.position}/proof")).status == 200  # which has it signed
+    found = await figures(site)
+    assert found["ahplat_checkpoint_lag_events"] == found["ahplat_checkpoint_lag_seconds"] == 0
+    assert found["ahplat_signing_stopped"] == 0
+
+
+async def test_a_log_that_is_not_what_was_signed_of_it_is_told(site: Site, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(site.app.checkpoints, "problem", "the log is not what was signed of it: position 3 …")
+    assert (await figures(site))["ahplat_signing_stopped"] == 1

@@ -54,6 +54,19 @@ async def test_what_is_refused_says_what_is_left_too(limited: Site) -> None:
     assert "X-RateLimit-Limit" not in (await limited.anybody.get("/v1/system/health")).headers
 
 
+async def test_what_is_left_in_whoami_makes_no_other_tag_and_what_else_is_in_it_does(limited: Site) -> None:
+    acme = await limited.register()
+    first, again = await acme.get("/v1/whoami"), await acme.get("/v1/whoami")
+    assert first.body != again.body and first.headers["ETag"] == again.headers["ETag"]
+    tag = first.headers["ETag"]
+    for sent in (tag, tag.removeprefix("W/"), f'"1.999", {tag}'):
+        kept = await acme.get("/v1/whoami", If_None_Match=sent)
+        assert (kept.status, kept.body, kept.headers["ETag"]) == (304, b"", tag)
+        assert int(kept.headers["X-RateLimit-Remaining"]) < 198
+    await acme.service(image="")
+    assert (await acme.get("/v1/whoami", If_None_Match=tag)).status == 200
+
+
 async def test_what_is_left_is_in_whoami(limited: Site) -> None:
     acme = await limited.register()
     await acme.get("/v1/tenant")

@@ -60,5 +60,30 @@ def test_only_commands_destroy_or_wait(route: Route) -> None:
 
 
 @EACH
-def test_what_has_a_past_is_a_read_of_the_log_that_ends(route: Route) -> None:
-    assert not route.as_of or (route.method == "GET" and not (route.early or route.stream or route.records))
+def test_what_has_a_past_is_a_read_of_the_log_that_can_end(route: Route) -> None:
+    assert not route.as_of or (route.method == "GET" and not (route.early or route.records))
+    assert not (route.as_of and route.stream) or route.answer is not None
+    assert route.as_of or not route.of_log
+
+
+WITHOUT_PAST = {
+    **dict.fromkeys(
+        ("get_openapi", "get_openapi_streams", "read_llms_txt", "get_api_catalog"), "describes this server"
+    ),
+    **dict.fromkeys(("list_problems", "read_problem"), "describes this server"),
+    **dict.fromkeys(("get_health", "get_ready", "get_health_details"), "measures how it goes now"),
+    **dict.fromkeys(("read_metrics", "get_platform_status", "list_garbage"), "measures how it goes now"),
+    "get_whoami": "is about the key that asks, which is there now",
+    "get_connection_string": "records who was told",
+    **dict.fromkeys(("read_logs", "read_build_logs"), "reads what is not in the log"),
+    **dict.fromkeys(("get_checkpoint", "get_event_proof"), "signs what is there now, with all of the past in it"),
+}
+
+
+@EACH
+def test_every_read_has_a_past_or_a_reason_why_it_has_none(route: Route) -> None:
+    assert route.method != "GET" or route.as_of != (route.id in WITHOUT_PAST)
+
+
+def test_only_reads_need_a_reason() -> None:
+    assert WITHOUT_PAST.keys() <= {route.id for route in ROUTES if route.method == "GET"}

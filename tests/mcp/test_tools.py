@@ -89,12 +89,17 @@ def test_a_command_takes_a_key_and_a_dry_run_and_a_read_does_not(tool: Tool) -> 
 
 
 @EACH
+def test_a_tool_can_be_asked_about_then_where_its_route_can(tool: Tool) -> None:
+    assert ("as_of" in shown(tool)["inputSchema"]["properties"]) == route_of(tool).as_of
+
+
+@EACH
 def test_a_tool_takes_what_its_route_takes(tool: Tool) -> None:
     route, schema = route_of(tool), shown(tool)["inputSchema"]
     taken = set(schema["properties"])
     wanted = {*route.segments, *(route.query.__struct_fields__ if route.query else ())}
     wanted |= set(getattr(route.body, "__struct_fields__", ("values",) if route.body else ()))
-    own = {"idempotency_key", "dry_run", "if_match", "wait_s", "confirm", "after"}
+    own = {"idempotency_key", "dry_run", "if_match", "wait_s", "confirm", "after", "as_of"}
     assert taken - own == wanted - schemas.HIDDEN - own
     assert set(route.segments) <= set(schema.get("required", ()))
 

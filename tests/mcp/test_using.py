@@ -276,6 +276,19 @@ async def test_events_go_on_where_next_says_also_when_there_is_nothing_new_yet(a
     assert found["items"][0]["stream"] == f"service-{service['id']}"
 
 
+async def test_what_was_then_is_told_and_paged_as_of_then(acme: Tenant) -> None:
+    agent = Agent(acme)
+    first, second = await acme.service(), await acme.service()
+    then = (await agent.done("read_events", limit=1))["items"][0]["position"]
+    await agent.done("delete_service", service_id=second["id"], confirm=second["name"])
+    found = await agent.done("list_services", limit=1, as_of=str(then))
+    rest = await agent.done(found["next"]["tool"], **found["next"]["arguments"])
+    assert [one["id"] for one in (*found["items"], *rest["items"])] == [second["id"], first["id"]]
+    assert (await agent.done("read_events", as_of=str(then - 1), limit=1))["items"][0]["position"] < then
+    problem = await agent.refused("get_service", service_id=first["id"], as_of="yesterday")
+    assert problem["violations"][0]["pointer"] == "/query/as_of"
+
+
 async def test_logs_are_lines_and_go_on_after_the_last_one(site: Site, acme: Tenant) -> None:
     agent = Agent(acme)
     service = await acme.running()
