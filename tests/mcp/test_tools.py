@@ -1,6 +1,7 @@
 """The tools as they are shown: few, the same each time, each a route of that name, and none that its caller may not use."""
 
 import re
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -21,9 +22,13 @@ ALL = Principal(scopes=frozenset({"admin"}))
 AT_MOST = 40
 
 
+@cache
+def shown_by_name() -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in Toolbox(ROUTES).shown_to(ALL)}
+
+
 def shown(tool: Tool) -> dict[str, Any]:
-    [found] = [one for one in Toolbox(ROUTES).shown_to(ALL) if one["name"] == tool.name]
-    return found
+    return shown_by_name()[tool.name]
 
 
 def route_of(tool: Tool) -> Route:
