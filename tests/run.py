@@ -20,11 +20,14 @@ from xml.etree import ElementTree
 TREE = Path(__file__).resolve().parents[1]
 TEARDOWN_S = 30  # what tests have to end what they started, after Ctrl-C
 PARTS_LIMIT_S = 3600
-GROUP_LIMIT_S = {"lint": 600, "fast": 600, "embedded": 1800, "real": 3600, "long": 3600}
+GROUP_LIMIT_S = {"lint": 600, "fast": 600, "inside": 600, "embedded": 1800, "real": 3600, "long": 3600}
 CORES = len(os.sched_getaffinity(0))
 SIDE_BY_SIDE = ("-n", str(CORES + 1), "--dist", "loadfile", "--no-loadscope-reorder")  # they wait, too
+SHARED = ("--hypothesis-profile=fast", "-p", "no:xdist")
+NO_PROCESSES = "not embedded and not real and not long"
 RUNS = {  # of pytest, one after another: which tests, in how many shares side by side, and what else it is told
-    "fast": (("not embedded and not real and not long", CORES, ("--hypothesis-profile=fast", "-p", "no:xdist")),),
+    "fast": ((NO_PROCESSES, CORES, (*SHARED, "--rooms=fast")),),
+    "inside": ((NO_PROCESSES, CORES, (*SHARED, "--rooms=inside")),),
     "embedded": (("embedded or (hypothesis and not real)", 1, SIDE_BY_SIDE),),
     "real": (("real and not alone and not long", 1, SIDE_BY_SIDE), ("real and alone and not long", 1, ())),
     "long": (("long", 1, ()),),
@@ -36,12 +39,13 @@ TEACHES = """\
 Runs all tests that this machine can, and ends with one line for each group: what came of it, or why it was not run.
 
   lint      ruff check, ruff format --check, mypy --strict
-  fast      no network, no sleep: for every save
-  embedded  starts the server, and services as real processes; tries the fast group's properties with more examples
+  fast      rules, parsers, the log: for every save
+  inside    the whole platform in one process, on simulated engines: its API, effects, views
+  embedded  starts the server, and services as real processes; tries the properties of both with more examples
   real      Docker, gVisor and a registry; bin/parts puts here what it needs
   long      what takes minutes by itself and is not in CI: before a release
 
-Fast tests are shared out over the cores, of the others one file more runs at a time than there are cores;
+Those two are shared out over the cores, of the others one file more runs at a time than there are cores;
 then alone those that stop dockerd or take rules of the firewall away. Of cases that are alike and take long
 each run draws some, others each time; --all, -k and -- have them all.
 

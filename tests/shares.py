@@ -7,7 +7,9 @@ their size, largest first: shares take about as long. Invariant: every file is i
 Of tests that are `sampled` it draws one case in SAMPLED_OF, or as many as `sampled(of=…)` says, by a seed: cases that are
 alike and take long, of which other ones are run each time. Without a seed all are.
 
-It brings the fast group's profile of Hypothesis too, which has to be known before any conftest is found.
+The fast group has the files of FAST_ROOMS, the inside group the others: `--rooms` says whose.
+
+It brings their profile of Hypothesis too, which has to be known before any conftest is found.
 """
 
 import random
@@ -20,12 +22,22 @@ from hypothesis import settings
 
 TREE = Path(__file__).resolve().parents[1]
 SAMPLED_OF = 3
+ROOMS = ("ahplat", "events", "projections")  # their doctests
+FAST_ROOMS = (
+    *ROOMS,
+    *(
+        f"tests/{name}"
+        for name in ("ahc", "bench", "checkpoints", "commands", "deploy", "engines", "events", "golden", "house")
+    ),
+    *(f"tests/{name}" for name in ("parts", "routers", "sealing", "writer")),
+)
 SHORT = TREE / "tests/real/engine"  # many short tests: side by side they come last, and fill what the long ones leave
 settings.register_profile("fast", max_examples=20, print_blob=True)  # the embedded group tries five times as many
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--share", default="1/1", metavar="N/M", help="of M shares of the test files the Nth")
+    parser.addoption("--rooms", default="", metavar="fast|inside", help="only the files of this group")
     parser.addoption("--sample", default="", metavar="SEED", help="of what is sampled, the cases that this draws")
 
 
@@ -60,21 +72,27 @@ def not_drawn(items: list[pytest.Item], seed: str) -> set[str]:
 def is_ours(path: Path, config: pytest.Config) -> bool:
     """Whether a file is in this run's share."""
     number, shares = map(int, config.getoption("--share").split("/"))
-    return share_of(path, shares, tuple(config.getini("testpaths"))) == number
+    return dealt(shares, tuple(config.getini("testpaths")), config.getoption("--rooms")).get(path, 1) == number
 
 
-def share_of(path: Path, shares: int, rooms: tuple[str, ...]) -> int:
-    """The number of a file's share, from 1; the first has what is not of the tree."""
-    return dealt(shares, rooms).get(path, 1)
+def group_of(path: Path) -> str:
+    """Of a file of the tree, the group whose it is."""
+    return "fast" if any(path.is_relative_to(TREE / room) for room in FAST_ROOMS) else "inside"
 
 
 @cache
-def dealt(shares: int, rooms: tuple[str, ...]) -> dict[Path, int]:
-    """Each file, where it goes: to the share that has least so far."""
+def dealt(shares: int, rooms: tuple[str, ...], group: str = "") -> dict[Path, int]:
+    """Each file of the tree, where it goes: to the share that has least so far, or to none (0) if it is another group's.
+
+    What is not of the tree was named on the command line: the first share has it.
+    """
     sizes = {path: path.stat().st_size for room in rooms for path in (TREE / room).rglob("*.py")}
     loads = dict.fromkeys(range(1, shares + 1), 0)
     found: dict[Path, int] = {}
     for path, size in sorted(sizes.items(), key=lambda one: (not one[0].name.startswith("test_"), -one[1], one[0])):
-        found[path] = min(loads, key=lambda number: (loads[number], number))
-        loads[found[path]] += size
+        if group in ("", group_of(path)):
+            found[path] = min(loads, key=lambda number: (loads[number], number))
+            loads[found[path]] += size
+        else:
+            found[path] = 0
     return found

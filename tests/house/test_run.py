@@ -12,7 +12,7 @@ from tests import run
 from tests import shares as shares_of_files
 from tests.run import NOTHING_RAN, Outcome, Wanted, judge, parse, together
 
-ALL = ("lint", "fast", "embedded", "real")
+ALL = ("lint", "fast", "inside", "embedded", "real")
 LONG = (*ALL, "long")
 
 
@@ -199,6 +199,13 @@ def test_every_file_is_in_one_share_and_shares_are_alike(shares: int) -> None:
     assert (set(dealt), set(dealt.values())) == (there, set(range(1, shares + 1)))
     loads = [sum(path.stat().st_size for path in there if dealt[path] == number) for number in range(1, shares + 1)]
     assert max(loads) < 1.1 * min(loads)
+
+
+def test_every_file_is_in_the_fast_group_or_in_the_other() -> None:
+    fast, inside = (shares_of_files.dealt(2, ("tests", "events"), group) for group in ("fast", "inside"))
+    assert fast.keys() == inside.keys()
+    assert all((fast[path] == 0) != (inside[path] == 0) for path in fast)
+    assert all((run.TREE / room).is_dir() for room in shares_of_files.FAST_ROOMS)
 
 
 @pytest.mark.embedded
