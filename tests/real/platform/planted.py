@@ -7,6 +7,7 @@ and the environment; all that come and go are seen that live for longer than two
 
 import gzip
 import json
+import os
 import threading
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,8 @@ from tests.parts.cache import folder
 
 LOOK_S = 0.05  # between two looks at the processes
 CONTAINERD = "containerd/daemon/io.containerd.runtime.v2.task/moby"  # one folder for each container that runs
+LARGEST = 16 * 1024 * 1024  # bytes of a file that is looked at
+A_DAY_S = 86_400
 Places = Iterator[tuple[str, bytes]]
 
 
@@ -44,11 +47,16 @@ def found_in(places: Iterable[tuple[str, bytes]], secrets: Mapping[str, str]) ->
 
 
 def files(name: str, root: Path) -> Places:
-    """All files below a folder; those that go meanwhile are gone."""
+    """All files below a folder, but for layers of base images and what was unpacked of them."""
     for path in sorted(root.rglob("*")):
-        with suppress(FileNotFoundError):
-            if path.is_file() and not path.is_symlink():
+        with suppress(FileNotFoundError):  # some go meanwhile
+            if path.is_file() and not path.is_symlink() and not _came_with_an_image(path.stat()):
                 yield f"{name}/{path.relative_to(root)}", path.read_bytes()
+
+
+def _came_with_an_image(status: os.stat_result) -> bool:
+    """It is larger than what we write, or was last changed long before it came here, as only unpacking does."""
+    return status.st_size > LARGEST or status.st_mtime < status.st_ctime - A_DAY_S
 
 
 @contextmanager
