@@ -158,7 +158,7 @@ def host(server: Server, router: Traefik, metrics: int, tenants: tuple[Inhabitan
     """Where nobody listens on a port of the table, somebody does."""
     gateways = [gateway for one in tenants for gateway in one.gateways]
     links = json.loads(subprocess.run(["ip", "-j", "address"], check=True, capture_output=True).stdout)
-    mine = [link for link in links if any(info.get("local") in gateways for info in link["addr_info"])]
+    ours = [link for link in links if any(info.get("local") in gateways for info in link["addr_info"])]
     addresses = list(dict.fromkeys(["127.0.0.1", BRIDGE, HOST, *gateways, *public_addresses()]))
     with ExitStack() as stack:
         everybody = stack.enter_context(socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True))
@@ -173,7 +173,7 @@ def host(server: Server, router: Traefik, metrics: int, tenants: tuple[Inhabitan
             info["local"] + (f"%{link['ifname']}" if info["scope"] == "link" else "")
             for link in links
             for info in link["addr_info"]
-            if info["family"] == "inet6" and (link in mine or info["scope"] == "global")
+            if info["family"] == "inet6" and (link in ours or info["scope"] == "global")
         ]
         yield Host(addresses, dict(zip(reach.ON_HOST, ports, strict=True)), ipv6)
 
