@@ -27,6 +27,7 @@ logger = logging.getLogger("ahplat")
 
 EXIT_CANNOT_START = 2
 EXIT_BROKEN = 3
+TOKENS = "AH_BOOTSTRAP_TOKEN"
 _REMEDY = "make one with `openssl rand -hex 32`"
 
 
@@ -219,6 +220,7 @@ def serve(settings: dict[str, Any]) -> None:
     _raise_open_files()
     try:
         config = configured(settings)
+        os.environ.pop(TOKENS, None)  # what the server starts would inherit it
         uvloop.run(_serve(config, settings["log_format"], notify.manager()))
     except CannotStart as error:
         _say(f"{error}", settings["log_format"], logging.CRITICAL)
@@ -241,7 +243,7 @@ def configured(settings: dict[str, Any]) -> Config:
 
 def bootstrap_tokens() -> tuple[str, ...]:
     """The operator's, from the environment."""
-    return tuple(token for token in os.environ.get("AH_BOOTSTRAP_TOKEN", "").split(",") if token)
+    return tuple(token for token in os.environ.get(TOKENS, "").split(",") if token)
 
 
 def check(settings: dict[str, Any]) -> None:

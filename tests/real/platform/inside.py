@@ -44,23 +44,39 @@ def send(host, port):
             return str(error)
     return "sent"
 """
-_ALL = """
-def all_of(function, calls):
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(lambda call: globals()[function](*call), calls))
+_REACHED = """
+async def opens(host, port):
+    import asyncio
+    opening = asyncio.open_connection(host, port) if port else asyncio.open_unix_connection(host)
+    try:
+        _, writer = await asyncio.wait_for(opening, PATIENCE_S)
+    except (OSError, asyncio.TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
+
+def reached(targets):
+    import asyncio
+    async def all_of():
+        return await asyncio.gather(*(opens(*target) for target in targets))
+    return [target for target, is_open in zip(targets, asyncio.run(all_of())) if is_open]
 """
 _HEAD = f"""
 import json, socket, struct, sys
-from concurrent.futures import ThreadPoolExecutor
 PATIENCE_S = {PATIENCE_S}
 """
-_PROGRAM = "\n".join([_HEAD, _RESOLVE, _ASK, _CONNECT, _SEND, _ALL, "print(json.dumps(globals()[sys.argv[1]]("])
+_PROGRAM = "\n".join([_HEAD, _RESOLVE, _ASK, _CONNECT, _SEND, _REACHED, "print(json.dumps(globals()[sys.argv[1]]("])
 _PROGRAM += "*json.loads(sys.argv[2]))))"
+
+
+def argv(function: str, *arguments: Any) -> list[str]:
+    """A command that prints what one of the functions above says, as JSON."""
+    return ["python3", "-c", _PROGRAM, function, json.dumps(arguments)]
 
 
 def call(container: Container, function: str, *arguments: Any) -> Any:
     """What one of the functions above says, called in the container."""
-    ended = container.exec_run(["python3", "-c", _PROGRAM, function, json.dumps(arguments)])
+    ended = container.exec_run(argv(function, *arguments))
     assert ended.exit_code == 0, ended.output.decode()
     return json.loads(ended.output)
 
@@ -72,6 +88,5 @@ def resolve(container: Container, name: str) -> list[str] | int:
 
 
 def reached(container: Container, targets: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Those to which it gets a TCP connection; all are tried at once."""
-    said = call(container, "all_of", "connect", targets)
-    return [target for target, outcome in zip(targets, said, strict=True) if outcome == "open"]
+    """Those to which it gets a TCP connection, or a Unix one where the port is 0; all are tried at once."""
+    return [(host, port) for host, port in call(container, "reached", targets)]

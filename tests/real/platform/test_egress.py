@@ -1,7 +1,6 @@
-"""A service with egress reaches the internet and nothing else; one without it reaches nothing. On a made-up internet."""
+"""Egress: who has it, its names, its networks and its rules. What it reaches is in `test_reach.py`; on a made-up internet."""
 
 import ipaddress
-import secrets
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from tests.real.internet import FORBIDDEN, HOST, OUTSIDE, PORT, internet, opens_from
+from tests.real.internet import FORBIDDEN, OUTSIDE, PORT, internet, opens_from
 from tests.real.platform.conftest import MakeServer
 from tests.real.platform.inside import call, reached, resolve
 from tests.real.platform.server import OPEN, Server, Service, Tenant, eventually
@@ -33,12 +32,6 @@ def server(make_server: MakeServer, outside: str) -> Server:
     return make_server(*OPEN, "--host", "0.0.0.0", "--reconcile-s", "2", "--dns-upstream", f"{OUTSIDE}:53").start()
 
 
-@pytest.fixture
-def other(server: Server) -> Tenant:
-    """Another tenant of the same server."""
-    return server.register(f"o{secrets.token_hex(4)}")
-
-
 def addresses_of(container: Container) -> dict[str, str]:
     """Network → its address there."""
     container.reload()
@@ -55,47 +48,6 @@ def in_both(service: Service, sdk: docker.DockerClient) -> Container:
     tenant = service.tenant.id
     assert set(addresses_of(container)) == {f"ah-tenant-{tenant}", f"ah-egress-{tenant}"}
     return container
-
-
-def test_a_service_with_egress_reaches_the_internet_and_nothing_else(
-    tenant: Tenant, other: Tenant, sdk: docker.DockerClient
-) -> None:
-    out = in_both(tenant.run("out", egress="internet"), sdk)
-    theirs, theirs_out = other.run("theirs").container(sdk), in_both(other.run("out", egress="internet"), sdk)
-    hosts = [HOST, "10.201.0.1", *gateways_of(out), *gateways_of(theirs_out), *own_addresses()]
-    containers = [*addresses_of(theirs).values(), *addresses_of(theirs_out).values()]
-    for address in (OUTSIDE, *FORBIDDEN):  # all of them are there, and reached by the host
-        socket.create_connection((address, PORT), timeout=2).close()
-    targets = [(address, PORT) for address in (OUTSIDE, *FORBIDDEN, *containers)]
-    targets += [(address, port) for address in hosts for port in (tenant.server.port, 53)]
-    targets += [("127.0.0.1", tenant.server.port), ("224.0.0.1", PORT), ("255.255.255.255", PORT)]
-    own = [(address, 53) for address in gateways_of(out)]
-    assert sorted(reached(out, targets)) == sorted([(OUTSIDE, PORT), *own])
-
-
-def own_addresses() -> list[str]:
-    """The addresses under which the host is known outside."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return []
-        return [probe.getsockname()[0]]
-
-
-def test_a_service_without_egress_reaches_nothing_even_beside_one_that_has_it(
-    tenant: Tenant, sdk: docker.DockerClient
-) -> None:
-    out, shut = in_both(tenant.run("out", egress="internet"), sdk), tenant.run("shut").container(sdk)
-    assert list(addresses_of(shut)) == [f"ah-tenant-{tenant.id}"]
-    inner, outer = gateways_of(out)
-    if addresses_of(shut)[f"ah-tenant-{tenant.id}"].rpartition(".")[0] != inner.rpartition(".")[0]:
-        inner, outer = outer, inner
-    to_out = addresses_of(out)
-    targets = [(address, PORT) for address in (OUTSIDE, HOST, *FORBIDDEN, to_out[f"ah-egress-{tenant.id}"])]
-    targets += [(to_out[f"ah-tenant-{tenant.id}"], PORT)]
-    assert reached(shut, targets) == [(to_out[f"ah-tenant-{tenant.id}"], PORT)]
-    assert reached(out, [(OUTSIDE, PORT)]) == [(OUTSIDE, PORT)]
 
 
 def test_names_of_the_internet_exist_for_a_service_with_egress_and_for_no_other(
