@@ -22,15 +22,8 @@ from hypothesis import settings
 
 TREE = Path(__file__).resolve().parents[1]
 SAMPLED_OF = 3
-ROOMS = ("ahplat", "events", "projections")  # their doctests
-FAST_ROOMS = (
-    *ROOMS,
-    *(
-        f"tests/{name}"
-        for name in ("ahc", "bench", "checkpoints", "commands", "deploy", "engines", "events", "golden", "house")
-    ),
-    *(f"tests/{name}" for name in ("parts", "routers", "sealing", "writer")),
-)
+OF_RULES = "checkpoints commands engines events golden routers sealing writer"
+FAST_ROOMS = ("events", "projections", *(f"tests/{name}" for name in OF_RULES.split()))
 SHORT = TREE / "tests/real/engine"  # many short tests: side by side they come last, and fill what the long ones leave
 settings.register_profile("fast", max_examples=20, print_blob=True)  # the embedded group tries five times as many
 
