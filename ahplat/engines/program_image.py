@@ -43,7 +43,7 @@ if [ ! -d cluster ]; then
     echo "CREATE DATABASE $POSTGRES_DB" | postgres --single -D cluster.new postgres > /dev/null
     mv cluster.new cluster
 fi
-postgres -D cluster -p "$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories= &
+postgres -D cluster -p "$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c dynamic_shared_memory_type=mmap &
 trap "kill -INT $!" TERM
 while kill -0 $! 2> /dev/null; do
     wait $! || true
