@@ -28,9 +28,10 @@ from ahplat.effects.task import Task
 from ahplat.errors import Unknown
 from ahplat.metering import Metering
 from ahplat.writer import Writer
+from events.catalog import decode
 from events.database import open_reader
 from events.event import Event, Outcome, Recorded, wire_name
-from events.log import head, read_all
+from events.log import head, read_all, read_stream
 from events.tenants import (
     TenantErased,
     TenantErasureRequested,
@@ -143,7 +144,6 @@ class Server(World):
         self.acks: list[Ack] = []
         self.told: dict[int, bytes] = {}  # position → link of each event that somebody heard of
         self.closed: set[int] = set()  # intents of which this server was told that they have their outcome
-        self.idle_since: dict[str, int] = {}  # tenant → when it stopped being active, where it did
         self.mute_databases = False
         self._monkeypatch = monkeypatch
         super().__init__(folder)
@@ -250,8 +250,6 @@ class Server(World):
             self.told[at.position] = at.link
             if isinstance(event, Outcome):
                 self.closed.add(event.intent)
-            if isinstance(event, STANDING):
-                self.idle_since[at.tenant] = at.at_us if isinstance(event, TenantSuspended | TenantErased) else 2**63
 
     def is_open(self, intent: int) -> bool:
         return intent not in self.closed
@@ -263,7 +261,11 @@ class Server(World):
         return self.clock.now_us() - work.first_attempt_us - work.away_us - deadline_s * 1e6
 
     def idle_us(self, tenant_id: str) -> float:
-        return self.clock.now_us() - self.idle_since.get(tenant_id, 0)
+        since = 2**63
+        for at in read_stream(self.reader, f"tenant-{tenant_id}", 0, 100_000):  # what was committed when it died, too
+            if isinstance(event := decode(at.type, at.data), STANDING):
+                since = min(since, at.at_us) if isinstance(event, TenantSuspended | TenantErased) else 2**63
+        return self.clock.now_us() - since
 
     def is_leaving(self, tenant_id: str) -> bool:
         """Whether the tenant is being erased, or was."""
