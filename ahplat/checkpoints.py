@@ -33,7 +33,7 @@ from ahplat.clock import Clock
 from ahplat.errors import Unavailable
 from ahplat.sealing import Keyring
 from events import chain
-from events.checkpoint import Checkpoint, NoteInvalid, PublicKey, notes_in, opened
+from events.checkpoint import Checkpoint, NoteInvalid, PublicKey, notes_in, opened, parse
 from events.database import open_reader
 from events.event import Recorded
 from events.log import link_at, read_all, read_verified
@@ -88,6 +88,8 @@ def contradiction(data_dir: Path, key: PublicKey, epoch: int, log: apsw.Connecti
         notes = [note for _, note in notes_in(file.read())]
     for note in reversed(notes):
         try:
+            if (origin := parse(note).origin) != key.name:
+                return f"this log is {key.name}, signed was {origin}"
             checkpoint = opened(note, key)
         except NoteInvalid:
             continue

@@ -67,7 +67,7 @@ from ahplat.version import VERSION
 from ahplat.writer import Writer
 from events.catalog import UnknownEvent
 from events.database import open_reader
-from events.log import EventLog, LogDamaged
+from events.log import EventLog, LogDamaged, has_events
 from projections import builds, tenants
 from projections.views import DAMAGE, Views, check_known, condemn, is_whole, open_views, why_rebuild
 
@@ -197,7 +197,7 @@ def _open(config: Config, clock: Clock, stack: AsyncExitStack) -> tuple[Applicat
     try:
         finish_rotation(folder)
         log_path = folder / "events.db"
-        has_log = log_path.exists() and log_path.stat().st_size > 0
+        has_log = has_events(log_path)
         master = read_master_key(folder / "master.key", may_make=not (has_log or (folder / "keys.db").exists()))
         keyring = Keyring(folder / "keys.db", master, may_make=not has_log)
         stack.callback(keyring.close)

@@ -128,15 +128,20 @@ def _way_of(facts: list[tuple[Recorded, Event]]) -> tuple[Way, tuple[Recorded, E
 def _unmoved(log: Connection, way: Way, undone: Undone, version: int) -> int:
     """The version of the stream, where nothing that holds changed the same thing after `version`. Raises Moved.
 
-    A later command that was itself undone does not hold, until its undo is undone.
+    A later command that was itself undone does not hold, until its undo is undone; nor does one that was in vain.
     """
+    nothing = _came_to_nothing(log, undone.at.stream, version)
+    if _was_in_vain(undone.events, nothing):
+        raise _impossible("the deployment came to nothing: what served before serves, there is nothing to undo")
     # of each command about the same: an event, and the place of what it undid
     newer: list[tuple[Recorded, int | None]] = []
     place_of: dict[int, int] = {}  # position → its command's place among these
     for _, group in groupby(_later(log, undone.at.stream, version), key=lambda at: (at.at_us, at.meta)):
         command = list(group)
         version, meta = command[-1].version, command[0].decoded_meta()
-        if same := [at for at in command if way.moved_by(undone, decode(at.type, at.data))]:
+        events = [decode(at.type, at.data) for at in command]
+        same = [at for at, event in zip(command, events, strict=True) if way.moved_by(undone, event)]
+        if same and not _was_in_vain(events, nothing):
             newer.append((same[-1], place_of.get(meta.cause) if meta.actor != _PLATFORM else None))
             place_of |= dict.fromkeys((at.position for at in command), len(newer) - 1)
     void: set[int] = set()
@@ -150,6 +155,23 @@ def _unmoved(log: Connection, way: Way, undone: Undone, version: int) -> int:
             raise Moved(at.position, f"{at.type} at position {at.position} {how}")
         void.add(undid)
     return version
+
+
+def _came_to_nothing(log: Connection, stream: str, version: int) -> frozenset[str]:
+    """Deployments of which it was said after `version` that they never will serve."""
+    said = (at for at in _later(log, stream, version) if CATALOG[at.type] in _ENDS_OF_DEPLOYMENTS)
+    return frozenset(decode(at.type, at.data).deployment_id for at in said)
+
+
+def _was_in_vain(events: list[Event], nothing: frozenset[str]) -> bool:
+    """Whether a command changed nothing: its deployment never came to serve, and it set no more than that one's image."""
+    others = [
+        event
+        for event in events
+        if isinstance(event, _WISHES)
+        and not (isinstance(event, services.ServiceConfigured) and _given(event).keys() == {"image"})
+    ]
+    return bool(others) and all(getattr(event, "deployment_id", "") in nothing for event in others)
 
 
 def _later(log: Connection, stream: str, version: int) -> Iterator[Recorded]:
@@ -226,11 +248,7 @@ _WISHES = (
     services.ServiceStopRequested,
     services.ServiceDeleteRequested,
 )
-_CAME_TO_NOTHING = (services.ServiceDeployFailed, services.ServiceRouteFailed, services.ServiceDeployCancelled)
-
-
-def _by_deployment(undone: Undone, event: Event) -> bool:
-    return isinstance(event, _WISHES) or _by_same("deployment_id", *_CAME_TO_NOTHING)(undone, event)
+_ENDS_OF_DEPLOYMENTS = {services.ServiceDeployFailed, services.ServiceRouteFailed, services.ServiceDeployCancelled}
 
 
 def _deployment(undone: Undone) -> Command:
@@ -305,7 +323,7 @@ UNDO: dict[type[Event], Way | str] = {
         _by(*_WISHES, domains.ServiceDomainAdded),
     ),
     services.ServiceDeleteRequested: "a service is deleted for good: create it again; its volumes were kept",
-    services.ServiceDeployRequested: Way("deploy", _deployment, _by_deployment),
+    services.ServiceDeployRequested: Way("deploy", _deployment, _by(*_WISHES)),
     services.ServiceStopRequested: Way(
         "deploy",
         lambda undone: StartService(**undone.of_service, deployment_id=undone.fresh.deployment_id),

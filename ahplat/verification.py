@@ -54,7 +54,7 @@ def key_in(data_dir: Path, given: str) -> PublicKey | None:
 
 
 def read_notes(paths: Sequence[Path], key: PublicKey | None) -> list[Note]:
-    """Every checkpoint of the key's log in files and folders, the lowest position first."""
+    """Every checkpoint in files and folders, the lowest position first. One of another log is none that the key signed."""
     found = []
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -68,8 +68,6 @@ def _note(text: str, key: PublicKey, source: Path) -> Note | None:
     try:
         checkpoint = parse(text)
     except NoteInvalid:  # torn
-        return None
-    if checkpoint.origin != key.name:
         return None
     try:
         return Note(opened(text, key), True, source)
@@ -108,7 +106,7 @@ def _check_file(events: Path, last: int) -> Iterator[tuple[int, Fault | None]]:
 def _check_pages(events: Path, last: int) -> Fault | None:
     log = open_reader(events)
     try:
-        found = log.pragma("quick_check", 1)
+        found = log.pragma("integrity_check", 1)
     except apsw.Error as error:
         found = error
     finally:

@@ -13,7 +13,7 @@ import apsw
 
 from events import chain, platform
 from events.catalog import CATALOG, UPCASTS, decode
-from events.database import open_database, run_script
+from events.database import open_database, open_reader, run_script
 from events.event import Event, Meta, Recorded, canonical, wire_name
 
 Expected = int | Literal["any", "none", "exists"]
@@ -69,6 +69,20 @@ def prepare(db: apsw.Connection, path: Path) -> None:
     version = db.pragma("user_version")
     if found != APPLICATION_ID or version != SCHEMA_VERSION:
         raise LogDamaged(f"{path} is not a log of this release (application {found:#x}, schema {version})")
+
+
+def has_events(path: Path) -> bool:
+    """Whether a log has begun there. Of what cannot be read it has: EventLog says what is wrong."""
+    if not (path.exists() and path.stat().st_size):
+        return False
+    db = open_reader(path)
+    try:
+        is_begun = db.execute("SELECT count(*) FROM sqlite_schema").get  # else it died before it had tables
+        return bool(is_begun and db.execute("SELECT 1 FROM event LIMIT 1").get)
+    except apsw.Error:
+        return True
+    finally:
+        db.close()
 
 
 class EventLog:

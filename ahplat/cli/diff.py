@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ahplat.cli.folders import data_dir_option
-from ahplat.cli.looking import EXIT_UNREADABLE, failed, id_of_tenant, open_log, place
+from ahplat.cli.looking import EXIT_UNREADABLE, UNREADABLE, failed, id_of_tenant, open_log, place
 from projections.compare import Change, Row, changes, tables_of
 from projections.past import views_at
 
@@ -52,7 +52,7 @@ def diff(before: str, after: str, data_dir: Path, tenant: str, as_json: bool) ->
     try:
         whose = id_of_tenant(log, tenant) or None
         found = differences(*(views_at(log, whose, place(log, text)) for text in (before, after)))
-    except apsw.Error as error:
+    except UNREADABLE as error:
         failed(f"{data_dir / 'events.db'} cannot be read ({error})", EXIT_UNREADABLE)
     if as_json:
         click.echo(msgspec.json.encode(found))

@@ -12,7 +12,7 @@ import apsw
 import click
 
 from ahplat.cli.folders import data_dir_option
-from ahplat.cli.looking import EXIT_UNREADABLE, failed, id_of_tenant, open_log, place
+from ahplat.cli.looking import EXIT_UNREADABLE, UNREADABLE, failed, id_of_tenant, open_log, place
 from ahplat.cli.operate import ask
 from ahplat.sealing import KeyFileBad, Keyring, read_master_key
 from ahplat.version import VERSION
@@ -59,7 +59,7 @@ def incident(tenant: str, since: str, until: str, out: Path | None, no_logs: boo
             made = write(target, files, lambda written: about(files=written), last.at_s)
     except FileExistsError:
         failed(f"{target} is there already: name another --out")
-    except (apsw.Error, OSError) as error:
+    except (*UNREADABLE, OSError) as error:
         failed(f"{data_dir} cannot be read, or {target} not written ({error})", EXIT_UNREADABLE)
     for reason in left_out:
         click.echo(f"left out: {reason}", err=True)

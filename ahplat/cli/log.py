@@ -12,7 +12,16 @@ import click
 from ahplat.api import frames
 from ahplat.api.activity import moment
 from ahplat.cli.folders import data_dir_option
-from ahplat.cli.looking import EXIT_UNREADABLE, failed, id_of_tenant, ids_of_resource, line_of, open_log, shown
+from ahplat.cli.looking import (
+    EXIT_UNREADABLE,
+    UNREADABLE,
+    failed,
+    id_of_tenant,
+    ids_of_resource,
+    line_of,
+    open_log,
+    shown,
+)
 from ahplat.errors import Rejected
 from events.event import Recorded
 from events.log import head
@@ -81,7 +90,7 @@ def log(
             _follow(db, wanted, last, as_json)
     except Rejected as rejected:
         failed(rejected.detail)
-    except apsw.Error as error:
+    except UNREADABLE as error:
         failed(f"{data_dir / 'events.db'} cannot be read ({error})", EXIT_UNREADABLE)
 
 

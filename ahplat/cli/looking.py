@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import apsw
 import click
+import msgspec
 
 from ahplat.api.activity import details_of, instant_us
 from ahplat.api.frames import PublicEvent, public, rfc3339
@@ -16,6 +17,8 @@ from events.log import head
 from events.selection import named, position_at, position_in
 
 EXIT_FAILED, EXIT_UNREADABLE = 1, 2
+UNREADABLE = (apsw.Error, msgspec.MsgspecError)
+"""What reading a log raises whose pages, or whose events, are not what was written."""
 _ID_CHARS = 32
 
 

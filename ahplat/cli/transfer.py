@@ -23,7 +23,8 @@ _HALF = ".half"
 def export_log(file: Path, data_dir: Path) -> None:
     """Write the log to FILE (- is stdout) as NDJSON, beside a server or without one.
 
-    A line says which log it is and where it ends; then each event has a line, its bytes as base64. Secrets stay sealed.
+    FILE must not be there yet. A line says which log it is and where it ends; then each event has a line, its bytes as
+    base64. Secrets stay sealed.
     What clients were answered, for repeats of commands, is not part of it, nor are keys and checkpoints. The chain is
     checked on the way: exit code 1 where it does not hold.
     """
@@ -78,13 +79,17 @@ def _remove(half: Path) -> None:
 
 @contextmanager
 def _target(file: Path) -> Iterator[BinaryIO]:
-    """Stdout, or a file of mode 0600 that is there only once it is whole."""
+    """Stdout, or a new file of mode 0600 that is there only once it is whole."""
     if str(file) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     from ahplat import durable
 
+    if os.path.lexists(file):  # also what is no file: a device, a pipe
+        raise click.BadParameter(
+            f"{file} is there already: name another one, or write to - (stdout)", param_hint="FILE"
+        )
     half = file.with_name(file.name + _HALF)
     half.unlink(missing_ok=True)
     try:

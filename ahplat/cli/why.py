@@ -11,7 +11,7 @@ from msgspec import structs
 from ahplat import why as causes
 from ahplat.api.frames import rfc3339
 from ahplat.cli.folders import data_dir_option
-from ahplat.cli.looking import EXIT_UNREADABLE, failed, id_of_tenant, ids_of_resource, open_log
+from ahplat.cli.looking import EXIT_UNREADABLE, UNREADABLE, failed, id_of_tenant, ids_of_resource, open_log
 from ahplat.why import Node, Why
 from events.log import head
 from events.selection import Wanted, position_in, read_wanted
@@ -46,7 +46,7 @@ def why(what: str, data_dir: Path, tenant: str, as_json: bool) -> None:
         if not position:
             found = causes.explain(log, causes.beginning(found), last)
             assert found, asked
-    except apsw.Error as error:
+    except UNREADABLE as error:
         failed(f"{data_dir / 'events.db'} cannot be read ({error})", EXIT_UNREADABLE)
     if as_json:
         from ahplat.api.why import explained

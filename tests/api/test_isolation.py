@@ -41,14 +41,18 @@ class Side:
         self.values: dict[str, list[str]] = {}  # segment of a path → what can stand there
         self.tags: list[str] = []
         self.cursors: list[str] = []
+        self.next: dict[str, str] = {}  # route → the cursor of its next page
         self.keys: list[str] = []  # idempotency keys that it used
         self.positions: list[str] = []
 
-    def learn(self, answer: Answer) -> None:
+    def learn(self, answer: Answer, route: str = "") -> None:
         """Takes over what an answer to it says."""
         self.ids |= set(ID.findall(answer.body.decode(errors="replace")))
         self.tags += [answer.headers["ETag"]] if "ETag" in answer.headers else []
-        self.cursors += re.findall(r"cursor=([^&>]+)", answer.headers.get("Link", ""))
+        found = re.findall(r"cursor=([^&>]+)", answer.headers.get("Link", ""))
+        self.cursors += found
+        if found:
+            self.next[route] = found[-1]
         if "Event-Position" in answer.headers:
             self.positions.append(answer.headers["Event-Position"])
 
@@ -127,12 +131,14 @@ class Caller:
                 "tenant_id": self.other.tenant.id,
                 "deployment": self.either("deployment_id"),
                 "status": "running",
-                "limit": "200",
+                "limit": draw.choice(["1", "200"]),
                 "reveal": "true",
                 "as_of": draw.choice(self.other.positions),
             }.items()
             if draw.random() < 0.2
         }
+        if route.id in self.mine.next and draw.random() < 0.5:
+            query |= {"cursor": self.mine.next[route.id], "limit": "1"}
         if route.stream or route.events is not None:
             query |= {"follow": "false"}
         fields = {
@@ -203,7 +209,7 @@ class Caller:
         named = [value for name in route.segments for value in self.other.values.get(name, ())]
         if any(f"/{value}" in path.partition("?")[0] for value in named):
             assert answer.status >= 400, where
-        self.mine.learn(answer)
+        self.mine.learn(answer, route.id)
 
 
 @pytest.mark.sampled

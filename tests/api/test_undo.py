@@ -7,6 +7,7 @@ import pytest
 
 from ahplat.api.codes import codes_of
 from ahplat.api.routes import ROUTES
+from ahplat.errors import Rejected
 from tests.api.answering import answering, with_databases
 from tests.api.every_command import asked
 from tests.api.every_command import slow as slow
@@ -110,14 +111,34 @@ async def test_a_deployment_gives_way_to_what_served_before(site: Site, acme: Te
     assert (await acme.get(path)).json["image"] == "web:2"
 
 
-async def test_a_deployment_that_failed_has_nothing_to_undo_and_says_where(site: Site, acme: Tenant) -> None:
+async def test_a_deployment_that_failed_has_nothing_to_undo_and_keeps_nothing_older_from_it(
+    site: Site, acme: Tenant
+) -> None:
     service = await acme.running()
     path = f"/v1/services/{service['id']}"
+    second = await acme.post(f"{path}/deploy", {"image": "web:2"}, Prefer="wait=5")
     deployed = await acme.post(f"{path}/deploy", {"image": "broken:latest"}, Prefer="wait=5")
     await site.settled()
     refused = await undo(acme, deployed.position)
-    failed = (await acme.get("/v1/events?type=service.deploy_failed", Accept="application/json")).json[0]
-    assert (refused.code, refused.problem["moved_by"]) == ("undo_stale", failed["position"])
+    assert refused.code == "undo_impossible"
+    assert "came to nothing" in refused.problem["detail"]
+    assert (await undo(acme, second.position, Prefer="wait=5")).status == 200
+    assert (await acme.get(path)).json["image"] == "web:1"
+
+
+async def test_what_a_failed_deployment_came_with_is_undone_with_it(site: Site, acme: Tenant) -> None:
+    service = await acme.running(env={"A": "1"})
+    path = f"/v1/services/{service['id']}"
+    await acme.post(f"{path}/deploy", {"image": "web:2"}, Prefer="wait=5")
+    await acme.post(f"{path}/env", {"A": "2"})
+    await acme.post(f"{path}/restart", Prefer="wait=5")
+    site.engine.fail("find_or_start", Rejected("image_unusable", "no"))
+    back = await acme.post(f"{path}/rollback", {"deployment_id": service["deployment_id"]}, Prefer="wait=5")
+    await site.settled()
+    assert (await acme.get(path)).json["last_error"]
+    assert await values(acme, path) == {"A": "1"}
+    assert (await undo(acme, back.position, Prefer="wait=5")).status == 200
+    assert await values(acme, path) == {"A": "2"}
 
 
 async def test_the_first_deployment_has_nothing_before_it(site: Site, acme: Tenant) -> None:

@@ -6,6 +6,7 @@ The other revision is checked out beside this one and run with the packages that
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.bench.figure import columns, number
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 1_800  # of one group
+END_S = 60  # of one that is interrupted
 
 
 class Paired(Struct, frozen=True):
@@ -73,10 +75,16 @@ def _measured(tree: Path, group: str, quick: bool) -> dict[str, tuple[str, float
     """Name → (unit, value), by a process in that tree; its aims do not matter."""
     argv = [sys.executable, "-m", "tests.bench.main", "--json", "--only", group, *(["--quick"] if quick else [])]
     environ = os.environ | {"PYTHONPATH": str(tree)}
-    done = subprocess.run(argv, cwd=tree, env=environ, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S, check=False)
-    if not done.stdout.strip():
-        raise ChildProcessError(f"{group} in {tree} measured nothing (exit code {done.returncode})")
-    return {one["name"]: (one["unit"], one["value"]) for one in json.loads(done.stdout.strip().splitlines()[-1])}
+    with subprocess.Popen(argv, cwd=tree, env=environ, stdout=subprocess.PIPE, text=True, process_group=0) as child:
+        try:
+            said, _ = child.communicate(timeout=LIMIT_S)
+        except BaseException:  # Ctrl-C reaches it through us, once, and it has time to end what it started
+            os.killpg(child.pid, signal.SIGINT)
+            child.communicate(timeout=END_S)
+            raise
+    if not said.strip():
+        raise ChildProcessError(f"{group} in {tree} measured nothing (exit code {child.returncode})")
+    return {one["name"]: (one["unit"], one["value"]) for one in json.loads(said.strip().splitlines()[-1])}
 
 
 def table(found: list[Paired], revision: str) -> str:

@@ -9,6 +9,7 @@ from ahplat import checkpoints, durable, limits
 from ahplat.errors import Unavailable
 from ahplat.sealing import Keyring
 from events import chain
+from events.checkpoint import PublicKey
 from events.log import read_all
 from tests.checkpoints.desk import INSTALLATION, Desk, eventually
 from tests.events.raw import raw
@@ -206,6 +207,14 @@ async def test_a_log_that_lost_its_end_is_known(folder: Path) -> None:
     again = Desk(folder)
     why = checkpoints.contradiction(folder, desk.key, 1, again.log.db)
     assert why.startswith("position 16 is not there, but the link ")
+    again._close_files()
+
+
+async def test_another_installations_log_is_known(folder: Path) -> None:
+    desk = await written(folder, 15)
+    again = Desk(folder)
+    why = checkpoints.contradiction(folder, PublicKey("ahplat/other", desk.key.ed25519), 1, again.log.db)
+    assert why == f"this log is ahplat/other, signed was {desk.key.name}"
     again._close_files()
 
 

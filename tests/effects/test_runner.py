@@ -16,6 +16,7 @@ from events.services import ServiceDeployFailed, ServiceInstanceHealthy
 from tests.effects.world import TENANT, World
 
 BROKEN = Unavailable("engine_error", "the engine says no")
+SOON_US = 20_000_000  # less than the minute after which the list is looked at whatever happens
 DISK_FULL = Unavailable("disk_full", "the disk is full", 30)
 
 
@@ -299,9 +300,12 @@ async def test_what_was_parked_is_tried_again_when_an_operator_looked(world: Wor
     await world.stop()
     await world.until(lambda: world.facts(EffectParked))
     (work,) = world.work
+    await world.later(130)
+    asked_us = world.clock.now_us()
     await world.submit(Unpark(tenant_id=TENANT, intent=work.intent))
     await world.settled()
     assert (world.service.status, world.instances) == ("stopped", [])
+    assert world.clock.now_us() - asked_us < SOON_US
     assert len(world.facts(EffectUnparked)) == 1
 
 

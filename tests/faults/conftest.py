@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.faults.harness", "tests.faults.agents")
+pytest.register_assert_rewrite("tests.faults.harness", "tests.faults.agents", "tests.faults.kills")
 
 from tests.faults.harness import Server, wiped  # noqa: E402 — the rewriting comes before the import
 from tests.folders import memory_folder  # noqa: E402

@@ -5,6 +5,7 @@
     gap     the positions of the log, or the versions of a stream, are not 1, 2, 3, …
     lost    a command was acknowledged, and the log does not have it where the answer said
     twice   a command stands in the log more than once, or nobody asked for it, or an intent has two outcomes
+    never   somebody read a version of a resource that the log does not have
     back    somebody read an older version of a resource after another had read, or was told, a newer one
     late    an intent came to no outcome in its time
     orphan  something runs that nothing in the log wants
@@ -64,6 +65,7 @@ def faults(history: History) -> list[str]:
     return [
         *gaps(history.log),
         *commands_astray(history),
+        *never_there(history.log, history.seen),
         *steps_back(history.seen),
         *outcomes_astray(history.log, history.waiting),
         *orphans(history.log, history.running),
@@ -106,6 +108,18 @@ def commands_astray(history: History) -> list[str]:
     return found
 
 
+def never_there(log: Log, seen: Iterable[Seen]) -> list[str]:
+    """Answers that show more than the log has."""
+    newest: dict[str, int] = defaultdict(int)
+    for at, _ in log:
+        newest[at.stream] = max(newest[at.stream], at.version)
+    return [
+        f"never: {one.client} saw version {one.version} of {one.resource}, the log has {newest[one.resource]}"
+        for one in seen
+        if one.version > newest[one.resource]
+    ]
+
+
 def steps_back(seen: Iterable[Seen]) -> list[str]:
     """Answers that are older than one which had come before they were asked for, to whomever."""
     found = []
@@ -135,6 +149,9 @@ def outcomes_astray(log: Log, waiting: frozenset[int] = frozenset()) -> list[str
         if event.intent in ended:
             found.append(f"twice: {event.intent} has outcomes at {ended[event.intent]} and {at.position}")
         ended[event.intent] = at.position
+        if event.intent not in intents:
+            found.append(f"gap: the outcome at {at.position} is of {event.intent}, where no intent is")
+            continue
         intent_at, intent = intents[event.intent]
         since_us = max(intent_at.at_us, getattr(intent, "due_us", 0))
         within_s = min(EFFECTS[type(intent)].deadline_s, WITHIN_S)

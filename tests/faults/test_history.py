@@ -76,7 +76,7 @@ def test_a_command_that_was_told_and_is_not_in_the_log_is_lost() -> None:
 
 
 def test_a_command_that_was_told_a_position_past_the_logs_end_is_lost() -> None:
-    assert kinds(replace(TRUE, log=LOG[:6], commands=TRUE.commands[:3])) == {"lost"}
+    assert kinds(replace(TRUE, log=LOG[:6], commands=TRUE.commands[:3], seen=TRUE.seen[:3])) == {"lost"}
 
 
 def test_a_command_that_stands_elsewhere_than_it_was_told_is_lost() -> None:
@@ -115,7 +115,7 @@ def test_a_version_that_is_missing_or_comes_again_is_a_gap() -> None:
     at, event = LOG[6]
     for version in (at.version - 1, at.version + 1):
         log = [*LOG[:6], (msgspec.structs.replace(at, version=version), event)]
-        assert kinds(replace(TRUE, log=log)) == {"gap"}
+        assert kinds(replace(TRUE, log=log, seen=TRUE.seen[:3])) == {"gap"}
 
 
 def test_a_client_that_reads_older_than_it_read_is_back() -> None:
@@ -126,13 +126,23 @@ def test_a_client_that_reads_older_than_another_had_read_before_is_back() -> Non
     assert kinds(replace(TRUE, seen=[Seen("a", WEB, 2, 0, 1), Seen("b", WEB, 1, 2, 3)])) == {"back"}
 
 
+def test_a_client_that_reads_what_the_log_never_had_is_told_of() -> None:
+    for seen in (Seen("a", WEB, 7, 8, 9), Seen("a", "service-gone", 1, 8, 9)):
+        assert kinds(replace(TRUE, seen=[*TRUE.seen, seen])) == {"never"}
+
+
+def test_an_outcome_of_no_intent_is_a_gap() -> None:
+    log = log_of(*ENTRIES, (WEB, ServiceDrained(2, "d", []), "", 15))
+    assert kinds(replace(TRUE, log=log)) == {"gap"}
+
+
 def test_reads_at_the_same_time_may_come_in_any_order_and_resources_are_each_their_own() -> None:
     overlapping = [Seen("a", WEB, 2, 0, 3), Seen("b", WEB, 1, 2, 4), Seen("b", API, 1, 5, 6)]
     assert faults(replace(TRUE, seen=overlapping)) == []
 
 
 def test_an_intent_without_outcome_is_late_unless_it_is_to_wait() -> None:
-    open_one = replace(TRUE, log=LOG[:4], commands=TRUE.commands[:3], told=TRUE.told[:3])
+    open_one = replace(TRUE, log=LOG[:4], commands=TRUE.commands[:3], told=TRUE.told[:3], seen=TRUE.seen[:1])
     assert kinds(open_one) == {"late"}
     assert faults(replace(open_one, waiting=frozenset({4}))) == []
 

@@ -103,6 +103,12 @@ def test_a_log_that_is_gone_while_there_are_keys_of_its_tenants(server: Server, 
     assert not path.exists() or path.stat().st_size == 0, "a new log would hide the loss"
 
 
+def test_a_log_in_which_nothing_is_left(server: Server) -> None:
+    with raw(server.folder / "events.db") as db:
+        db.execute("DELETE FROM event")
+    assert "events.db is missing or empty" in refuses(server)
+
+
 def test_keys_of_which_a_page_is_garbage(server: Server) -> None:
     path = server.folder / "keys.db"
     content = bytearray(path.read_bytes())

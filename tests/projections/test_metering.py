@@ -295,7 +295,10 @@ STEPS: dict[str, Callable[[], None]] = {
 @settings(max_examples=20, deadline=None)
 @examples(
     steps=strategies.lists(strategies.tuples(strategies.sampled_from(sorted(STEPS)), strategies.integers(0, 5000))),
-    cuts=strategies.lists(strategies.integers(0, 60_000), max_size=5),
+    cuts=strategies.lists(
+        strategies.integers(0, 60_000) | strategies.integers(1, 16).map(lambda hour: hour * HOUR_S - START % HOUR_S),
+        max_size=5,
+    ),
 )
 def test_however_a_time_is_split_its_parts_add_up_to_the_whole(steps: list[tuple[str, int]], cuts: list[int]) -> None:
     with a_world() as made:

@@ -22,7 +22,7 @@ from events.database import open_reader
 from events.log import read_all
 from tests.checkpoints.desk import Desk
 from tests.folders import memory_folder
-from tests.verify.harm import HARMS, LAST, harmed, make, rechain, sign
+from tests.verify.harm import HARMS, LAST, harmed, make, rechain, sign, sql
 
 PROGRAM = Path(__file__).parents[2] / "bin" / "ah-verify"
 STRANGER = b"x" * 32
@@ -158,7 +158,31 @@ def test_another_key_does_not_do(whole: Path, tmp_path: Path) -> None:
 
 
 def test_the_key_of_another_log_covers_nothing(whole: Path) -> None:
-    assert "no checkpoint covers it" in refused(whole, "--key", checkpoint.public_key("ahplat/other", STRANGER).text)
+    assert "is not signed by the key" in refused(whole, "--key", checkpoint.public_key("ahplat/other", STRANGER).text)
+
+
+def test_kept_checkpoints_are_not_left_out_where_the_folders_key_is_anothers(
+    whole: Path, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "kept").write_bytes((whole / "checkpoints" / "signed").read_bytes())
+    harmed(whole, folder, HARMS["changed and chained anew"].do)
+    with open_reader(folder / "events.db") as log:
+        [last] = read_all(log, LAST - 1, 1)
+    (folder / "checkpoints" / "key").write_text(checkpoint.public_key("ahplat/other", STRANGER).text)
+    note = checkpoint.signed(Checkpoint("ahplat/other", LAST, last.link, 1, 5), STRANGER)
+    (folder / "checkpoints" / "signed").write_text(f"\n{note}\n")
+    assert verify(folder).returncode == 0, "nothing else knows of it"
+    assert "is not signed by the key" in refused(folder, "--checkpoints", tmp_path / "kept")
+
+
+def test_a_number_that_was_made_a_fraction_is_found(whole: Path, folder: Path) -> None:
+    columns = "position, stream, version + iif(position = 14, 0.5, 0) AS version, type, at_us, tenant, data, meta, link"
+    loose = (
+        f"CREATE TABLE loose AS SELECT {columns} FROM event",
+        "DROP TABLE event",
+        "ALTER TABLE loose RENAME TO event",
+    )
+    assert "position 14: a column is missing, or of another type" in refused(harmed(whole, folder, sql(*loose)))
 
 
 def test_a_torn_checkpoint_does_not_matter(whole: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The log as NDJSON and back: the same bytes, or nothing."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,17 @@ def test_a_log_goes_out_and_comes_back_byte_for_byte(whole: Path, text: bytes, t
     assert (new / "events.db").stat().st_mode & 0o777 == 0o600
     assert dump(new / "events.db") == dump(whole / "events.db")
     assert run("export", "-", "--data-dir", new).stdout_bytes == text
+
+
+def test_what_is_there_already_stays_whatever_it_is(whole: Path, tmp_path: Path) -> None:
+    file, link, pipe = (tmp_path / name for name in ("file", "link", "pipe"))
+    file.write_text("mine")
+    link.symlink_to(tmp_path / "nowhere")
+    os.mkfifo(pipe)
+    for path in (file, link, pipe):
+        done = run("export", path, "--data-dir", whole)
+        assert (done.exit_code, "is there already" in done.output) == (2, True)
+    assert (file.read_text(), link.is_symlink(), pipe.is_fifo()) == ("mine", True, True)
 
 
 def test_it_is_a_line_for_the_log_and_one_for_each_event(text: bytes) -> None:

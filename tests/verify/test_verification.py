@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies
 from ahplat import processes, verification
 from ahplat.cli.main import main
 from events import chain, ranges
+from events.checkpoint import public_key
 from events.database import open_reader
 from events.log import read_all
 from events.ranges import check_range
@@ -76,6 +77,23 @@ def test_versions_that_do_not_follow_are_found_though_the_chain_holds(whole: Pat
     assert "at position 21: its version 21 does not follow" in said
 
 
+def test_an_index_that_leaves_events_out_is_found(whole: Path, folder: Path) -> None:
+    """By it a tenant's events are read: the rows are all there, and nobody would be shown them."""
+
+    def harm(db: apsw.Connection) -> None:
+        [(name, text)] = db.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%(tenant,%'"
+        )
+        db.execute(f"DROP INDEX {name}")
+        db.execute(text.replace("(tenant,", "(iif(position = 14, 'x', tenant),"))
+        db.pragma("writable_schema", True)
+        db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (text, name))
+
+    code, said = verify(harmed(whole, folder, harm))
+    assert code == 2
+    assert "the file is damaged" in said
+
+
 @pytest.mark.parametrize("first", [1, 2, 14, 21, 22, LAST])
 def test_each_part_is_checked_by_itself(whole: Path, folder: Path, first: int) -> None:
     harmed(whole, folder, HARMS["a tenant"].do)  # of position 14
@@ -125,6 +143,15 @@ def test_checkpoints_and_a_key_that_were_kept_elsewhere_count(whole: Path, folde
         assert code == 1
         assert "at position 20: it has another link than was signed in epoch 1" in said
         assert "from position 11 on" in said
+
+
+def test_kept_checkpoints_are_not_left_out_where_the_folders_key_is_anothers(whole: Path, folder: Path) -> None:
+    harmed(whole, folder, HARMS["changed and chained anew"].do)
+    for path in (folder / "checkpoints").iterdir():
+        path.unlink()
+    (folder / "checkpoints" / "key").write_text(public_key("ahplat/other", b"x" * 32).text)
+    code, said = verify(folder, "--unsigned", "--checkpoints", str(whole / "checkpoints" / "signed"))
+    assert (code, "is not signed by the key" in said) == (1, True)
 
 
 def test_a_key_that_is_none_is_said(whole: Path, tmp_path: Path) -> None:
