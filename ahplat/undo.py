@@ -159,8 +159,8 @@ def _unmoved(log: Connection, way: Way, undone: Undone, version: int) -> int:
 
 def _came_to_nothing(log: Connection, stream: str, version: int) -> frozenset[str]:
     """Deployments of which it was said after `version` that they never will serve."""
-    said = (at for at in _later(log, stream, version) if CATALOG[at.type] in _ENDS_OF_DEPLOYMENTS)
-    return frozenset(decode(at.type, at.data).deployment_id for at in said)
+    events = (decode(at.type, at.data) for at in _later(log, stream, version))
+    return frozenset(event.deployment_id for event in events if isinstance(event, _CAME_TO_NOTHING))
 
 
 def _was_in_vain(events: list[Event], nothing: frozenset[str]) -> bool:
@@ -248,7 +248,7 @@ _WISHES = (
     services.ServiceStopRequested,
     services.ServiceDeleteRequested,
 )
-_ENDS_OF_DEPLOYMENTS = {services.ServiceDeployFailed, services.ServiceRouteFailed, services.ServiceDeployCancelled}
+_CAME_TO_NOTHING = (services.ServiceDeployFailed, services.ServiceRouteFailed, services.ServiceDeployCancelled)
 
 
 def _deployment(undone: Undone) -> Command:
