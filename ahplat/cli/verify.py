@@ -46,7 +46,8 @@ def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, views: bool,
 
     path = data_dir / "events.db"
     try:
-        notes = read_notes([data_dir / "checkpoints", *checkpoints], key_in(data_dir, key))
+        public_key = key_in(data_dir, key)
+        notes = read_notes([data_dir / "checkpoints", *checkpoints], public_key)
         found = verify_log(path, notes, progressed)
         with open_reader(path) as log:
             why = "" if isinstance(found, Fault) else known.missing(data_dir, log)
@@ -59,7 +60,9 @@ def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, views: bool,
         code = EXIT_UNREADABLE if found.is_unreadable else EXIT_FAILED
         failed(f"{path}: {what} at position {found.position}: {found.detail}", code)
     if not (why or found.newest or unsigned):
-        why = "no checkpoint covers them, so they may have been written anew: a server signs its log when it starts"
+        why = "no checkpoint covers them, so they may have been written anew: " + (
+            "a server signs its log when it starts" if public_key else "checkpoints/key is not there, say --key"
+        )
     if why:
         failed(f"{path}: {found.position} events hold, but {why}")
     click.echo(f"{found.position} events hold, the last link is {found.link.hex()}")

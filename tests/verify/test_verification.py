@@ -154,6 +154,13 @@ def test_kept_checkpoints_are_not_left_out_where_the_folders_key_is_anothers(who
     assert (code, "is not signed by the key" in said) == (1, True)
 
 
+def test_a_key_that_is_gone_is_said(whole: Path, folder: Path) -> None:
+    harmed(whole, folder, lambda db: None)
+    (folder / "checkpoints" / "key").unlink()
+    code, said = verify(folder)
+    assert (code, "checkpoints/key is not there, say --key" in said) == (1, True)
+
+
 def test_a_key_that_is_none_is_said(whole: Path, tmp_path: Path) -> None:
     for key in ("a+b+c", str(tmp_path / "missing")):
         code, said = verify(whole, "--key", key)
