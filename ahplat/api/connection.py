@@ -31,6 +31,8 @@ class Protocol(RequestHandler):
         """What ends a body's frame in the middle ends the reading of it; aiohttp would let the handler wait for ever."""
         super().data_received(data)
         request, messages = self._current_request, self._messages
+        if messages:  # a whole head came: the request may be over before the next sweep, which would not see it
+            self._quiet_since = self._loop.time()
         if request is None or not messages or request.content.is_eof():
             return
         if isinstance(broken := messages[-1][0], _ErrInfo):

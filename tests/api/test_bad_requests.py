@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ahplat import limits
+from ahplat.api.connection import Protocol, Server
 from ahplat.api.routes import ROUTES
 from tests.api.site import Answer, Site, Tenant
 
@@ -342,6 +343,29 @@ async def test_a_connection_on_which_no_whole_request_comes_is_ended(
     answer = await asyncio.wait_for(reader.read(), 5)
     writer.close()
     assert answer.count(b"HTTP/1.1 200 ") == (1 if before else 0)
+
+
+async def test_a_connection_that_is_used_stays_though_no_look_meets_a_request(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers: list[Server] = []
+
+    async def by_hand(server: Server) -> None:
+        servers.append(server)
+
+    monkeypatch.setattr(Server, "sweep", by_hand)
+    monkeypatch.setattr(limits, "HEAD_S", 0.1)
+    await site.restart()
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.app.port)
+    began = asyncio.get_running_loop().time()
+    while asyncio.get_running_loop().time() < began + 3 * limits.HEAD_S:
+        writer.write(b"GET /v1/system/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await asyncio.wait_for(reader.readuntil(b'{"status":"ok"}'), 5)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        for connection in list(servers[0].connections):
+            assert isinstance(connection, Protocol)
+            connection.sweep()
+    writer.close()
 
 
 async def test_a_large_body_of_nobody_is_not_even_read(site: Site) -> None:

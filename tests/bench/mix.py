@@ -22,7 +22,7 @@ from tests.bench.load import TIMEOUT_S, answer_bytes
 
 
 class Said(Struct, frozen=True):
-    """What came of it. `ms` has the latency of each answer 2xx with the second in which it was due."""
+    """What came of it, by status or "hung up". `ms` has the latency of each answer 2xx with the second in which it was due."""
 
     statuses: dict[str, int]
     without_retry_after: int  # of 429 and 503
@@ -42,14 +42,12 @@ class Client:
     """Connections, and what is due."""
 
     def __init__(self, port: int, connections: int) -> None:
+        self._port = port
         self._poll = select.epoll()
-        self._by_number = {}
+        self._by_number: dict[int, socket.socket] = {}
+        self._free: deque[int] = deque()
         for _ in range(connections):
-            one = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._by_number[one.fileno()] = one
-            self._poll.register(one, select.EPOLLIN)
-        self._free = deque(self._by_number)
+            self._connect()
         self._due: dict[int, float] = {}  # of what is under way on a connection
         self._parts: dict[int, bytes] = {}
         self.statuses: Counter[str] = Counter()
@@ -75,10 +73,22 @@ class Client:
                 self._take(connection, began)
         return all_of_them - number
 
+    def _connect(self) -> None:
+        one = socket.create_connection(("127.0.0.1", self._port), TIMEOUT_S)
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._by_number[one.fileno()] = one
+        self._poll.register(one, select.EPOLLIN)
+        self._free.append(one.fileno())
+
     def _take(self, connection: int, began: float) -> None:
-        data = self._parts.pop(connection, b"") + self._by_number[connection].recv(65_536)
-        if not data:
-            raise ConnectionError("the server hung up")
+        try:
+            got = self._by_number[connection].recv(65_536)
+        except ConnectionError:
+            got = b""
+        if not got:
+            self._hung_up(connection)
+            return
+        data = self._parts.pop(connection, b"") + got
         whole = answer_bytes(data)
         if not whole or len(data) < whole:
             self._parts[connection] = data
@@ -91,6 +101,16 @@ class Client:
             self.ms.append((int(due - began), round((time.monotonic() - due) * 1e3, 3)))
         elif status in ("429", "503") and b"\r\nretry-after:" not in data.lower():
             self.without_retry_after += 1
+
+    def _hung_up(self, connection: int) -> None:
+        """Another connection takes its place; that a request was under way on it is counted."""
+        if self._due.pop(connection, None):
+            self.statuses["hung up"] += 1
+        else:
+            self._free.remove(connection)
+        self._parts.pop(connection, None)
+        self._by_number.pop(connection).close()
+        self._connect()
 
 
 def main(argv: list[str]) -> None:
