@@ -65,6 +65,11 @@ AIMS = {
     "POST database to running, postgres": Aim("over", "most", 150),
     "POST database to running, redis": Aim("over", "most", 150),
     "requests lost at switches": Aim("value", "most", 0),
+    "400/s for 600 s: answers other than 2xx": Aim("value", "most", 0),
+    "… of streams and restarts beside it": Aim("value", "most", 0),
+    "… p99 in the end, bare: at first": Aim("ratio", "most", 1.5),
+    "… resident in the end, bare: at first": Aim("ratio", "most", 1.1),
+    "1500/s for 20 s: neither 2xx nor refused with Retry-After": Aim("value", "most", 0),
 }
 
 _HEADS = ("figure", "unit", "measured", "bare", "ratio", "aim", "")
