@@ -87,6 +87,7 @@ async def a_side(site: Site, mark: str) -> Side:
     for list_ in ("services", "databases", "activity", "auth/keys", "builds", "tenant/usage", "whoami"):
         side.learn(await acme.get(f"/v1/{list_}?limit=1"))
     side.learn(await acme.get("/v1/events?after=0&limit=50", Accept="application/json"))
+    side.learn(await acme.get("/v1/checkpoint"))  # which everybody may see, and the installation's id in it
     events = (await acme.get("/v1/events?after=0&limit=200", Accept="application/json")).json
     side.positions += [str(event["position"]) for event in events]
     for value in side.values.values():
