@@ -190,15 +190,20 @@ async def test_it_is_known_also_where_unknown_parameters_are_refused(story: Stor
     assert (await story.acme.get(f"/v1/whoami?as_of={position}", Prefer="handling=strict")).code == "unknown_field"
 
 
+async def all_pages(client: Client, path: str) -> list[Any]:
+    """A list to its end, as its links lead on."""
+    found: list[Any] = []
+    while path:
+        answer = await client.get(path)
+        found += answer.json
+        path = answer.headers.get("Link", "").partition("<")[2].partition(">")[0]
+    return found
+
+
 async def test_pages_of_a_list_of_then_are_all_of_then(story: Story) -> None:
     position, _ = story.seen[-2]
     whole = (await story.acme.get(f"/v1/activity?limit=200&as_of={position}")).json
-    found: list[Any] = []
-    path = f"/v1/activity?limit=7&as_of={position}"
-    while path:
-        answer = await story.acme.get(path)
-        found += answer.json
-        path = answer.headers.get("Link", "").partition("<")[2].partition(">")[0]
+    found = await all_pages(story.acme, f"/v1/activity?limit=7&as_of={position}")
     assert found == whole and whole[0]["position"] <= position
 
 
@@ -208,13 +213,7 @@ async def test_events_of_then_are_those_up_to_then_read_either_way(story: Story)
         then = [event for event in whole if event["position"] <= position]
         assert then != whole or position == story.seen[-1][0]
         assert (await story.acme.get(f"/v1/events?limit=200&as_of={position}")).json == then[::-1]
-        found: list[Any] = []
-        path = f"/v1/events?after=0&limit=2&as_of={position}"
-        while path:
-            answer = await story.acme.get(path)
-            found += answer.json
-            path = answer.headers.get("Link", "").partition("<")[2].partition(">")[0]
-        assert found == then
+        assert await all_pages(story.acme, f"/v1/events?after=0&limit=2&as_of={position}") == then
 
 
 async def test_a_cursor_past_then_is_gone_as_it_was_then(story: Story) -> None:

@@ -42,13 +42,6 @@ DIGEST = "sha256:" + "ab" * 32
 _BY_TENANT = Meta("key:018f0000000070008000000000000001", "DeployImage", 0, "018f0000000070008000000000000002", "", "b")
 
 
-def lay(data: Path, shape: "Shape | int") -> int:
-    """Makes a server's folder with such a log, and keys of its own; returns how many events there are."""
-    data.mkdir()
-    Keyring(data / "keys.db", read_master_key(data / "master.key", may_make=True)).close()
-    return write(data / "events.db", shape)
-
-
 class Shape(Struct, frozen=True):
     """How long a log is, in events or in tenants, and what its tenants have."""
 
@@ -58,9 +51,15 @@ class Shape(Struct, frozen=True):
     rounds: int = ROUNDS
 
 
-def write(path: Path, shape: Shape | int) -> int:
-    """Makes a log of that shape, or of about so many events (whole services only); returns how many there are."""
-    shape = Shape(shape) if isinstance(shape, int) else shape
+def lay(data: Path, shape: Shape) -> int:
+    """Makes a server's folder with such a log, and keys of its own; returns how many events there are."""
+    data.mkdir()
+    Keyring(data / "keys.db", read_master_key(data / "master.key", may_make=True)).close()
+    return write(data / "events.db", shape)
+
+
+def write(path: Path, shape: Shape) -> int:
+    """Makes a log of that shape, of whole services only; returns how many events there are."""
     began_us = time.time_ns() // 1_000 - AGE_US
     log = EventLog(path, INSTALLATION, began_us)
     tenant = 0

@@ -16,7 +16,7 @@ EVENTS, QUICK_EVENTS = 300_000, 50_000
 
 def figures(folder: Path, quick: bool) -> Iterator[Figure]:
     """Events a second; the best of both, for what else the machine does only ever lowers it."""
-    events = history.write(folder / "events.db", QUICK_EVENTS if quick else EVENTS)
+    events = history.write(folder / "events.db", history.Shape(QUICK_EVENTS if quick else EVENTS))
     both = [(rebuilt(folder), read_and_decode(folder / "events.db")) for _ in range(2 if quick else 4)]
     ours, bare = min(one for one, _ in both), min(other for _, other in both)
     yield Figure("rebuild of all views", "events/s", events / ours, events / bare)

@@ -18,7 +18,7 @@ def figures(folder: Path, quick: bool) -> Iterator[Figure]:
     """Milliseconds from the spawn to ready; both in turn, so that what else the machine does meets both."""
     short, long = folder / "short", folder / "long"
     for data, events in ((short, SHORT), (long, QUICK_LONG if quick else LONG)):
-        history.lay(data, events)
+        history.lay(data, history.Shape(events))
         started_ms(data)  # builds the views
     both = [(started_ms(long), started_ms(short)) for _ in range(3 if quick else 9)]
     named = "start with 100k events, bare: 1k" if quick else "start with 1M events, bare: 1k"

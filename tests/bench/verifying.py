@@ -20,7 +20,7 @@ PROGRAM = Path(__file__).parents[2] / "bin" / "ah-verify"
 def figures(folder: Path, quick: bool) -> Iterator[Figure]:
     """Events a second; the best of each, for what else the machine does only ever lowers it."""
     path = folder / "events.db"
-    events = history.write(path, QUICK_EVENTS if quick else EVENTS)
+    events = history.write(path, history.Shape(QUICK_EVENTS if quick else EVENTS))
     rounds = [(on_all_cores(path), by_itself(path), read_and_hash(path)) for _ in range(2 if quick else 3)]
     ours, alone, bare = (events / min(one) for one in zip(*rounds, strict=True))
     yield Figure("ah verify, all cores", "events/s", ours, bare)
