@@ -76,6 +76,8 @@ BATCH = 1_024  # commands decided under one commit
 CATCH_UP_S = 1.0  # between two tries to bring views in step that could not be committed
 BUSY_S = 30.0  # how long a batch waits for somebody else's lock on the log
 SECRET_ANSWER_S = 24 * 3600  # how long a new key is given again on a repeat
+REBUILD_ALONE_EVENTS = 50_000  # that one process folds before others have begun
+REBUILD_SHARES = 16  # processes that make the views anew, where there are as many cores
 
 # what a tenant may have, unless its operator says otherwise
 QUOTAS = {

@@ -58,6 +58,7 @@ from ahplat.metrics import exposition
 from ahplat.names import zone
 from ahplat.names.responders import Responders
 from ahplat.names.upstream import Upstreams
+from ahplat.rebuilding import rebuild_side_by_side
 from ahplat.reserve import Reserve
 from ahplat.rotation import finish_rotation
 from ahplat.routers.choice import choose_router
@@ -312,14 +313,15 @@ def _bind(host: str, port: int, option: str) -> socket.socket:
 
 async def _views_in_step(app: Application, log: Connection, stack: AsyncExitStack) -> Views:
     """Opens, catches up or builds the views in a thread; health answers meanwhile, ready says how far it is."""
-    path = app.config.data_dir / "views.db"
-    if why := why_rebuild(path, log, app.installation):
-        logger.info("building the views: %s", why)
+    path, log_path = app.config.data_dir / "views.db", app.config.data_dir / "events.db"
 
     def progressed(done: int, total: int) -> None:
         app.progress = (done, total)
 
-    with open_reader(app.config.data_dir / "events.db") as reader:
+    if why := why_rebuild(path, log, app.installation):
+        logger.info("building the views: %s", why)
+        await rebuild_side_by_side(path, log_path, log, app.installation, progressed)
+    with open_reader(log_path) as reader:
         views = await asyncio.to_thread(open_views, path, reader, app.installation, progressed)
     stack.callback(views.close)
     app.views = open_reader(path)

@@ -5,16 +5,13 @@ other. The invariant: nothing of the live folder is written, and a server that r
 """
 
 import asyncio
-import os
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
 
-from ahplat.processes import start_piped
-from ahplat.replaying import KINDS
+from ahplat.replaying import KINDS, Fold, fold_apart
 from events.database import copy_database, open_reader
 from events.log import head
 from projections.compare import changes, tables_made
@@ -22,10 +19,6 @@ from projections.views import digests, fingerprint, read_checkpoint
 
 SEEDS = ("1", "2")
 Progress = Callable[[int, int], None]  # (events folded, events in all)
-
-
-class ReplayFailed(Exception):
-    """A replay did not come to its end; the text says why."""
 
 
 class Replayed(Struct, frozen=True):
@@ -44,7 +37,7 @@ class Replayed(Struct, frozen=True):
 def replay(data_dir: Path, position: int | None, only: str, progress: Progress) -> list[Replayed]:
     """Replays a folder's log up to a position (None: to where the live files are), and compares all there is.
 
-    With `only` the tables of one projection are compared. Raises ReplayFailed, and apsw errors where a file is damaged.
+    With `only` the tables of one projection are compared. Raises FoldFailed, and apsw errors where a file is damaged.
     """
     kinds = [kind for kind, projections in KINDS.items() if not only or only in projections]
     with tempfile.TemporaryDirectory(prefix="ah-replay-") as folder:
@@ -91,29 +84,13 @@ async def _fold(log: Path, made: list[Path], kind: str, position: int, progress:
     done = [0] * len(made)
 
     async def one(number: int) -> None:
-        argv = [sys.executable, "-P", "-m", "ahplat.replaying", str(log), str(made[number]), kind, str(position)]
-        process = await start_piped(
-            argv, os.environ | {"PYTHONHASHSEED": SEEDS[number], "PYTHONPATH": _root()}, Path.cwd()
-        )
-        assert process.stdout and process.stderr
-        said = asyncio.ensure_future(process.stderr.read())
-        try:
-            async for line in process.stdout:
-                done[number] = int(line)
-                progress(sum(done), position * len(made))
-            if await process.wait():
-                raise ReplayFailed((await said).decode(errors="replace").strip().rpartition("\n")[2])
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        def told(folded: int) -> None:
+            done[number] = folded
+            progress(sum(done), position * len(made))
+
+        await fold_apart(Fold(log, made[number], kind, position), told, SEEDS[number])
 
     await asyncio.gather(*(one(number) for number in range(len(made))))
-
-
-def _root() -> str:
-    """Where a process finds this code."""
-    return str(Path(__file__).parents[1])
 
 
 def _difference(one: Path, other: Path, wanted: list[str], name: str, other_name: str) -> str:

@@ -1,25 +1,77 @@
-"""One replay, as a process of its own: `python -m ahplat.replaying LOG INTO KIND POSITION` makes a file of views.
+"""One fold of a log into a new file of views, as a process of its own: `python -m ahplat.replaying` and what a Fold has.
 
-It is a process because the order of sets and hashes is chosen when one begins (PYTHONHASHSEED). Each line that it writes
-is how many events it has folded.
+It is a process because a process has one core, and chooses the order of sets and hashes when it begins (PYTHONHASHSEED).
+Each line that it writes is how many events it has come past.
 """
 
+import asyncio
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import Struct
+
+from ahplat.processes import start_piped
 from events.database import open_reader
 from projections.metering import METERING
-from projections.views import PROJECTIONS, rebuild
+from projections.views import PROJECTIONS, make_share, rebuild
 
 KINDS = {"views": PROJECTIONS, "metering": METERING}
 
 
-def replay(log_path: str, into: str, kind: str, position: str) -> None:
-    """Folds the log up to a position into a new file."""
+class FoldFailed(Exception):
+    """A fold did not come to its end; the text says why."""
+
+
+class Fold(Struct, frozen=True):
+    """What to fold, up to which position, into which new file; all of it, or one of so many shares of the tenants."""
+
+    log: Path
+    into: Path
+    kind: str
+    position: int
+    installation: str = ""
+    share: int = 0
+    shares: int = 1
+
+
+async def fold_apart(fold: Fold, told: Callable[[int], None], seed: str = "random") -> None:
+    """Has a process do it, and ends that where this ends early. Raises FoldFailed, and OSError where none can be started."""
+    given = (fold.log, fold.into, fold.kind, fold.position, fold.installation, fold.share, fold.shares)
+    argv = [sys.executable, "-P", "-m", "ahplat.replaying", *map(str, given)]
+    process = await start_piped(argv, os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": _root()}, Path.cwd())
+    assert process.stdout and process.stderr
+    said = asyncio.ensure_future(process.stderr.read())
+    try:
+        async for line in process.stdout:
+            told(int(line))
+        if code := await process.wait():
+            text = (await said).decode(errors="replace").strip()
+            raise FoldFailed(text.rpartition("\n")[2] or f"it ended with {code}")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _root() -> str:
+    """Where a process finds this code."""
+    return str(Path(__file__).parents[1])
+
+
+def _fold(log_path: str, into: str, kind: str, position: str, installation: str, share: str, shares: str) -> None:
     log = open_reader(Path(log_path))
-    rebuild(Path(into), log, "", lambda done, _: print(done, flush=True), KINDS[kind], int(position))
+    if shares == "1":
+        rebuild(Path(into), log, installation, _tell, KINDS[kind], int(position))
+    else:
+        make_share(Path(into), log, installation, _tell, int(share), int(shares), int(position))
     log.close()
 
 
+def _tell(done: int, _: int) -> None:
+    print(done, flush=True)
+
+
 if __name__ == "__main__":
-    replay(*sys.argv[1:])
+    _fold(*sys.argv[1:])

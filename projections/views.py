@@ -24,7 +24,7 @@ from msgspec import Struct
 from events.catalog import UnknownEvent, decode
 from events.database import open_database, open_memory, open_reader, read_sql, run_script
 from events.event import Event, Recorded, wire_name
-from events.log import first_unknown, head, read_all
+from events.log import first_unknown, head, link_at, read_all, read_share
 from projections import (
     activity,
     builds,
@@ -255,15 +255,63 @@ def rebuild(
 ) -> None:
     """Makes the views from the whole log, or `up_to` a position, beside what is at `path`, then puts them in its place."""
     fresh = path.with_name(path.name + ".new")
-    _remove(fresh)
-    views = Views(fresh, projections)
-    views.db.pragma("journal_mode", "off")
-    views.db.pragma("synchronous", "off")
-    views.db.pragma("cache_size", -64 * 1024)
-    views.begin()
-    views.create(installation)
+    views = _begun(fresh, installation, projections)
     views.commit(*_fold(views, log, 0, progress, up_to))
     views.close()
+    _put_in_place(fresh, path)
+
+
+def make_share(
+    path: Path, log: apsw.Connection, installation: str, progress: Progress, share: int, shares: int, up_to: int
+) -> None:
+    """Makes a file of those rows that one of so many shares of the tenants has; `put_together` wants them all."""
+    views = _begun(path, installation, PROJECTIONS)
+    position = 0
+    while chunk := read_share(log, share, shares, position, up_to, CHUNK):
+        views.apply_all(chunk)
+        position = chunk[-1].position
+        progress(position, up_to)
+    views.commit(up_to, link_at(log, up_to))
+    views.close()
+    progress(up_to, up_to)
+
+
+def put_together(path: Path, shares: list[Path]) -> None:
+    """Puts the views that are in shares in the place of those at `path`.
+
+    The invariant that allows it: no event of a tenant reads or changes a row that follows from another tenant's, or from
+    nobody's.
+    """
+    first, *others = shares
+    db = open_database(first, "NORMAL")
+    _hurry(db)
+    for other in others:
+        db.execute("ATTACH ? AS share", (str(other),))
+        for table in _tables_in(db):
+            db.execute(f"INSERT INTO main.{table} SELECT * FROM share.{table}")
+        db.execute("DETACH share")
+        _remove(other)
+    db.close()
+    _put_in_place(first, path)
+
+
+def _begun(path: Path, installation: str, projections: Projections) -> Views:
+    """New views in an open transaction that nothing takes back: where the making ends early it begins anew."""
+    _remove(path)
+    views = Views(path, projections)
+    _hurry(views.db)
+    views.begin()
+    views.create(installation)
+    return views
+
+
+def _hurry(db: apsw.Connection) -> None:
+    db.pragma("journal_mode", "off")
+    db.pragma("synchronous", "off")
+    db.pragma("cache_size", -64 * 1024)
+
+
+def _put_in_place(fresh: Path, path: Path) -> None:
     _sync(fresh)
     _remove(path)
     fresh.rename(path)
@@ -325,8 +373,13 @@ def _remove(path: Path) -> None:
 
 def digests(db: apsw.Connection) -> dict[str, str]:
     """Table → SHA-256 of its rows in primary key order: equal digests, equal views."""
+    return {name: _digest(db, name) for name in _tables_in(db)}
+
+
+def _tables_in(db: apsw.Connection) -> list[str]:
+    """The tables that hold rows of projections."""
     names = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
-    return {name: _digest(db, name) for name in names if name != "checkpoint" and not name.startswith("sqlite_")}
+    return [name for name in names if name != "checkpoint" and not name.startswith("sqlite_")]
 
 
 def _digest(db: apsw.Connection, table: str) -> str:

@@ -8,9 +8,9 @@ import click
 
 from ahplat.cli.folders import data_dir_option
 from ahplat.cli.looking import EXIT_FAILED, EXIT_UNREADABLE, failed, open_log, place
-from ahplat.replay import Replayed, ReplayFailed
+from ahplat.replay import Replayed
 from ahplat.replay import replay as replayed
-from ahplat.replaying import KINDS
+from ahplat.replaying import KINDS, FoldFailed
 
 NAMES = sorted(name for projections in KINDS.values() for name in projections)
 
@@ -43,7 +43,7 @@ def is_equal(data_dir: Path, position: int | None = None, only: str = "") -> boo
                 bar.update(done - bar.pos)
 
             found = replayed(data_dir, position, only, progressed)
-    except ReplayFailed as error:
+    except FoldFailed as error:
         failed(f"a replay ended: {error}", EXIT_UNREADABLE)
     except (apsw.Error, OSError) as error:
         failed(f"{data_dir} cannot be read, or there is no room for a replay ({error})", EXIT_UNREADABLE)

@@ -24,6 +24,7 @@ from events.event import Event, Meta, Recorded, wire_name
 from events.log import EventLog
 from projections.views import Views, digests, open_views
 from tests.folders import memory_folder
+from tests.folds import digests_in_shares
 
 TENANT, OTHER_TENANT = "a" * 32, "b" * 32
 BUILD, OTHER_BUILD, THIRD_BUILD = "7" * 32, "8" * 32, "9" * 32
@@ -51,7 +52,7 @@ def of(event: Event, service: str = SERVICE, tenant: str = TENANT, build: str = 
     subjects |= {"database": DATABASE, "volume": VOLUME, "disk": "log", "backup": BACKUP, "usage": tenant}
     noun = {"database_backup": "backup"}.get(noun, noun)
     stream = f"effect-{event.intent}" if noun == "effect" else f"{noun.replace('key', 'tenant')}-{subjects[noun]}"
-    return Fact(stream, "" if noun == "log" else tenant, event)
+    return Fact(stream, "" if noun in ("log", "disk") else tenant, event)
 
 
 class World:
@@ -97,6 +98,10 @@ class World:
             return digests(again.db)
         finally:
             again.close()
+
+    def digests_in_shares(self) -> dict[str, str]:
+        """Of views that are made from the whole log in shares."""
+        return digests_in_shares(self.log.db, self.folder)
 
     def close(self) -> None:
         """Closes the files."""

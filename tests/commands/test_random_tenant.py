@@ -233,7 +233,7 @@ class RandomTenant(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            assert self.world.digests() == self.world.digests_folded_again()
+            assert self.world.digests() == self.world.digests_folded_again() == self.world.digests_in_shares()
         finally:
             self.stack.close()
 

@@ -54,6 +54,7 @@ from tests.effects.simulated_upstreams import SimulatedUpstreams
 from tests.effects.virtual import START_US, LoopClock, VirtualLoop
 from tests.engines.simulated import Behaviour, SimulatedEngine, SimulatedHost
 from tests.folders import memory_folder
+from tests.folds import digests_in_shares
 
 TENANT = "a" * 32
 INSTALLATION = "f" * 32
@@ -385,7 +386,7 @@ class World:
         again.unlink(missing_ok=True)
         fresh = open_views(again, self.reader, INSTALLATION, lambda done, of: None)
         try:
-            assert digests(fresh.db) == digests(self.views)
+            assert digests(fresh.db) == digests(self.views) == digests_in_shares(self.reader, self.folder)
         finally:
             fresh.close()
         ended: set[int] = set()

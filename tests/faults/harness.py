@@ -28,6 +28,7 @@ from events.database import open_reader
 from events.event import Event, Recorded
 from events.log import read_all
 from projections.views import digests, open_views, read_checkpoint
+from tests.folds import digests_in_shares
 
 T = TypeVar("T")
 
@@ -191,7 +192,7 @@ class Server:
             assert checkpoint and checkpoint.position == events[-1].position
             fresh = open_views(again, log, checkpoint.installation, lambda done, of: None)
             try:
-                assert digests(fresh.db) == digests(views)
+                assert digests(fresh.db) == digests(views) == digests_in_shares(log, again.parent)
             finally:
                 fresh.close()
                 again.unlink()

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from msgspec import Struct
 
+from events.services import ServiceConfigured
 from projections.tables import HeldTables, Table, Tables
-from tests.commands.given import World
+from tests.commands.given import OTHER_TENANT, SERVICE, World
 from tests.projections.story import tell
 
 
@@ -94,3 +95,15 @@ def test_the_story_folded_in_pieces_of_any_size_gives_the_same_rows(world: World
     for size in (1, 2, 3, 7, 1000):
         monkeypatch.setattr("projections.views.CHUNK", size)
         assert world.digests_folded_again() == world.digests()
+
+
+def test_the_story_folded_in_shares_of_the_tenants_gives_the_same_rows(world: World) -> None:
+    tell()
+    assert world.digests_in_shares() == world.digests()
+
+
+def test_shares_differ_where_an_event_stands_in_another_tenants_name(world: World) -> None:
+    """What `put_together` rests on does matter."""
+    tell()
+    world.append(f"service-{SERVICE}", [ServiceConfigured(memory_mb=999)], OTHER_TENANT)
+    assert world.digests_in_shares() != world.digests()

@@ -82,7 +82,7 @@ def test_what_a_hash_seed_changes_is_found(world: World, monkeypatch: pytest.Mon
         "    import projections.volumes as volumes\n"
         "    volumes.APPLY.clear()\n"
     )
-    monkeypatch.setattr("ahplat.replay._root", lambda: f"{Path(__file__).parents[2]}:{tmp_path}")
+    monkeypatch.setattr("ahplat.replaying._root", lambda: f"{Path(__file__).parents[2]}:{tmp_path}")
     done = replay(world)
     assert done.exit_code == 1
     assert "table volume" in done.output and "hash seed 2 has no such row" in done.output
