@@ -1,9 +1,12 @@
 """Reading one's own writes, and writing only what was read: positions, entity tags, preconditions, epochs."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from ahplat import limits
@@ -69,22 +72,54 @@ async def test_views_that_lag_behind_the_log_are_waited_for(
     monkeypatch.setattr(limits, "POSITION_WAIT_S", 0.01)
     service = await acme.service(image="")
     await site.settled()
-
-    def full(*_: object) -> None:
-        import apsw
-
-        raise apsw.FullError("no room")
-
-    monkeypatch.setattr(site.app.writer.views, "commit", full)
-    written = await acme.post(f"/v1/services/{service['id']}/env", {"A": "1"})
+    with no_room_for_views(site):
+        written = await acme.post(f"/v1/services/{service['id']}/env", {"A": "1"})
     assert written.status == 200
-    monkeypatch.undo()
-    monkeypatch.setattr(limits, "POSITION_WAIT_S", 0.01)
     answer = await acme.get(f"/v1/services/{service['id']}/env", If_Position=str(written.position))
     assert answer.code == "projection_lag"
     await acme.post(f"/v1/services/{service['id']}/env", {"B": "2"})
     answer = await acme.get(f"/v1/services/{service['id']}/env", If_Position=str(written.position))
     assert answer.json == {"A": "********", "B": "********"}
+
+
+async def test_who_waits_for_views_that_lag_is_answered_once_they_are_in_step_though_nothing_else_comes(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CATCH_UP_S", 0.05)
+    monkeypatch.setattr(limits, "POSITION_WAIT_S", 30)
+    service = await acme.service(image="")
+    await site.settled()
+    with no_room_for_views(site):
+        written = await acme.post(f"/v1/services/{service['id']}/env", {"A": "1"})
+        read = asyncio.ensure_future(acme.get(f"/v1/services/{service['id']}/env", If_Position=str(written.position)))
+        await asyncio.sleep(0.1)
+        assert not read.done()
+    assert (await asyncio.wait_for(read, 10)).json == {"A": "********"}
+
+
+async def test_work_that_was_accepted_while_views_lagged_begins_once_they_are_in_step(
+    site: Site, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CATCH_UP_S", 0.05)
+    await site.settled()
+    with no_room_for_views(site):
+        assert (await acme.post("/v1/services", {"name": "web", "image": "web:1"})).status == 201
+        await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while [one["status"] for one in (await acme.get("/v1/services")).json] != ["running"]:
+            await asyncio.sleep(0.01)
+
+
+@contextmanager
+def no_room_for_views(site: Site) -> Iterator[None]:
+    """Meanwhile no commit of the views comes through; those of the log do."""
+
+    def full(*_: object) -> None:
+        raise apsw.FullError("no room")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site.app.writer.views, "commit", full)
+        yield
 
 
 @pytest.mark.parametrize("junk", ["-1", "x", "1.5", "", "9" * 30, "%00", "%D9%A3"])
