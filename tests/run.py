@@ -28,7 +28,7 @@ NO_PROCESSES = "not embedded and not real and not long"
 RUNS = {  # of pytest, one after another: which tests, in how many shares side by side, and what else it is told
     "fast": ((NO_PROCESSES, CORES, (*SHARED, "--rooms=fast")),),
     "inside": ((NO_PROCESSES, CORES, (*SHARED, "--rooms=inside")),),
-    "embedded": (("embedded or (hypothesis and not real)", 1, SIDE_BY_SIDE),),
+    "embedded": (("(embedded or (hypothesis and not real)) and not long", 1, SIDE_BY_SIDE),),
     "real": (("real and not alone and not long", 1, SIDE_BY_SIDE), ("real and alone and not long", 1, ())),
     "long": (("long", 1, ()),),
 }

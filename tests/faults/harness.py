@@ -29,6 +29,7 @@ from events.event import Event, Recorded
 from events.log import read_all
 from projections.views import digests, open_views, read_checkpoint
 from tests.folds import digests_in_shares
+from tests.forked import Forked
 
 T = TypeVar("T")
 
@@ -72,35 +73,24 @@ class Server:
         self.options = options or LAPTOP
         self.runs_by: tuple[str, ...] = ()  # a program that becomes the server
         self.port = 0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.said = folder.with_name(folder.name + ".stderr")
 
     def launch(self, crash_at: str = "", **env: str) -> "Server":
         """Starts the process, and does not wait for it."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
-        argv = [
-            *self.runs_by,
-            sys.executable,
-            "-P",
-            "-m",
-            "ahplat.cli.entry",
-            "--metrics-listen",
-            "",
-            "--log-level",
-            "warning",
-        ]
-        argv += [*self.options, "--data-dir", str(self.folder)]
+        environ |= {"AH_CRASH_AT": crash_at, "PYTHONPATH": str(TREE)} | env
+        argv = ["--metrics-listen", "", "--log-level", "warning", *self.options, "--data-dir", str(self.folder)]
         if "--port" not in self.options:
             argv += ["--port", "0"]
         with self.said.open("w") as said:
-            self.process = subprocess.Popen(
-                argv,
-                cwd=TREE,
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                env=environ | {"AH_CRASH_AT": crash_at, "PYTHONPATH": str(TREE)} | env,
-            )
+            if not (self.runs_by or any(name.startswith("PYTHON") for name in env)):
+                self.process = Forked(argv, environ, self.said)
+            else:
+                command = [*self.runs_by, sys.executable, "-P", "-m", "ahplat.cli.entry", *argv]
+                self.process = subprocess.Popen(
+                    command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environ
+                )
         self.port = 0
         return self
 

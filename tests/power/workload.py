@@ -20,7 +20,7 @@ from tests.api.site import Answer, Site, a_site
 from tests.power.disk import Step, held_in, recorded
 
 TENANTS = 4
-ROUNDS = 3
+ROUNDS = 4
 CHECKPOINT_PAGES = 24  # of the WAL, so that a short run has many checkpoints, which are the hard part
 
 

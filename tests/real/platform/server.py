@@ -22,6 +22,7 @@ from events.catalog import decode
 from events.database import open_reader
 from events.log import read_all
 from events.platform import LogCreated
+from tests.forked import Forked
 from tests.parts import docker
 from tests.real.beside import ranges
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 PATIENCE_S = 60.0  # a deadline for what is expected to happen, not a wait
 OPEN = ("--dev", "--open-registration")
+AS_A_PROGRAM = ("env",)  # for `runs_by`: started as its user does it, and not forked from one that has imported it
 _SERVES_ON = re.compile(r"serving on http://[\d.]+:(\d+),")
 _pools = ranges("10.132.0.0", 2048, 256)
 
@@ -86,7 +88,7 @@ class Server:
         self.port = 0
         self.log_name = "server.log"
         self.runs_by: tuple[str, ...] = ()  # a program that becomes the server
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self) -> "Server":
         """Starts it, and returns once it serves."""
@@ -94,14 +96,13 @@ class Server:
         argv = ["--engine", "docker", "--docker-host", docker.HOST, "--port", "0", "--metrics-listen", ""]
         argv += ["--data-dir", str(self.folder), "--tenant-pool", self.pool, *self.options]
         self.folder.mkdir(exist_ok=True, parents=True)
+        environ |= self.env
         with self.log.open("w") as log:
-            self._process = subprocess.Popen(
-                [*self.runs_by, sys.executable, "-m", "ahplat.cli.entry", *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environ | self.env,
-            )
+            if not self.runs_by:
+                self._process = Forked(argv, environ, self.log)
+            else:
+                command = [*self.runs_by, sys.executable, "-m", "ahplat.cli.entry", *argv]
+                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ)
         self.port = eventually(self._port)
         return self
 

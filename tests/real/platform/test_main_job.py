@@ -10,11 +10,19 @@ from typing import Any
 import docker
 import pytest
 
-from tests.real.platform.server import Tenant, direct, eventually
+from tests.real.platform.conftest import MakeServer
+from tests.real.platform.server import AS_A_PROGRAM, OPEN, Server, Tenant, direct, eventually
 
 pytestmark = pytest.mark.real
 
 HARDENED = "rw,noexec,nosuid,nodev"
+
+
+@pytest.fixture(scope="module")
+def server(make_server: MakeServer) -> Server:
+    made = make_server(*OPEN)
+    made.runs_by = AS_A_PROGRAM
+    return made.start()
 
 
 def test_a_service_answers_over_its_containers_address_and_over_its_url(

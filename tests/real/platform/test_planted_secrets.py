@@ -20,7 +20,7 @@ from tests.faults.operator import ah
 from tests.parts.parts import Parts
 from tests.real.platform import databases, planted
 from tests.real.platform.conftest import MakeServer
-from tests.real.platform.server import OPEN, Service, Tenant
+from tests.real.platform.server import AS_A_PROGRAM, OPEN, Service, Tenant
 
 pytestmark = pytest.mark.real
 
@@ -55,7 +55,9 @@ def test_a_secret_is_nowhere_but_where_it_has_to_be(
         options = (*OPEN, "--allow-git-host", git.host, "--deploy-timeout-s", "15")
         told = ("--log-level", "debug", "--log-format", "json")
         with planted.watched(but=b"GIT_PROJECT_ROOT=") as processes:
-            server = make_server(*options, *told, PATH=path, AH_BOOTSTRAP_TOKEN=token).start()
+            server = make_server(*options, *told, PATH=path, AH_BOOTSTRAP_TOKEN=token)
+            server.runs_by = AS_A_PROGRAM
+            server.start()
             tenant = server.register()
             sown = {"bootstrap token": token, "master key": (server.folder / "master.key").read_text().strip()}
             sown |= {"repository": repository} | put_to_use(tenant, git.url(repository))

@@ -1,0 +1,79 @@
+"""Servers that begin where all is imported: forked from a process that has done that once, in a seventh of the time.
+
+What a test starts, kills and starts again a thousand times is the server; Python's imports are five sixths of a start. It
+is the code of `ahplat.cli.entry` with its arguments, environment, folder and output, and it dies like any process.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from unittest import mock
+
+TREE = Path(__file__).parents[1]
+
+
+class Forked:
+    """The part of subprocess.Popen that tests use."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], said: Path) -> None:
+        """Runs `ah` with these arguments in the tree; all it says goes to a file."""
+        given = (list(argv), dict(env), str(said))
+        self._process = _context().Process(target=_become_server, args=given, daemon=True)
+        self._process.start()
+        assert self._process.pid
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Raises subprocess.TimeoutExpired."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("ah", timeout or 0)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+@cache
+def _context() -> ForkServerContext:
+    """Starts the process that is forked; the environment of whoever is first does not get into it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ahplat.cli.main", "ahplat.cli.serve", "ahplat.main", "tests.forked"])
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
+    with mock.patch.dict(os.environ, plain | {"PYTHONPATH": str(TREE)}, clear=True):
+        forkserver.ensure_running()
+    return context
+
+
+def _become_server(argv: list[str], env: dict[str, str], said: str) -> None:
+    output = os.open(said, os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, sys.stdout.fileno())
+    os.dup2(output, sys.stderr.fileno())
+    os.close(output)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    os.chdir(TREE)
+    sys.argv = ["ah", *argv]
+    from ahplat.cli.entry import run
+
+    run()
