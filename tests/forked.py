@@ -1,21 +1,24 @@
-"""Servers that begin where all is imported: forked from a process that has done that once, in a seventh of the time.
+"""`ah` begun where all is imported: forked from a process that has done that once, in a seventh of the time.
 
-What a test starts, kills and starts again a thousand times is the server; Python's imports are five sixths of a start. It
-is the code of `ahplat.cli.entry` with its arguments, environment, folder and output, and it dies like any process.
+What tests start, kill and start again thousands of times is `ah`; Python's imports are five sixths of a start. It is the
+code of `ahplat.cli.entry` with its arguments, environment, folder and output, and it dies like any process.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from unittest import mock
+
+from ahplat.cli.entry import run
 
 TREE = Path(__file__).parents[1]
 
@@ -23,11 +26,19 @@ TREE = Path(__file__).parents[1]
 class Forked:
     """The part of subprocess.Popen that tests use."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], said: Path) -> None:
-        """Runs `ah` with these arguments in the tree; all it says goes to a file."""
-        given = (list(argv), dict(env), str(said))
-        self._process = _context().Process(target=_become_server, args=given, daemon=True)
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        said: Path,
+        errors: Path | None = None,
+        main: Callable[[], None] = run,
+    ) -> None:
+        """Runs `ah`, or another `main`, with these arguments in the tree; what it says goes to files, errors to theirs."""
+        given = (list(argv), dict(env), str(said), str(errors or said), main)
+        self._process = _context().Process(target=_become, args=given)
         self._process.start()
+        atexit.register(self.kill)  # multiprocessing would wait for it
         assert self._process.pid
         self.pid = self._process.pid
 
@@ -64,16 +75,14 @@ def _context() -> ForkServerContext:
     return context
 
 
-def _become_server(argv: list[str], env: dict[str, str], said: str) -> None:
-    output = os.open(said, os.O_WRONLY | os.O_APPEND)
-    os.dup2(output, sys.stdout.fileno())
-    os.dup2(output, sys.stderr.fileno())
-    os.close(output)
+def _become(argv: list[str], env: dict[str, str], said: str, errors: str, main: Callable[[], None]) -> None:
+    for path, stream in ((said, sys.stdout), (errors, sys.stderr)):
+        output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.dup2(output, stream.fileno())
+        os.close(output)
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
     os.chdir(TREE)
     sys.argv = ["ah", *argv]
-    from ahplat.cli.entry import run
-
-    run()
+    main()

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from ahplat.api.routes import ROUTES
-from tests.faults import hurried
 from tests.faults.harness import Server
+from tests.faults.hurried import run_hurried
 
 pytestmark = pytest.mark.embedded
 
@@ -72,7 +72,7 @@ def settings() -> str:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     made = Server(tmp_path / "data", "--dev", "--engine", "embedded", "--drain-s", "0", "--no-rate-limits")
-    made.runs_by = hurried.PROGRAM
+    made.main = run_hurried
     made.start(AH_BOOTSTRAP_TOKEN=TOKEN, AH_TEST_WAITS=dumps(WAITS))
     try:
         yield made

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ahplat.cli.entry import run
 from events import chain
 from events.catalog import decode
 from events.database import open_reader
@@ -72,6 +73,7 @@ class Server:
         self.folder = folder
         self.options = options or LAPTOP
         self.runs_by: tuple[str, ...] = ()  # a program that becomes the server
+        self.main: Callable[[], None] = run
         self.port = 0
         self.process: subprocess.Popen[bytes] | Forked | None = None
         self.said = folder.with_name(folder.name + ".stderr")
@@ -85,7 +87,7 @@ class Server:
             argv += ["--port", "0"]
         with self.said.open("w") as said:
             if not (self.runs_by or any(name.startswith("PYTHON") for name in env)):
-                self.process = Forked(argv, environ, self.said)
+                self.process = Forked(argv, environ, self.said, main=self.main)
             else:
                 command = [*self.runs_by, sys.executable, "-P", "-m", "ahplat.cli.entry", *argv]
                 self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The server with short waits, which kills itself where a test wants it: a program for `Server.runs_by`.
+"""The server with short waits, which kills itself where a test wants it: a `Server.main`.
 
 `AH_TEST_WAITS` is JSON, module:name → value. `AH_TEST_DIES` is "before" or "after", and the command at whose submission or
 commit it dies; an event's name is the command that brings it as an outcome. Of several, with | between them, the first.
@@ -9,7 +9,6 @@ import importlib
 import json
 import os
 import signal
-import sys
 from typing import Any
 
 from ahplat.answers import Done
@@ -18,12 +17,19 @@ from ahplat.commands.command import Command
 from ahplat.commands.effects import Conclude
 from ahplat.writer import Writer
 
-PROGRAM = (sys.executable, "-P", "-m", "tests.faults.hurried")
+
+def run_hurried() -> None:
+    """`ah`, changed so."""
+    hurry(json.loads(os.environ.get("AH_TEST_WAITS", "{}")))
+    when, _, names = os.environ.get("AH_TEST_DIES", "").partition(" ")
+    if when:
+        die(when, frozenset(names.split("|")))
+    run()
 
 
 def hurry(waits: dict[str, Any]) -> None:
-    """Sets what is waited for; limits first, for other modules read them when they are imported."""
-    for place, value in sorted(waits.items()):
+    """Sets what is waited for. What a module made of a limit when it was imported stays as it was."""
+    for place, value in waits.items():
         module, _, name = place.partition(":")
         found = importlib.import_module(module)
         assert hasattr(found, name), place
@@ -45,12 +51,3 @@ def die(when: str, names: frozenset[str]) -> None:
         return done
 
     Writer.submit = deadly  # type: ignore[method-assign]
-
-
-if __name__ == "__main__":
-    sys.argv = ["ah", *sys.argv[sys.argv.index("ahplat.cli.entry") + 1 :]]
-    hurry(json.loads(os.environ.get("AH_TEST_WAITS", "{}")))
-    when, _, names = os.environ.get("AH_TEST_DIES", "").partition(" ")
-    if when:
-        die(when, frozenset(names.split("|")))
-    run()

@@ -2,20 +2,27 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.faults.harness import TREE, Server
+from tests.folders import memory_folder
+from tests.forked import Forked
 
 Ended = subprocess.CompletedProcess[str]
 
 
-def ah(*arguments: str | Path, crash_at: str = "") -> Ended:
+def ah(*arguments: object, crash_at: str = "", **env: str) -> Ended:
     """One command to its end."""
-    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", *map(str, arguments)]
+    argv = list(map(str, arguments))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
-    environ |= {"PYTHONPATH": str(TREE), "AH_TOOL_CRASH_AT": crash_at}
-    done = subprocess.run(argv, env=environ, cwd=TREE, capture_output=True, text=True, timeout=60, check=False)
+    environ |= {"PYTHONPATH": str(TREE), "AH_TOOL_CRASH_AT": crash_at} | env
+    with memory_folder() as folder:
+        said, errors = folder / "said", folder / "errors"
+        process = Forked(argv, environ, said, errors)
+        try:
+            done = Ended(argv, process.wait(60), said.read_text(), errors.read_text())
+        finally:
+            process.kill()
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

@@ -1,14 +1,17 @@
 """SIGKILL at each point of what is done about databases and their backups: Postgres, where its programs are on the PATH."""
 
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from ahplat.cli.entry import run
 from ahplat.engines import embedded, program_image
 from events.event import Intent
 from tests.faults.harness import Server, eventually
@@ -24,6 +27,19 @@ HAVE = all(
 )
 
 
+@dataclass(frozen=True)
+class Within:
+    """`ah` in the user namespace of a process, as nsenter starts it."""
+
+    pid: int
+
+    def __call__(self) -> None:
+        with Path(f"/proc/{self.pid}/ns/user").open() as namespace:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0):
+                raise OSError(ctypes.get_errno(), "setns")
+        run()
+
+
 @pytest.fixture
 def not_root(server: Server) -> Iterator[Server]:
     """A server that is not root, nor are its successors, all in one namespace: who is in another may not look at a program."""
@@ -31,7 +47,7 @@ def not_root(server: Server) -> Iterator[Server]:
     try:
         eventually(lambda: Path(f"/proc/{holder.pid}/cmdline").read_bytes().startswith(b"sleep"))
         if not os.geteuid():
-            server.runs_by = ("nsenter", f"--target={holder.pid}", "--user", "--preserve-credentials", "--")
+            server.main = Within(holder.pid)
         yield server
     finally:
         holder.kill()

@@ -16,9 +16,9 @@ from events.event import Event
 from events.services import ServiceCircuitHalfOpened, ServiceCircuitOpened, ServiceRepairRequested
 from events.tenants import TenantErased
 from events.usage import Reading, UsageMeasured
-from tests.faults import hurried
 from tests.faults.agents import GONE
 from tests.faults.harness import LAPTOP, Server, eventually
+from tests.faults.hurried import run_hurried
 from tests.faults.test_full_disk import fill_to
 from tests.faults.test_full_disk import small as small
 from tests.faults.test_stopping import running
@@ -34,7 +34,7 @@ TOKEN = "t" * 40
 def hurry(server: Server) -> Server:
     """A server that looks at everything each second, and dies where it is told to."""
     server.options = (*LAPTOP, "--reconcile-s", "1")
-    server.runs_by = hurried.PROGRAM
+    server.main = run_hurried
     return server
 
 
@@ -151,7 +151,7 @@ def test_in_the_metering(hurry: Server, api_key: str, dies: str, waits: dict[str
 @pytest.mark.parametrize("dies", ["before ReportDisk", "after ReportDisk"])
 def test_in_the_watch_of_the_disks(small: Server, api_key: str, dies: str) -> None:
     fill_to(small, 0.83)
-    small.runs_by = hurried.PROGRAM
+    small.main = run_hurried
     small.launch(AH_TEST_DIES=dies)
     assert small.wait() == KILLED
     small.start()

@@ -3,26 +3,22 @@
 import csv
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import TREE, Server, eventually
+from tests.faults.harness import Server, eventually
+from tests.faults.operator import Ended, ah
 
 pytestmark = pytest.mark.embedded
 
 
-def usage(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "usage", "--data-dir", str(server.folder), *options]
-    environ = os.environ | {"PYTHONPATH": str(TREE)}
-    return subprocess.run(argv, env=environ, cwd=TREE, capture_output=True, text=True, timeout=30, check=False)
+def usage(server: Server, *options: str) -> Ended:
+    return ah("usage", "--data-dir", server.folder, *options)
 
 
-def rows(done: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
+def rows(done: Ended) -> list[dict[str, str]]:
     assert (done.returncode, done.stderr) == (0, "")
     return list(csv.DictReader(io.StringIO(done.stdout)))
 

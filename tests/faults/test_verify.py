@@ -1,8 +1,5 @@
 """`ah verify`: whatever was done to an event, wherever it stands, is named by its position."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,15 +7,14 @@ import apsw
 import pytest
 
 from tests.events.raw import raw
-from tests.faults.harness import TREE, Server
+from tests.faults.harness import Server
+from tests.faults.operator import Ended, ah, back_up
 
 pytestmark = pytest.mark.embedded
 
 
-def verify(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "verify", "--data-dir", str(server.folder), *options]
-    environ = os.environ | {"PYTHONPATH": str(TREE)}
-    return subprocess.run(argv, env=environ, cwd=TREE, capture_output=True, text=True, timeout=30, check=False)
+def verify(server: Server, *options: str) -> Ended:
+    return ah("verify", "--data-dir", server.folder, *options)
 
 
 @pytest.fixture
@@ -97,9 +93,7 @@ def test_an_end_that_is_gone_is_found_by_what_was_signed(long_ago: Server) -> No
 
 
 def test_an_end_that_is_gone_is_found_by_what_is_known_of_a_backup(long_ago: Server, tmp_path: Path) -> None:
-    argv = [sys.executable, "-P", "-m", "ahplat.cli.entry", "backup", "--data-dir", str(long_ago.folder), "--to"]
-    environ = os.environ | {"PYTHONPATH": str(TREE)}
-    subprocess.run([*argv, str(tmp_path)], env=environ, cwd=TREE, check=True, capture_output=True, timeout=30)
+    assert back_up(long_ago, tmp_path).returncode == 0
     last = long_ago.events[-1][0].position
     assert long_ago.end() == 0
     cut(long_ago)
