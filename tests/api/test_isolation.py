@@ -213,7 +213,6 @@ class Caller:
         self.mine.learn(answer, route.id)
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_whatever_is_asked_no_byte_of_the_other_comes(isolated: Site, part: int) -> None:
     seed = f"{os.environ.get('AH_SEED') or random.randrange(10**6)} {part}"

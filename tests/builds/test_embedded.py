@@ -185,7 +185,6 @@ def test_a_build_that_was_cancelled_when_its_server_died_leaves_nothing(builds: 
     held.set()
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("crash_at", CRASHES)
 def test_a_server_that_is_killed_there_is_followed_by_one_that_builds_and_deploys_once(
     git_server: GitServer, crash_at: str

@@ -104,7 +104,6 @@ def test_links_that_lead_out_by_way_of_others_fail_the_build(server: Server) -> 
     assert (build["status"], build["error_code"], build["step"]) == ("failed", "link_outside", "clone")
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("crash_at", CRASHES)
 def test_a_server_that_is_killed_there_is_followed_by_one_that_builds_it_once(server: Server, crash_at: str) -> None:
     sender = Sender(server)

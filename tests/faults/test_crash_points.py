@@ -42,7 +42,6 @@ def sets_variables(agent: Agent) -> None:
             agent.order("POST", f"/v1/services/{service['id']}/env", {f"V{n % 20}": str(n)})
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("crash_at", CASES)
 def test_a_server_that_is_killed_there_is_followed_by_one_that_goes_on(
     server: Server, api_key: str, crash_at: str

@@ -18,7 +18,7 @@ from tests.faults.harness import Server, eventually
 from tests.faults.kills import kill_at_each_point, named, of_noun
 from tests.faults.test_embedded_postgres import NO_ROOT
 
-pytestmark = [pytest.mark.embedded, pytest.mark.sampled]
+pytestmark = pytest.mark.embedded
 
 INTENTS = of_noun("database", "database_backup")
 

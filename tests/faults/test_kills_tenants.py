@@ -7,7 +7,7 @@ from events.tenants import TenantKept
 from tests.faults.harness import Server
 from tests.faults.kills import kill_at_each_point, named, of_noun
 
-pytestmark = [pytest.mark.embedded, pytest.mark.sampled]
+pytestmark = pytest.mark.embedded
 
 INTENTS = of_noun("tenant")
 
