@@ -18,7 +18,6 @@ from typing import IO
 
 import apsw
 from aiohttp import web
-from apsw import Connection
 
 from ahplat import limits
 from ahplat.api.application import Application
@@ -58,7 +57,7 @@ from ahplat.metrics import exposition
 from ahplat.names import zone
 from ahplat.names.responders import Responders
 from ahplat.names.upstream import Upstreams
-from ahplat.rebuilding import rebuild_side_by_side
+from ahplat.rebuilding import views_in_step
 from ahplat.reserve import Reserve
 from ahplat.rotation import finish_rotation
 from ahplat.routers.choice import choose_router
@@ -70,7 +69,7 @@ from events.catalog import UnknownEvent
 from events.database import open_reader
 from events.log import EventLog, LogDamaged, has_events
 from projections import builds, tenants
-from projections.views import DAMAGE, Views, check_known, condemn, is_whole, open_views, why_rebuild
+from projections.views import DAMAGE, Views, check_known, condemn, is_whole
 
 logger = logging.getLogger("ahplat")
 
@@ -144,7 +143,7 @@ async def _start(config: Config, engine_of: EngineOf, builder_of: BuilderOf, clo
         files = await stack.enter_async_context(AsyncExitStack())  # closed last,
         parts = await stack.enter_async_context(AsyncExitStack())  # after the parts that use them,
         await _listen(app, stack)  # which end after those who may still ask them
-        views = await _views_in_step(app, log_reader, files)
+        views = await _open_views(app, files)
         open_builds = [row.build_id for row in builds.list_open(app.views)]
         await app.builder.sweep(open_builds, lambda tenant_id: tenants.status_of(app.views, tenant_id) == "erased")
         crash = CrashPoints(config.crash_at)
@@ -311,18 +310,14 @@ def _bind(host: str, port: int, option: str) -> socket.socket:
     return listener
 
 
-async def _views_in_step(app: Application, log: Connection, stack: AsyncExitStack) -> Views:
+async def _open_views(app: Application, stack: AsyncExitStack) -> Views:
     """Opens, catches up or builds the views in a thread; health answers meanwhile, ready says how far it is."""
     path, log_path = app.config.data_dir / "views.db", app.config.data_dir / "events.db"
 
     def progressed(done: int, total: int) -> None:
         app.progress = (done, total)
 
-    if why := why_rebuild(path, log, app.installation):
-        logger.info("building the views: %s", why)
-        await rebuild_side_by_side(path, log_path, log, app.installation, progressed)
-    with open_reader(log_path) as reader:
-        views = await asyncio.to_thread(open_views, path, reader, app.installation, progressed)
+    views = await views_in_step(path, log_path, app.installation, progressed)
     stack.callback(views.close)
     app.views = open_reader(path)
     stack.callback(app.views.close)

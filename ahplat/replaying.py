@@ -15,7 +15,8 @@ from msgspec import Struct
 from ahplat.processes import start_piped
 from events.database import open_reader
 from projections.metering import METERING
-from projections.views import PROJECTIONS, make_share, rebuild
+from projections.shares import make_share
+from projections.views import PROJECTIONS, rebuild
 
 KINDS = {"views": PROJECTIONS, "metering": METERING}
 
@@ -40,7 +41,19 @@ async def fold_apart(fold: Fold, told: Callable[[int], None], seed: str = "rando
     """Has a process do it, and ends that where this ends early. Raises FoldFailed, and OSError where none can be started."""
     given = (fold.log, fold.into, fold.kind, fold.position, fold.installation, fold.share, fold.shares)
     argv = [sys.executable, "-P", "-m", "ahplat.replaying", *map(str, given)]
-    process = await start_piped(argv, os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": _root()}, Path.cwd())
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
+    environ |= {"PYTHONHASHSEED": seed, "PYTHONPATH": _root()}
+    starting = asyncio.ensure_future(start_piped(argv, environ, Path.cwd()))
+    try:
+        await _follow(await asyncio.shield(starting), told)
+    finally:
+        process = await starting
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _follow(process: asyncio.subprocess.Process, told: Callable[[int], None]) -> None:
     assert process.stdout and process.stderr
     said = asyncio.ensure_future(process.stderr.read())
     try:
@@ -50,9 +63,7 @@ async def fold_apart(fold: Fold, told: Callable[[int], None], seed: str = "rando
             text = (await said).decode(errors="replace").strip()
             raise FoldFailed(text.rpartition("\n")[2] or f"it ended with {code}")
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        said.cancel()
 
 
 def _root() -> str:

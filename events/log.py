@@ -245,12 +245,12 @@ def read_all(db: apsw.Connection, after: int, limit: int) -> list[Recorded]:
 def read_share(db: apsw.Connection, share: int, shares: int, after: int, up_to: int, limit: int) -> list[Recorded]:
     """At most `limit` events after a position, up to another, in order: those of one of so many shares of the tenants.
 
-    A tenant is in the share that the last letter of its id gives, which is chance (new_id); nobody's events are in the first.
+    A tenant is in the share that the last digit of its id gives, which is chance (new_id); nobody is a tenant like another.
     """
     return [
         Recorded(*row)
         for row in db.execute(
-            f"{_FROM} WHERE e.position > ? AND e.position <= ? AND ifnull(unicode(substr(e.tenant, -1)), 0) % ? = ?"
+            f"{_FROM} WHERE e.position > ? AND e.position <= ? AND instr('0123456789abcdef', substr(e.tenant, -1)) % ? = ?"
             " ORDER BY e.position LIMIT ?",
             (after, up_to, shares, share, limit),
         )

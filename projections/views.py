@@ -24,7 +24,7 @@ from msgspec import Struct
 from events.catalog import UnknownEvent, decode
 from events.database import open_database, open_memory, open_reader, read_sql, run_script
 from events.event import Event, Recorded, wire_name
-from events.log import first_unknown, head, link_at, read_all, read_share
+from events.log import first_unknown, head, read_all
 from projections import (
     activity,
     builds,
@@ -255,65 +255,39 @@ def rebuild(
 ) -> None:
     """Makes the views from the whole log, or `up_to` a position, beside what is at `path`, then puts them in its place."""
     fresh = path.with_name(path.name + ".new")
-    views = _begun(fresh, installation, projections)
+    views = begun(fresh, installation, projections)
     views.commit(*_fold(views, log, 0, progress, up_to))
     views.close()
-    _put_in_place(fresh, path)
+    put_in_place(fresh, path)
 
 
-def make_share(
-    path: Path, log: apsw.Connection, installation: str, progress: Progress, share: int, shares: int, up_to: int
-) -> None:
-    """Makes a file of those rows that one of so many shares of the tenants has; `put_together` wants them all."""
-    views = _begun(path, installation, PROJECTIONS)
-    position = 0
-    while chunk := read_share(log, share, shares, position, up_to, CHUNK):
-        views.apply_all(chunk)
-        position = chunk[-1].position
-        progress(position, up_to)
-    views.commit(up_to, link_at(log, up_to))
-    views.close()
-    progress(up_to, up_to)
-
-
-def put_together(path: Path, shares: list[Path]) -> None:
-    """Puts the views that are in shares in the place of those at `path`.
-
-    The invariant that allows it: no event of a tenant reads or changes a row that follows from another tenant's, or from
-    nobody's.
-    """
-    first, *others = shares
-    db = open_database(first, "NORMAL")
-    _hurry(db)
-    for other in others:
-        db.execute("ATTACH ? AS share", (str(other),))
-        for table in _tables_in(db):
-            db.execute(f"INSERT INTO main.{table} SELECT * FROM share.{table}")
-        db.execute("DETACH share")
-        _remove(other)
-    db.close()
-    _put_in_place(first, path)
-
-
-def _begun(path: Path, installation: str, projections: Projections) -> Views:
+def begun(path: Path, installation: str, projections: Projections) -> Views:
     """New views in an open transaction that nothing takes back: where the making ends early it begins anew."""
-    _remove(path)
+    remove(path)
     views = Views(path, projections)
-    _hurry(views.db)
+    hurry(views.db)
     views.begin()
     views.create(installation)
     return views
 
 
-def _hurry(db: apsw.Connection) -> None:
+def hurry(db: apsw.Connection) -> None:
+    """Has it write as fast as it can, for what is made anew where the making ends early."""
     db.pragma("journal_mode", "off")
     db.pragma("synchronous", "off")
     db.pragma("cache_size", -64 * 1024)
 
 
-def _put_in_place(fresh: Path, path: Path) -> None:
+def remove_unfinished(path: Path) -> None:
+    """Takes away what a making of the views at `path` left that was killed."""
+    for left in path.parent.glob(f"{path.name}.new*"):
+        left.unlink()
+
+
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Has new views, which are closed, be those at `path`."""
     _sync(fresh)
-    _remove(path)
+    remove(path)
     fresh.rename(path)
     _sync(path.parent)
     _condemned(path).unlink(missing_ok=True)
@@ -366,17 +340,18 @@ def _chunks(log: apsw.Connection, position: int, up_to: int | None) -> Iterator[
         position = chunk[-1].position
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Takes away a file of views and what SQLite has beside it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def digests(db: apsw.Connection) -> dict[str, str]:
     """Table → SHA-256 of its rows in primary key order: equal digests, equal views."""
-    return {name: _digest(db, name) for name in _tables_in(db)}
+    return {name: _digest(db, name) for name in tables_in(db)}
 
 
-def _tables_in(db: apsw.Connection) -> list[str]:
+def tables_in(db: apsw.Connection) -> list[str]:
     """The tables that hold rows of projections."""
     names = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
     return [name for name in names if name != "checkpoint" and not name.startswith("sqlite_")]

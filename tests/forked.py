@@ -5,6 +5,7 @@ code of `ahplat.cli.entry` with its arguments, environment, folder and output, a
 """
 
 import atexit
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from unittest import mock
 from ahplat.cli.entry import run
 
 TREE = Path(__file__).parents[1]
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Forked:
@@ -85,4 +87,5 @@ def _become(argv: list[str], env: dict[str, str], said: str, errors: str, main: 
     time.tzset()
     os.chdir(TREE)
     sys.argv = ["ah", *argv]
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # when pytest is killed what it was forked from ends
     main()

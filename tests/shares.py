@@ -25,7 +25,9 @@ SAMPLED_OF = 3
 OF_RULES = "checkpoints commands engines events golden routers sealing writer"
 FAST_ROOMS = ("events", "projections", *(f"tests/{name}" for name in OF_RULES.split()))
 SHORT = TREE / "tests/real/engine"  # many short tests: side by side they come last, and fill what the long ones leave
-settings.register_profile("fast", max_examples=20, print_blob=True)  # the embedded group tries five times as many
+settings.register_profile("fast", max_examples=20, print_blob=True, deadline=None)
+settings.register_profile("more", max_examples=100, print_blob=True, deadline=None)  # the embedded group's
+settings.load_profile("more")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ahplat.rebuilding import rebuild_side_by_side
+from ahplat.rebuilding import views_in_step
 from events.catalog import decode
 from events.database import open_reader
 from events.log import read_all
-from projections.views import CHUNK, open_views
+from projections.views import CHUNK
 from tests.bench import history
 from tests.bench.figure import Figure
 
@@ -41,10 +41,6 @@ def rebuilt(folder: Path) -> float:
     """Seconds."""
     path, log_path = folder / "views.db", folder / "events.db"
     path.unlink(missing_ok=True)
-    log = open_reader(log_path)
     began = time.perf_counter()
-    asyncio.run(rebuild_side_by_side(path, log_path, log, history.INSTALLATION, lambda done, total: None))
-    open_views(path, log, history.INSTALLATION, lambda done, total: None).close()
-    took_s = time.perf_counter() - began
-    log.close()
-    return took_s
+    asyncio.run(views_in_step(path, log_path, history.INSTALLATION, lambda done, total: None)).close()
+    return time.perf_counter() - began

@@ -37,6 +37,7 @@ T = TypeVar("T")
 PATIENCE_S = 30.0  # a deadline for what is expected to happen, not a wait
 TREE = Path(__file__).parents[2]
 LAPTOP = ("--dev", "--open-registration", "--engine", "embedded", "--drain-s", "0", "--no-rate-limits")
+_forked: list[tuple[Path, Forked]] = []  # servers, and their folders, which their command lines do not show
 _SERVES_ON = re.compile(r"serving on http://127\.0\.0\.1:(\d+)")
 
 
@@ -88,6 +89,7 @@ class Server:
         with self.said.open("w") as said:
             if not (self.runs_by or any(name.startswith("PYTHON") for name in env)):
                 self.process = Forked(argv, environ, self.said, main=self.main)
+                _forked.append((self.folder, self.process))
             else:
                 command = [*self.runs_by, sys.executable, "-P", "-m", "ahplat.cli.entry", *argv]
                 self.process = subprocess.Popen(
@@ -214,7 +216,9 @@ class Server:
     @property
     def processes(self) -> dict[int, str]:
         """Every process that was started for this folder, but the server: pid and command line."""
-        found = {}
+        found = {one.pid: "ah" for folder, one in _forked if folder == self.folder and one.poll() is None}
+        if self.process:
+            found.pop(self.process.pid, None)
         for proc in Path("/proc").glob("[0-9]*"):
             try:
                 argv = (proc / "cmdline").read_bytes()

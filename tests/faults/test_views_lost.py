@@ -1,5 +1,6 @@
 """Views are disposable: deleted, garbled or behind, they are what the log gives, after the next start."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import Server
+from tests.faults.hurried import run_hurried
 
 pytestmark = pytest.mark.embedded
 
@@ -49,5 +51,23 @@ def test_views_that_are_harmed_while_the_server_is_down_are_made_again(
     port = before.decode().partition(".localhost:")[2][:5]
     assert after.decode().replace(str(server.port), port) == before.decode()
     assert server.ask("POST", "/v1/services", {"name": "one-more"}, key=api_key).status == 201
+    assert server.end() == 0
+    server.check_files()
+
+
+def test_a_server_has_all_its_cores_make_them_where_the_log_is_long(server: Server, api_key: str) -> None:
+    server.options, server.main = (*server.options, "--log-level", "info"), run_hurried
+    server.start()
+    keys = [api_key, *(server.register(name) for name in ("beta", "gamma", "delta"))]
+    for key in keys:
+        assert server.ask("POST", "/v1/services", {"name": "web", "env": {"A": "1"}}, key=key).status == 201
+    before = [server.ask("GET", "/v1/activity", key=key).json for key in keys]
+    assert server.end() == 0
+    (server.folder / "views.db").unlink()
+    server.start(AH_TEST_WAITS=json.dumps({"ahplat.limits:REBUILD_ALONE_EVENTS": 1}))
+    cores = len(os.sched_getaffinity(0))
+    assert (f"events are folded on {cores} cores" in server.said.read_text()) == (cores > 1)
+    assert "made on one core" not in server.said.read_text()
+    assert [server.ask("GET", "/v1/activity", key=key).json for key in keys] == before
     assert server.end() == 0
     server.check_files()

@@ -3,13 +3,18 @@
 from typing import Any
 
 import apsw
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from msgspec import Struct
 
+from events.database import open_reader
 from events.services import ServiceConfigured
+from projections.shares import SharesDiffer, make_share, put_together
 from projections.tables import HeldTables, Table, Tables
-from tests.commands.given import OTHER_TENANT, SERVICE, World
+from projections.views import digests, rebuild
+from tests.commands.given import INSTALLATION, OTHER_TENANT, SERVICE, World
+from tests.folds import digests_in_shares
 from tests.projections.story import tell
 
 
@@ -100,6 +105,27 @@ def test_the_story_folded_in_pieces_of_any_size_gives_the_same_rows(world: World
 def test_the_story_folded_in_shares_of_the_tenants_gives_the_same_rows(world: World) -> None:
     tell()
     assert world.digests_in_shares() == world.digests()
+
+
+def test_shares_go_up_to_the_position_that_is_wanted(world: World) -> None:
+    tell()
+    up_to = world.log.position - 20
+    rebuild(world.folder / "then.db", world.log.db, INSTALLATION, lambda done, of: None, up_to=up_to)
+    with open_reader(world.folder / "then.db") as then:
+        assert digests_in_shares(world.log.db, world.folder, up_to) == digests(then) != world.digests()
+
+
+def test_shares_that_are_not_of_one_log_are_not_put_together(world: World) -> None:
+    tell()
+    paths = [world.folder / f"{share}.db" for share in range(2)]
+    for share, path in enumerate(paths):
+        make_share(path, world.log.db, "", lambda done, of: None, share, 2, world.log.position - share)
+    with pytest.raises(SharesDiffer):
+        put_together(world.folder / "together.db", paths)
+    paths[1].write_bytes(b"")
+    with pytest.raises(SharesDiffer, match=r"1\.db was not finished"):
+        put_together(world.folder / "together.db", paths)
+    assert not (world.folder / "together.db").exists()
 
 
 def test_shares_differ_where_an_event_stands_in_another_tenants_name(world: World) -> None:
