@@ -36,7 +36,7 @@ loopback and in a temporary folder; what is started is ended.
             off. Bare: aiohttp with one route, the same bytes, for POST one SQLite insert with synchronous=FULL
   append    the log alone, and commands decided, appended and projected, at 1, 64 and 1,024 callers. Bare: SQLite
             inserts in batches as large
-  rebuild   all views from a log. Bare: reading and decoding it
+  rebuild   all views from a log, on all cores. Bare: reading and decoding it, on one
   verify    the whole log checked, by `ah verify` on all cores and by bin/ah-verify on one. Bare: reading it, and as many
             hashes, on one core
   stream    from the log's COMMIT to the frame at the client, at 1 and 100 streams. Bare: aiohttp, from a thread
