@@ -63,7 +63,7 @@ class Answer:
 
 
 def fetch(
-    host: str, port: int, method: str, path: str, body: Any = None, timeout_s: float = PATIENCE_S, **headers: str
+    host: str, port: int, method: str, path: str, body: Any = None, timeout_s: float = PATIENCE_S + 10, **headers: str
 ) -> Answer:
     """One request over a connection of its own. `headers` with underscores for dashes."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)

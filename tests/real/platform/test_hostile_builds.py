@@ -83,8 +83,8 @@ def visited(service: Service) -> Iterator[list[str]]:
 
 def ended(service: Service, build_id: str) -> Any:
     """The build once it has come to an end: each may have waited for two others that took all their time."""
-    path = f"{service.path}/builds/{build_id}?wait=failed&timeout=60"
-    for _ in range(6):
+    path = f"{service.path}/builds/{build_id}?wait=failed&timeout=30"
+    for _ in range(12):
         found = service.tenant.call("GET", path)
         if found["status"] in ("failed", "succeeded"):
             break
