@@ -19,7 +19,7 @@ from typing import TypeVar
 import apsw
 
 from ahplat import limits
-from ahplat.replaying import Fold, FoldFailed, fold_apart
+from ahplat.replaying import Fold, FoldFailed, fold_side_by_side
 from events.database import open_reader
 from events.log import head
 from projections.shares import SharesDiffer, put_together
@@ -61,20 +61,12 @@ async def rebuild_side_by_side(path: Path, log_path: Path, last: int, installati
         return
     logger.info("%d events are folded on %d cores", last, shares)
     made = [path.with_name(f"{path.name}.new-{share}") for share in range(shares)]
-    done = [0] * shares
-
-    def told(share: int, folded: int) -> None:
-        done[share] = folded
-        progress(sum(done) // shares, last)
-
+    folds = [Fold(log_path, file, "views", last, installation, share, shares) for share, file in enumerate(made)]
     try:
-        async with asyncio.TaskGroup() as group:
-            for share, file in enumerate(made):
-                fold = Fold(log_path, file, "views", last, installation, share, shares)
-                group.create_task(fold_apart(fold, partial(told, share)))
+        await fold_side_by_side(folds, lambda done: progress(done // shares, last))
         await _to_its_end(partial(put_together, path, made))
-    except* (FoldFailed, SharesDiffer, OSError, apsw.Error) as failed:
-        logger.warning("the views are made on one core: %s", failed.exceptions[0])
+    except (FoldFailed, SharesDiffer, OSError, apsw.Error) as error:
+        logger.warning("the views are made on one core: %s", error)
     finally:
         remove_unfinished(path)
 

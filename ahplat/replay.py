@@ -11,11 +11,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ahplat.replaying import KINDS, Fold, fold_apart
+from ahplat.replaying import KINDS, Fold, fold_side_by_side
 from events.database import copy_database, open_reader
 from events.log import head
 from projections.compare import changes, tables_made
-from projections.views import digests, fingerprint, read_checkpoint
+from projections.views import checkpoint_in, digests, fingerprint
 
 SEEDS = ("1", "2")
 Progress = Callable[[int, int], None]  # (events folded, events in all)
@@ -51,7 +51,8 @@ def _replayed(data_dir: Path, folder: Path, kind: str, position: int | None, onl
         at = head(log) if position is None else position
         log.close()
     made = [folder / f"{kind}-{seed}.db" for seed in SEEDS]
-    asyncio.run(_fold(data_dir / "events.db", made, kind, at, progress))
+    folds = [Fold(data_dir / "events.db", file, kind, at, seed=seed) for file, seed in zip(made, SEEDS, strict=True)]
+    asyncio.run(fold_side_by_side(folds, lambda done: progress(done, at * len(folds))))
     files = dict(zip((f"the replay under hash seed {seed}" for seed in SEEDS), made, strict=True))
     if live:
         files["the live file"] = live
@@ -68,9 +69,7 @@ def _live(path: Path, copy: Path, position: int | None) -> tuple[Path | None, in
     if not path.exists():
         return None, None, "there is no live file"
     copy_database(path, copy)
-    db = open_reader(copy)
-    checkpoint = read_checkpoint(db)
-    db.close()
+    checkpoint = checkpoint_in(copy)
     if checkpoint is None:
         return None, None, "the live file has no checkpoint"
     if checkpoint.fingerprint != fingerprint():
@@ -78,19 +77,6 @@ def _live(path: Path, copy: Path, position: int | None) -> tuple[Path | None, in
     if position not in (None, checkpoint.position):
         return None, None, f"the live file is at {checkpoint.position}"
     return copy, checkpoint.position, ""
-
-
-async def _fold(log: Path, made: list[Path], kind: str, position: int, progress: Progress) -> None:
-    done = [0] * len(made)
-
-    async def one(number: int) -> None:
-        def told(folded: int) -> None:
-            done[number] = folded
-            progress(sum(done), position * len(made))
-
-        await fold_apart(Fold(log, made[number], kind, position), told, SEEDS[number])
-
-    await asyncio.gather(*(one(number) for number in range(len(made))))
 
 
 def _difference(one: Path, other: Path, wanted: list[str], name: str, other_name: str) -> str:

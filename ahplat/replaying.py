@@ -7,7 +7,8 @@ Each line that it writes is how many events it has come past.
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -35,14 +36,35 @@ class Fold(Struct, frozen=True):
     installation: str = ""
     share: int = 0
     shares: int = 1
+    seed: str = "random"  # of hashes
 
 
-async def fold_apart(fold: Fold, told: Callable[[int], None], seed: str = "random") -> None:
-    """Has a process do it, and ends that where this ends early. Raises FoldFailed, and OSError where none can be started."""
+async def fold_side_by_side(folds: Sequence[Fold], told: Callable[[int], None]) -> None:
+    """Has a process do each; tells how many events all have come past. Where one fails the others are ended.
+
+    Raises FoldFailed, and OSError where none can be started.
+    """
+    done = [0] * len(folds)
+
+    def came(number: int, folded: int) -> None:
+        done[number] = folded
+        told(sum(done))
+
+    folding = [asyncio.ensure_future(_fold_apart(fold, partial(came, number))) for number, fold in enumerate(folds)]
+    try:
+        await asyncio.gather(*folding)
+    finally:
+        for one in folding:
+            one.cancel()
+        await asyncio.gather(*folding, return_exceptions=True)
+
+
+async def _fold_apart(fold: Fold, told: Callable[[int], None]) -> None:
+    """Has a process do it, and ends that where this ends early."""
     given = (fold.log, fold.into, fold.kind, fold.position, fold.installation, fold.share, fold.shares)
     argv = [sys.executable, "-P", "-m", "ahplat.replaying", *map(str, given)]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AH_")}
-    environ |= {"PYTHONHASHSEED": seed, "PYTHONPATH": _root()}
+    environ |= {"PYTHONHASHSEED": fold.seed, "PYTHONPATH": _root()}
     starting = asyncio.ensure_future(start_piped(argv, environ, Path.cwd()))
     try:
         await _follow(await asyncio.shield(starting), told)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import apsw
 
-from events.database import open_database, open_reader
+from events.database import open_database
 from events.log import link_at, read_share
 from projections.views import (
     CHUNK,
     PROJECTIONS,
     Progress,
     begun,
+    checkpoint_in,
     hurry,
     put_in_place,
-    read_checkpoint,
     remove,
     tables_in,
 )
@@ -44,7 +44,10 @@ def make_share(
 
 def put_together(path: Path, shares: list[Path]) -> None:
     """Puts the views that are in shares in the place of those at `path`. Raises SharesDiffer, and apsw errors."""
-    if len({_checkpoint_of(share) for share in shares}) > 1:
+    found = {share.name: checkpoint_in(share) for share in shares}
+    if unfinished := [name for name, checkpoint in found.items() if checkpoint is None]:
+        raise SharesDiffer(f"{unfinished[0]} was not finished")
+    if len({*found.values()}) > 1:
         raise SharesDiffer("the shares of the views are not of one log")
     first, *others = shares
     db = open_database(first, "NORMAL")
@@ -57,14 +60,3 @@ def put_together(path: Path, shares: list[Path]) -> None:
         remove(other)
     db.close()
     put_in_place(first, path)
-
-
-def _checkpoint_of(share: Path) -> tuple[int, bytes]:
-    db = open_reader(share)
-    try:
-        checkpoint = read_checkpoint(db)
-    finally:
-        db.close()
-    if checkpoint is None:
-        raise SharesDiffer(f"{share.name} was not finished")
-    return checkpoint.position, checkpoint.link

@@ -177,6 +177,15 @@ def read_checkpoint(db: apsw.Connection) -> Checkpoint | None:
     return None
 
 
+def checkpoint_in(path: Path) -> Checkpoint | None:
+    """That of a file, which is there. Raises apsw errors."""
+    db = open_reader(path)
+    try:
+        return read_checkpoint(db)
+    finally:
+        db.close()
+
+
 def why_rebuild(path: Path, log: apsw.Connection, installation: str) -> str:
     """The reason for which the views at `path` cannot be gone on with; "" when they can."""
     if not path.exists():
@@ -212,9 +221,7 @@ def check_known(path: Path, log: apsw.Connection) -> None:
     """
     after = 0
     with contextlib.suppress(*DAMAGE, apsw.IOError, apsw.CantOpenError):
-        views = open_reader(path)
-        checkpoint = read_checkpoint(views)
-        views.close()
+        checkpoint = checkpoint_in(path)
         if checkpoint and checkpoint.fingerprint == fingerprint():
             after = checkpoint.position
     if found := first_unknown(log, after):
