@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ loopback and in a temporary folder; what is started is ended.
   growth    starts, memory, requests on a log of 5M events, and with 1,000 tenants of 20 services. Only when asked for,
             about 10 minutes. Bare: a log of 10k
 
-  bin/bench                   all of it but the last two, about 5 minutes
+  bin/bench                   all of it but the last two, about 13 minutes
   bin/bench --quick           shorter and rougher, a smaller log
   bin/bench --only append     one group; repeatable
   bin/bench --json            the figures as JSON on stdout, one line
@@ -84,6 +85,8 @@ LONG = ("load", "growth")  # only where they are asked for
 
 def main() -> int:
     """Returns the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # set also where a shell has them ignored for its background jobs
+        signal.signal(number, signal.default_int_handler)
     parser = argparse.ArgumentParser(
         "bin/bench", description=TEACHES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
