@@ -153,13 +153,17 @@ class Checkpoints:
             self._wake.set()
         self._head = Place(last.position, last.link)
 
+    async def newest(self) -> Signed:
+        """What was signed last. Raises Unavailable where nothing is, or was within POSITION_WAIT_S."""
+        if self.last is None:
+            await self._until_caught_up()
+        if self.last is None:
+            raise Unavailable("not_ready", self.problem or "the log is being signed", 5)
+        return self.last
+
     async def proof(self, position: int) -> Proof:
         """The proof of an event that is committed. Raises Unavailable where the log cannot be signed."""
-        try:
-            async with asyncio.timeout(limits.POSITION_WAIT_S):
-                await self.caught_up.wait()
-        except TimeoutError as error:
-            raise Unavailable("not_ready", "the log is being signed", 5) from error
+        await self._until_caught_up()
         await self._cover(position)
         try:
             proof = None if self.problem else await self._call(lambda: self._in_thread_prove(position))
@@ -169,6 +173,13 @@ class Checkpoints:
         if proof is None:
             raise Unavailable("not_ready", self.problem or "there is no room to sign the log", 60)
         return proof
+
+    async def _until_caught_up(self) -> None:
+        try:
+            async with asyncio.timeout(limits.POSITION_WAIT_S):
+                await self.caught_up.wait()
+        except TimeoutError as error:
+            raise Unavailable("not_ready", "the log is being signed", 5) from error
 
     async def _cover(self, position: int) -> None:
         """Signs the end of the log where that is needed, and for all who ask within CHECKPOINT_APART_S together."""

@@ -13,7 +13,6 @@ from ahplat.api.fields import At
 from ahplat.api.route import Route
 from ahplat.api.why import found_event
 from ahplat.checkpoints import Signed
-from ahplat.errors import Unavailable
 from events.checkpoint import PublicKey
 from events.event import Recorded
 
@@ -67,12 +66,10 @@ async def checkpoint(call: Call) -> Reply:
 
     Kept elsewhere, it shows later whether the log was written anew. A new one is there every 1,000 events and 5 minutes.
     """
-    app = call.app
-    if app.checkpoints.last is None:
-        raise Unavailable("not_ready", app.checkpoints.problem or "the log is being signed", 5)
+    signed = await call.app.checkpoints.newest()
     if JSON in call.request.headers.get("Accept", ""):
-        return json_reply(_answer(app.checkpoints.last, app.checkpoints.key), Vary="Accept")
-    return Reply(200, app.checkpoints.last.note.encode(), _TEXT, {"Vary": "Accept"})
+        return json_reply(_answer(signed, call.app.checkpoints.key), Vary="Accept")
+    return Reply(200, signed.note.encode(), _TEXT, {"Vary": "Accept"})
 
 
 async def proof(call: Call) -> Reply:

@@ -277,6 +277,26 @@ async def test_an_event_is_proved_by_the_next_checkpoint(folder: Path) -> None:
     await desk.close()
 
 
+async def test_who_asks_while_the_log_is_being_signed_gets_the_checkpoint_once_it_is_there(folder: Path) -> None:
+    desk = Desk(folder).begin()
+    desk.append(3)
+    assert desk.checkpoints.last is None
+    assert (await desk.checkpoints.newest()).checkpoint.position == 1
+    await desk.close()
+
+
+async def test_where_nothing_can_be_signed_who_asks_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, line: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(durable, "append_line", full)
+    monkeypatch.setattr(limits, "POSITION_WAIT_S", 0.01)
+    desk = Desk(folder).begin()
+    with pytest.raises(Unavailable, match="the log is being signed"):
+        await desk.checkpoints.newest()
+    await desk.die()
+
+
 async def test_an_event_that_no_checkpoint_covers_yet_gets_one_at_once(folder: Path) -> None:
     desk = Desk(folder).begin()
     desk.append(35)
