@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Annotated
 
 from aiohttp import web
@@ -27,6 +26,7 @@ logger = logging.getLogger("ahplat.events")
 _RETRY_MS = 2_000
 _EVENT_STREAM = "text/event-stream"
 _LAST_ID = "Last-Event-ID"
+_AT_ONCE_BYTES = 16_384  # what a connection on which nothing waits takes without a wait
 
 
 class Asked(Struct):
@@ -127,7 +127,7 @@ async def _stream(call: Call) -> Reply:
     response = web.StreamResponse(headers=outgoing)
     try:
         await response.prepare(call.request)
-        await _send(response, frames.opening(_RETRY_MS, cursor_id(call, cursor)))
+        await _send(call, response, frames.opening(_RETRY_MS, cursor_id(call, cursor)))
         await _pump(call, subscriber, response)
         await asyncio.wait_for(response.write_eof(), limits.STREAM_STALL_S)
     except (ConnectionError, TimeoutError):
@@ -150,23 +150,14 @@ async def _pump(call: Call, subscriber: Subscriber, response: web.StreamResponse
         given = hub.take(subscriber)
         ping_s = quiet_since + limits.STREAM_PING_S - clock.monotonic()
         if given:
-            await _send(response, b"".join(_frame(call, event, is_cloud, source) for event in given))
+            await _send(call, response, b"".join(_frame(call, event, is_cloud, source) for event in given))
         elif ping_s <= 0:
-            await _send(response, frames.ping(cursor_id(call, subscriber.cursor)))
+            await _send(call, response, frames.ping(cursor_id(call, subscriber.cursor)))
         else:
-            await _rest(subscriber, min(ping_s, left_s))
+            # who still catches up goes on at once, after letting everybody else go first
+            await (subscriber.rest(min(ping_s, left_s)) if subscriber.live else asyncio.sleep(0))
             continue
         quiet_since = clock.monotonic()
-
-
-async def _rest(subscriber: Subscriber, wait_s: float) -> None:
-    """Until there may be more: at once for who still catches up, after letting everybody else go first."""
-    if not subscriber.live:
-        await asyncio.sleep(0)
-        return
-    with suppress(TimeoutError):
-        async with asyncio.timeout(wait_s):
-            await subscriber.wake.wait()
 
 
 def _frame(call: Call, event: PublicEvent, is_cloud: bool, source: str) -> bytes:
@@ -180,7 +171,11 @@ def _frame(call: Call, event: PublicEvent, is_cloud: bool, source: str) -> bytes
     return framed[event.position]
 
 
-async def _send(response: web.StreamResponse, data: bytes) -> None:
+async def _send(call: Call, response: web.StreamResponse, data: bytes) -> None:
+    transport = call.request.transport
+    if transport and not transport.get_write_buffer_size() and len(data) <= _AT_ONCE_BYTES:
+        await response.write(data)  # waits for nothing: a timer would cost as much as the frame
+        return
     async with asyncio.timeout(limits.STREAM_STALL_S):
         await response.write(data)
 

@@ -56,11 +56,26 @@ class Subscriber:
         self.live = False
         self.queue: deque[PublicEvent] = deque()
         self.wake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """Ends the stream after what it has sent."""
         self.closed = True
         self.wake.set()
+
+    async def rest(self, wait_s: float) -> None:
+        """Until there is more, or it has been so long. The one alarm stays set over many events and may wake early."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        if self._alarm is None or not now_s < self._alarm.when() <= now_s + wait_s:
+            self.forget_alarm()
+            self._alarm = loop.call_later(wait_s, self.wake.set)
+        await self.wake.wait()
+
+    def forget_alarm(self) -> None:
+        """Once nobody rests any more."""
+        if self._alarm:
+            self._alarm.cancel()
 
     def give(self, event: PublicEvent) -> None:
         """Live push; too much at once, and it reads on from the log instead."""
@@ -130,6 +145,7 @@ class Hub:
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Forgets it."""
+        subscriber.forget_alarm()
         mine = self._subscribers[subscriber.tenant_id]
         mine.discard(subscriber)
         self._count -= 1

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -97,7 +98,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of --compare: how many pairs [default: 5]")
     given = parser.parse_args()
     groups = given.only or [name for name in GROUPS if name not in LONG]
-    say(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: where others work too, look at the ratios")
+    python = f"Python {platform.python_version()} of {sys.base_prefix}"
+    say(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {python}: where others work too, look at the ratios")
     try:
         if given.compare:
             print(f"\n{compared(given.compare, groups, given.quick, given.rounds)}")
