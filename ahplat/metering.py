@@ -5,6 +5,7 @@ Nothing is decided by it, so the writer does not wait for it; who asks waits unt
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from ahplat import limits
 from ahplat.errors import Unavailable
 from events.database import open_reader
 from projections.metering import open_metering
-from projections.views import DAMAGE, Views, catch_up, condemn, read_checkpoint
+from projections.views import DAMAGE, Views, catch_up, condemn, read_checkpoint, remove_unfinished
 
 T = TypeVar("T")
 
@@ -35,13 +36,15 @@ class Metering:
         self._log: Connection | None = None
         self._views: Views | None = None
         self._loop: asyncio.Task[None] | None = None
+        self._closing = threading.Event()
 
     def begin(self) -> None:
         """Starts to follow."""
         self._loop = asyncio.create_task(self._follow(), name="metering.db")
 
     async def close(self) -> None:
-        """Stops, and closes the files."""
+        """Stops, also where the file is being made of a long log, and closes the files."""
+        self._closing.set()
         if self._loop:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
@@ -51,11 +54,11 @@ class Metering:
     async def read(self, function: Callable[[Connection], T]) -> T:
         """What `function` says of the file, once that is in step. Raises Unavailable `projection_lag`."""
         reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read, function)
+        reading.add_done_callback(lambda read: read.cancelled() or read.exception())  # heard, if by nobody
         try:
             async with asyncio.timeout(limits.POSITION_WAIT_S):
                 return await asyncio.shield(reading)
         except TimeoutError as error:
-            reading.add_done_callback(lambda read: read.cancelled() or read.exception())  # heard, if by nobody
             raise Unavailable("projection_lag", "the metering is being made from the log", 5) from error
 
     async def _follow(self) -> None:
@@ -87,15 +90,20 @@ class Metering:
             self._log = open_reader(self._folder / "events.db")
         if self._views is None:
             path = self._folder / "metering.db"
-            self._views = open_metering(path, self._log, self._installation, lambda done, of: None)
+            self._views = open_metering(path, self._log, self._installation, self._progressed)
         else:
-            catch_up(self._views, self._log, lambda done, of: None)
+            catch_up(self._views, self._log, self._progressed)
         checkpoint = read_checkpoint(self._views.db)
         self.position = checkpoint.position if checkpoint else 0
         return self._views
+
+    def _progressed(self, _done: int, _of: int) -> None:
+        if self._closing.is_set():
+            raise Unavailable("stopping", "the server is stopping", 2)
 
     def _close(self) -> None:
         for file in (self._views, self._log):
             if file is not None:
                 file.close()
         self._views = self._log = None
+        remove_unfinished(self._folder / "metering.db")

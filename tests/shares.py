@@ -5,7 +5,8 @@ of each test. With pytest-xdist that was a quarter of the group's time; it is fo
 their size, largest first: shares take about as long. Invariant: every file is in exactly one share.
 
 Of tests that are `sampled` it draws one case in SAMPLED_OF, or as many as `sampled(of=…)` says, by a seed: cases that are
-alike and take long, of which other ones are run each time. Without a seed all are.
+alike and take long, of which other ones are run each time. `among="file"` draws of all that is so marked in a file, not
+of each test's cases. Without a seed all are.
 
 The fast group has the files of FAST_ROOMS, the inside group the others: `--rooms` says whose.
 
@@ -53,13 +54,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def not_drawn(items: list[pytest.Item], seed: str) -> set[str]:
     """The cases of sampled tests that are not run, by their node ids: the same for all that collect the same."""
-    cases: dict[tuple[str, int], list[str]] = defaultdict(list)
+    cases: dict[tuple[str, int], list[str]] = defaultdict(list)  # (test or file, one in how many) → its cases
     for item in items:
         if seed and (marker := item.get_closest_marker("sampled")):
-            cases[item.nodeid.partition("[")[0], marker.kwargs.get("of", SAMPLED_OF)].append(item.nodeid)
+            among = "::" if marker.kwargs.get("among") == "file" else "["
+            cases[item.nodeid.partition(among)[0], marker.kwargs.get("of", SAMPLED_OF)].append(item.nodeid)
     left_out: set[str] = set()
-    for (test, of), found in sorted(cases.items()):
-        drawn = random.Random(f"{seed} {test}").sample(sorted(found), -(-len(found) // of))
+    for (group, of), found in sorted(cases.items()):
+        drawn = random.Random(f"{seed} {group}").sample(sorted(found), -(-len(found) // of))
         left_out |= set(found) - set(drawn)
     return left_out
 

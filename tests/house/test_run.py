@@ -185,6 +185,14 @@ def test_of_sampled_tests_a_seed_draws_a_third_or_as_many_as_they_say_at_least_o
     assert set.intersection(*(left_out(str(seed)) for seed in range(40))) == set()
 
 
+def test_of_what_is_sampled_among_its_file_whole_tests_are_drawn() -> None:
+    mark = pytest.mark.sampled(of=2, among="file").mark
+    cases = [Case(f"{file}.py::test_{n}", mark) for file in "ab" for n in range(6)]
+    found = [shares_of_files.not_drawn(cases, str(seed)) for seed in range(40)]  # type: ignore[arg-type]
+    assert all(sorted(name[0] for name in one) == ["a"] * 3 + ["b"] * 3 for one in found)
+    assert set.intersection(*found) == set()
+
+
 def test_what_is_asked_for_by_name_or_altogether_is_not_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AH_SEED", "7")
     assert [parse(argv, "").seed for argv in ([], ["--real"], ["--all"], ["-k", "killed"])] == ["7", "7", "", ""]
