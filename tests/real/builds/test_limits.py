@@ -11,7 +11,7 @@ from ahplat.builders.builder import Job
 from ahplat.errors import Rejected, Unavailable
 from tests.real.builds.conftest import Yard
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 BASE = "FROM railwayapp/nixpacks:ubuntu-1745885067\n"
 APP = {"main.py": "import time; time.sleep(60)\n"}

@@ -14,7 +14,7 @@ from ahplat.errors import Rejected
 from tests.builds.marked import of_build
 from tests.real.builds.conftest import Yard
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 APP = {"main.py": "import time; time.sleep(60)\n"}
 OWN = {"main.py": "", "Dockerfile": "FROM scratch\nCOPY . /app\n"}

@@ -11,7 +11,7 @@ from tests.faults.harness import TREE
 from tests.real.platform.databases import client
 from tests.real.platform.server import Server, Tenant
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 SCRIPTS = TREE / "deploy/agent/scripts"
 ASK = {

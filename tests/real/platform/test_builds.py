@@ -23,7 +23,7 @@ from tests.parts.parts import Parts
 from tests.real.platform.conftest import MakeServer
 from tests.real.platform.server import OPEN, Server, Service, Tenant, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 APP = """\
 import os

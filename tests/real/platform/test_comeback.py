@@ -13,7 +13,7 @@ from tests.real.platform.conftest import MakeServer
 from tests.real.platform.databases import create
 from tests.real.platform.server import OPEN, Server, Tenant, direct, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 
 def test_containers_outlive_a_server_that_is_killed_and_are_adopted_by_the_next(

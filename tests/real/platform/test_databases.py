@@ -8,7 +8,7 @@ import pytest
 from tests.real.platform.databases import READ, WRITE, client, query, run
 from tests.real.platform.server import Server, Tenant, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 KINDS = pytest.mark.parametrize("kind", ["postgres", "redis"])
 

@@ -7,7 +7,7 @@ from tests.real.platform.conftest import MakeServer
 from tests.real.platform.databases import READ, WRITE, Database, client, query, run
 from tests.real.platform.server import OPEN, Tenant, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 KINDS = pytest.mark.parametrize("kind", ["postgres", "redis"])
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.real.platform.server import Service, Tenant, direct, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.real.platform.conftest import MakeServer
 from tests.real.platform.inside import call, reached, resolve
 from tests.real.platform.server import OPEN, Server, Service, Tenant, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 NO_SUCH_NAME = socket.EAI_NONAME
 MOVES_WITHIN_S = 2.0

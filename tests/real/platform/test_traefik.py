@@ -17,7 +17,7 @@ from tests.real.platform.conftest import MakeServer
 from tests.real.platform.router import Traefik
 from tests.real.platform.server import OPEN, Server, Service, Tenant, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
 
 
 @pytest.fixture(scope="module")
