@@ -41,16 +41,19 @@ class Verdict(Struct, frozen=True):
     newest: Checkpoint | None
 
 
-def key_in(data_dir: Path, given: str) -> PublicKey | None:
+def key_in(data_dir: Path, given: str | None) -> PublicKey | None:
     """The key that is given, as text or as a file, else the folder's own; None where there is none. Raises NoteInvalid."""
     if given and "+" in given:
         return parse_key(given)
-    path = Path(given) if given else path_in(data_dir).with_name("key")
-    if not path.exists():
-        if given:
-            raise NoteInvalid(f"there is no file {given}")
+    path = path_in(data_dir).with_name("key") if given is None else Path(given)
+    if not path.is_file():
+        if given is not None:
+            raise NoteInvalid(f"there is no file {given!r}")
         return None
-    return parse_key(path.read_text(errors="replace"))
+    try:
+        return parse_key(path.read_text(errors="replace"))
+    except NoteInvalid as error:  # which has what the file holds, and that may be a secret
+        raise NoteInvalid(f"{path} holds no key: expected name+id+base64 of an Ed25519 key") from error
 
 
 def read_notes(paths: Sequence[Path], key: PublicKey | None) -> list[Note]:

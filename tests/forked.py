@@ -22,7 +22,24 @@ from unittest import mock
 from ahplat.cli.entry import run
 
 TREE = Path(__file__).parents[1]
+AS_A_PROGRAM = ("env",)  # for `runs_by`: begun as its user does it, and not forked from one that has imported it
 PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def begun(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    said: Path,
+    runs_by: Sequence[str] = (),
+    main: Callable[[], None] = run,
+) -> "Forked | subprocess.Popen[bytes]":
+    """`ah` with these arguments, in the tree, with what it says in a file; a program of its own where one is to become it."""
+    said.write_bytes(b"")
+    if not runs_by:
+        return Forked(argv, env, said, main=main)
+    command = [*runs_by, sys.executable, "-P", "-m", "ahplat.cli.entry", *argv]
+    with said.open("w") as log:
+        return subprocess.Popen(command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
 
 
 class Forked:

@@ -46,8 +46,9 @@ Runs all tests that this machine can, and ends with one line for each group: wha
   long      what takes minutes by itself and is not in CI: before a release
 
 Those two are shared out over the cores, of the others one file more runs at a time than there are cores;
-then alone those that stop dockerd or take rules of the firewall away. Of cases that are alike and take long
-each run draws some, others each time; --all, -k and -- have them all.
+then alone those that stop dockerd or take rules of the firewall away. Of cases that are alike and take long,
+and of the tests in those files of real that take longest, each run draws some, others each time; --all, -k
+and -- have them all.
 
   bin/test                  all groups but long; real only where its parts are here
   bin/test --fast           the fast group only

@@ -56,7 +56,7 @@ class Subscriber:
         self.live = False
         self.queue: deque[PublicEvent] = deque()
         self.wake = asyncio.Event()
-        self._alarm: asyncio.TimerHandle | None = None
+        self.alarm: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """Ends the stream after what it has sent."""
@@ -67,15 +67,15 @@ class Subscriber:
         """Until there is more, or it has been so long. The one alarm stays set over many events and may wake early."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        if self._alarm is None or not now_s < self._alarm.when() <= now_s + wait_s:
+        if self.alarm is None or not now_s < self.alarm.when() <= now_s + wait_s:
             self.forget_alarm()
-            self._alarm = loop.call_later(wait_s, self.wake.set)
+            self.alarm = loop.call_later(wait_s, self.wake.set)
         await self.wake.wait()
 
     def forget_alarm(self) -> None:
         """Once nobody rests any more."""
-        if self._alarm:
-            self._alarm.cancel()
+        if self.alarm:
+            self.alarm.cancel()
 
     def give(self, event: PublicEvent) -> None:
         """Live push; too much at once, and it reads on from the log instead."""

@@ -42,7 +42,7 @@ def incident(tenant: str, since: str, until: str, out: Path | None, no_logs: boo
     from ahplat.cli.incident_archive import Manifest, Span, parts, write
 
     log = open_log(data_dir)
-    whose = id_of_tenant(log, tenant)
+    whose = id_of_tenant(log, tenant) or failed("TENANT is empty: say its id, or its part of host names")
     after = place(log, since) - (1 if since.isdecimal() else 0)
     up_to = place(log, until) if until else head(log)
     if not 0 <= after < up_to:

@@ -14,6 +14,7 @@ from ahplat.api.activity import moment
 from ahplat.cli.folders import data_dir_option
 from ahplat.cli.looking import (
     EXIT_UNREADABLE,
+    MOST,
     UNREADABLE,
     failed,
     id_of_tenant,
@@ -41,10 +42,15 @@ _LOOK_S = 0.2  # between two looks whether there is more
 @click.option("--actor", default="", help="Only of this one's doing: key:ID, operator, system; * stands for anything.")
 @click.option("--since", default="", help="From this moment on: unix seconds, or 2026-01-31T12:00:00Z.")
 @click.option("--until", default="", help="Up to this moment, without it.")
-@click.option("--after", type=click.IntRange(0), help="From the position after this one on.")
-@click.option("--to", "up_to", type=click.IntRange(1), help="Up to this position, with it.")
+@click.option("--after", type=click.IntRange(0, MOST), help="From the position after this one on.")
+@click.option("--to", "up_to", type=click.IntRange(1, MOST), help="Up to this position, with it.")
 @click.option(
-    "-n", "--newest", type=click.IntRange(0), default=100, show_default=True, help="At most the newest so many; 0: all."
+    "-n",
+    "--newest",
+    type=click.IntRange(0, MOST),
+    default=100,
+    show_default=True,
+    help="At most the newest so many; 0: all.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Then wait for more, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as the API's stream has them.")

@@ -16,9 +16,7 @@ from events.ranges import Fault
 
 
 @click.command()
-@click.option(
-    "--key", default="", metavar="KEY|FILE", help="Of the checkpoints, kept elsewhere.  [default: the folder's]"
-)
+@click.option("--key", metavar="KEY|FILE", help="Of the checkpoints, kept elsewhere.  [default: the folder's]")
 @click.option(
     "--checkpoints",
     multiple=True,
@@ -29,7 +27,7 @@ from events.ranges import Fault
 @click.option("--unsigned", is_flag=True, help="Accept a log of which no checkpoint is there: its chain alone.")
 @click.option("--views", is_flag=True, help="Compare the views with what the log makes of them, too: as `ah replay`.")
 @data_dir_option("events.db")
-def verify(key: str, checkpoints: tuple[Path, ...], unsigned: bool, views: bool, data_dir: Path) -> None:
+def verify(key: str | None, checkpoints: tuple[Path, ...], unsigned: bool, views: bool, data_dir: Path) -> None:
     """Check that no event was changed, dropped or moved, from the first to the last, and that none is gone from the end.
 
     Every event's bytes give the link that is recorded; positions have no gap, and versions none in their stream; every

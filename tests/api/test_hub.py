@@ -1,5 +1,6 @@
 """Live push is only an optimisation: whatever the speeds, a subscriber is given exactly what the log holds for it."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,3 +174,13 @@ def test_never_a_gap_never_a_duplicate_never_out_of_order(steps: list[tuple]) ->
 @given(st.lists(STEPS, max_size=80))
 def test_never_a_gap_never_a_duplicate_in_many_histories(steps: list[tuple]) -> None:  # type: ignore[type-arg]
     in_a_small_house(steps)
+
+
+async def test_who_goes_leaves_no_alarm_behind(pair: Pair) -> None:
+    subscriber = pair.subscribe()
+    resting = asyncio.create_task(subscriber.rest(60))
+    await asyncio.sleep(0)
+    assert subscriber.alarm and not subscriber.alarm.cancelled()
+    pair.hub.unsubscribe(subscriber)
+    assert subscriber.alarm.cancelled()
+    resting.cancel()

@@ -14,7 +14,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,12 +29,11 @@ from events.event import Event, Recorded
 from events.log import read_all
 from projections.views import digests, open_views, read_checkpoint
 from tests.folds import digests_in_shares
-from tests.forked import Forked
+from tests.forked import AS_A_PROGRAM, TREE, Forked, begun
 
 T = TypeVar("T")
 
 PATIENCE_S = 30.0  # a deadline for what is expected to happen, not a wait
-TREE = Path(__file__).parents[2]
 LAPTOP = ("--dev", "--open-registration", "--engine", "embedded", "--drain-s", "0", "--no-rate-limits")
 _forked: list[tuple[Path, Forked]] = []  # servers, and their folders, which their command lines do not show
 _SERVES_ON = re.compile(r"serving on http://127\.0\.0\.1:(\d+)")
@@ -86,15 +84,10 @@ class Server:
         argv = ["--metrics-listen", "", "--log-level", "warning", *self.options, "--data-dir", str(self.folder)]
         if "--port" not in self.options:
             argv += ["--port", "0"]
-        with self.said.open("w") as said:
-            if not (self.runs_by or any(name.startswith("PYTHON") for name in env)):
-                self.process = Forked(argv, environ, self.said, main=self.main)
-                _forked.append((self.folder, self.process))
-            else:
-                command = [*self.runs_by, sys.executable, "-P", "-m", "ahplat.cli.entry", *argv]
-                self.process = subprocess.Popen(
-                    command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environ
-                )
+        runs_by = self.runs_by or (AS_A_PROGRAM if any(name.startswith("PYTHON") for name in env) else ())
+        self.process = begun(argv, environ, self.said, runs_by, self.main)
+        if isinstance(self.process, Forked):
+            _forked.append((self.folder, self.process))
         self.port = 0
         return self
 

@@ -38,6 +38,25 @@ def test_what_happens_is_followed_and_goes_on_after_a_restart(server: Server, ap
         following.wait()
 
 
+@pytest.mark.parametrize(("where", "code", "said"), [(">&-", 0, ""), ("> /dev/full", 1, "ah: there is no room for")])
+def test_where_nothing_can_be_said_a_tool_ends_without_a_traceback(
+    server: Server, where: str, code: int, said: str
+) -> None:
+    server.start()
+    for tool in ("log", "why 1", "verify"):
+        command = f'exec "$0" -P -m ahplat.cli.entry {tool} --data-dir "$1" {where}'
+        done = subprocess.run(
+            ["sh", "-c", command, sys.executable, str(server.folder)],
+            env=os.environ | {"PYTHONPATH": str(TREE)},
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr[: len(said)]) == (code, said), done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_a_service_is_explained_beside_a_server_and_without_one(server: Server, api_key: str) -> None:
     server.start()
     server.ask("POST", "/v1/services", {"name": "web", "image": "ah/hello"}, key=api_key, Prefer="wait=30")

@@ -171,6 +171,7 @@ def test_what_is_no_time_or_nobodys_is_said(made: Made) -> None:
         (("acme", "--from", 9, "--to", 8), "there are no events"),
         (("acme", "--from", "2030-01-01T00:00:00Z"), "there are no events"),
         (("nobody", "--from", 1), "there is no tenant nobody"),
+        (("", "--from", 1), "TENANT is empty"),
         (("acme", "--from", 999), "there is no position 999"),
     ):
         done = made.ask(*arguments)

@@ -120,6 +120,13 @@ def test_what_is_not_there_is_refused_in_one_line(world: World, tmp_path: object
     assert done.exit_code == 2 and "is it the server's --data-dir?" in done.output
 
 
+@pytest.mark.parametrize("option", ["--after", "--to", "-n"])
+def test_a_number_that_no_position_can_be_is_refused(world: World, option: str) -> None:
+    assert positions(world, option, str(10**18 - 1)) == ([] if option == "--after" else [*range(1, 10)])
+    done = CliRunner().invoke(main, ["log", option, str(2**63), "--data-dir", str(world.folder)])
+    assert (done.exit_code, "is not in the range" in done.output) == (2, True)
+
+
 def test_why_draws_the_tree_from_the_request_on(world: World) -> None:
     world.log.begin()
     for cause, seconds in ((7, 1), (10, 65), (7, 66)):

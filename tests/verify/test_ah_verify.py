@@ -228,6 +228,11 @@ def test_it_reads_beside_a_server_that_goes_on_writing(folder: Path) -> None:
     desk._close_files()
 
 
+def test_a_key_that_is_given_as_nothing_is_not_the_folders_own(whole: Path) -> None:
+    done = verify(whole, "--key", "")
+    assert (done.returncode, "cannot be read" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("what", ["missing", "empty", "no log", "no key"])
 def test_what_cannot_be_read_is_said(whole: Path, folder: Path, what: str) -> None:
     harmed(whole, folder, lambda db: None)

@@ -162,9 +162,15 @@ def test_a_key_that_is_gone_is_said(whole: Path, folder: Path) -> None:
 
 
 def test_a_key_that_is_none_is_said(whole: Path, tmp_path: Path) -> None:
-    for key in ("a+b+c", str(tmp_path / "missing")):
+    for key in ("a+b+c", str(tmp_path / "missing"), ""):  # as a variable is that is not set: never the folder's own
         code, said = verify(whole, "--key", key)
         assert code == 2 and "--key" in said
+
+
+def test_a_file_that_is_no_key_is_not_shown(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a-secret-of-another-file")
+    code, said = verify(whole, "--key", str(tmp_path / "secret"))
+    assert (code, "holds no key" in said, "a-secret" in said) == (2, True, False)
 
 
 def test_a_past_that_a_restore_gave_up_is_no_harm_once_what_came_after_is_signed(whole: Path, folder: Path) -> None:

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from events.catalog import decode
 from events.database import open_reader
 from events.log import read_all
 from events.platform import LogCreated
-from tests.forked import Forked
+from tests.forked import Forked, begun
 from tests.parts import docker
 from tests.real.beside import ranges
 
@@ -30,7 +29,6 @@ T = TypeVar("T")
 
 PATIENCE_S = 60.0  # a deadline for what is expected to happen, not a wait
 OPEN = ("--dev", "--open-registration")
-AS_A_PROGRAM = ("env",)  # for `runs_by`: started as its user does it, and not forked from one that has imported it
 _SERVES_ON = re.compile(r"serving on http://[\d.]+:(\d+),")
 _pools = ranges("10.132.0.0", 2048, 256)
 
@@ -97,12 +95,7 @@ class Server:
         argv += ["--data-dir", str(self.folder), "--tenant-pool", self.pool, *self.options]
         self.folder.mkdir(exist_ok=True, parents=True)
         environ |= self.env
-        with self.log.open("w") as log:
-            if not self.runs_by:
-                self._process = Forked(argv, environ, self.log)
-            else:
-                command = [*self.runs_by, sys.executable, "-m", "ahplat.cli.entry", *argv]
-                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ)
+        self._process = begun(argv, environ, self.log, self.runs_by)
         self.port = eventually(self._port)
         return self
 

@@ -10,8 +10,9 @@ from typing import Any
 import docker
 import pytest
 
+from tests.forked import AS_A_PROGRAM
 from tests.real.platform.conftest import MakeServer
-from tests.real.platform.server import AS_A_PROGRAM, OPEN, Server, Tenant, direct, eventually
+from tests.real.platform.server import OPEN, Server, Tenant, direct, eventually
 
 pytestmark = pytest.mark.real
 

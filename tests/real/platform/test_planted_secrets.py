@@ -17,10 +17,11 @@ from events.database import open_reader
 from events.log import read_all
 from tests.builds.git_server import serving
 from tests.faults.operator import ah
+from tests.forked import AS_A_PROGRAM
 from tests.parts.parts import Parts
 from tests.real.platform import databases, planted
 from tests.real.platform.conftest import MakeServer
-from tests.real.platform.server import AS_A_PROGRAM, OPEN, Service, Tenant
+from tests.real.platform.server import OPEN, Service, Tenant
 
 pytestmark = pytest.mark.real
 
