@@ -51,12 +51,14 @@ def put_together(path: Path, shares: list[Path]) -> None:
         raise SharesDiffer("the shares of the views are not of one log")
     first, *others = shares
     db = open_database(first, "NORMAL")
-    hurry(db)
-    for other in others:
-        db.execute("ATTACH ? AS share", (str(other),))
-        for table in tables_in(db):
-            db.execute(f"INSERT INTO main.{table} SELECT * FROM share.{table}")
-        db.execute("DETACH share")
-        remove(other)
-    db.close()
+    try:
+        hurry(db)
+        for other in others:
+            db.execute("ATTACH ? AS share", (str(other),))
+            for table in tables_in(db):
+                db.execute(f"INSERT INTO main.{table} SELECT * FROM share.{table}")
+            db.execute("DETACH share")
+            remove(other)
+    finally:
+        db.close()  # also where there is no room: a file that is removed and held open keeps its own
     put_in_place(first, path)

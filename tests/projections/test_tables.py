@@ -1,5 +1,6 @@
 """Rows that are held and written at the end are those that are written at once; SQL in between sees what was written."""
 
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -126,6 +127,23 @@ def test_shares_that_are_not_of_one_log_are_not_put_together(world: World) -> No
     with pytest.raises(SharesDiffer, match=r"1\.db was not finished"):
         put_together(world.folder / "together.db", paths)
     assert not (world.folder / "together.db").exists()
+
+
+def test_shares_that_do_not_come_together_are_not_held_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removed, they would keep their room on a disk that has too little of it."""
+    tell()
+    paths = [world.folder / f"{share}.db" for share in range(2)]
+    for share, path in enumerate(paths):
+        make_share(path, world.log.db, "", lambda done, of: None, share, 2, world.log.position)
+
+    def full(path: Path) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr("projections.shares.remove", full)
+    with pytest.raises(apsw.FullError) as kept:
+        put_together(world.folder / "together.db", paths)
+    held = {str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()}
+    assert held.isdisjoint(map(str, paths)), kept
 
 
 def test_shares_differ_where_an_event_stands_in_another_tenants_name(world: World) -> None:

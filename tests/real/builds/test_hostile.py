@@ -17,7 +17,7 @@ from tests.parts import docker as engine
 from tests.real.builds.conftest import Yard
 from tests.real.builds.outside import INTERNET, METADATA, PORT, PRIVATE, Outside, outside
 
-pytestmark = [pytest.mark.real, pytest.mark.sampled(among="file")]
+pytestmark = pytest.mark.real
 
 BASE = "FROM railwayapp/nixpacks:ubuntu-1745885067\n"
 PROBE = """\

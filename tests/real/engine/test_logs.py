@@ -26,6 +26,14 @@ async def lines(engine: DockerEngine, instance: Instance, tail: int | None = Non
     return [line async for bunch in engine.logs(instance.id, tail, since_ns) for line in bunch]
 
 
+async def written(engine: DockerEngine, instance: Instance, last: bytes) -> list[LogLine]:
+    """All lines, once the last one is there: dockerd hears of them a moment after they were written."""
+    async with asyncio.timeout(20):
+        while not (found := await lines(engine, instance)) or found[-1].text != last:
+            await asyncio.sleep(0.01)
+    return found
+
+
 def write(sdk: docker.DockerClient, instance: Instance, written: str) -> None:
     """Writes what is the value of a Python expression to the container's log."""
     script = f"import os; out = os.open('/proc/1/fd/1', os.O_WRONLY); data = {written}\n"
@@ -39,7 +47,7 @@ async def test_lines_have_their_time_and_tail_and_since_choose_among_them(
 ) -> None:
     for word in ("one", "two", "three"):
         await ask(instance, f"/say?line={word}")
-    found = await lines(engine, instance)
+    found = await written(engine, instance, b"three")
     assert [line.text for line in found[-3:]] == [b"one", b"two", b"three"]
     assert all(abs(line.at_ns / 1e9 - time.time()) < 60 for line in found)
     assert await lines(engine, instance, tail=2) == found[-2:]
@@ -52,11 +60,12 @@ async def test_a_long_line_is_one_line_and_a_longer_one_is_cut(
 ) -> None:
     write(sdk, instance, r"b'x' * 50_000 + b'\n'")
     write(sdk, instance, r"b'y' * 900_000 + b'\n' + b'the end\r\n'")
-    long, longer, end = (await lines(engine, instance))[-3:]
+    long, longer, end = (await written(engine, instance, b"the end"))[-3:]
     assert long.text == b"x" * 50_000
     assert longer.text == b"y" * limits.LOG_LINE_BYTES + b" [cut: %d more bytes]" % (900_000 - limits.LOG_LINE_BYTES)
     assert end.text == b"the end"
     write(sdk, instance, r"b'z' * 40_000 + b'\nTraceback\n'")
+    await written(engine, instance, b"Traceback")
     assert await engine.tail(instance.id, 2) == "z" * 40_000 + "\nTraceback\n"
 
 
@@ -68,7 +77,7 @@ async def test_the_tail_counts_lines_however_long_they_are(
         instance,
         r"b'before\n' + b'x' * 50_000 + b'\n' + b'y' * 900_000 + b'\n' + b'between\n' + b'z' * 40_000 + b'\n'",
     )
-    found = await lines(engine, instance)
+    found = await written(engine, instance, b"z" * 40_000)
     assert [line.text[:7] for line in found[-5:]] == [b"before", b"x" * 7, b"y" * 7, b"between", b"z" * 7]
     for tail in (1, 2, 3, 4, 5):
         assert await lines(engine, instance, tail) == found[-tail:], tail
@@ -80,6 +89,7 @@ async def test_what_is_followed_begins_with_the_last_whole_lines_too(
     engine: DockerEngine, instance: Instance, sdk: docker.DockerClient
 ) -> None:
     write(sdk, instance, r"b'x' * 50_000 + b'\n'")
+    await written(engine, instance, b"x" * 50_000)
     log = engine.logs(instance.id, tail=1, follow=True)
     (long,) = await anext(log)
     assert long.text == b"x" * 50_000
