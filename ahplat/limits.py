@@ -164,6 +164,7 @@ LEFTOVERS = 3  # instances of superseded drains that the next deployment does no
 OUTCOME_TAIL_LINES = 50
 ERASURE_LOOKS = 200  # at the tenant's other work, until the erasure is postponed
 ERASURE_LOOK_S = 0.05  # between two of them
+LOOKED_AT_ONCE = 50  # of all services, before whoever else has something to do goes first
 RECONCILE_S = 60.0  # over everything, with jitter; events wake it at once
 ENGINE_PROBE_S = 1.0  # between two looks for an engine that is away
 

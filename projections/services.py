@@ -142,9 +142,10 @@ def held_by(db: Connection, tenant_id: str) -> list[HeldRow]:
     return [HeldRow(*row) for row in rows]
 
 
-def list_all(db: Connection) -> list[ServiceRow]:
-    """All services of all tenants that are not deleted."""
-    return [ServiceRow(*row) for row in db.execute("SELECT * FROM service WHERE desired <> 'deleted'")]
+def list_all(db: Connection, after: str = "", limit: int = -1) -> list[ServiceRow]:
+    """All services of all tenants that are not deleted, oldest first; with ids after one, at most so many."""
+    wanted = "service_id > ? AND desired <> 'deleted' ORDER BY service_id LIMIT ?"
+    return [ServiceRow(*row) for row in db.execute(f"SELECT * FROM service WHERE {wanted}", (after, limit))]
 
 
 def count_by_status(db: Connection) -> dict[str, int]:

@@ -8,8 +8,9 @@ from ahplat.clock import new_id
 from ahplat.commands.circuits import CloseCircuit, TryService
 from ahplat.commands.command import Command
 from ahplat.effects.task import Platform
+from ahplat.effects.turns import each_service
 from ahplat.errors import Rejected
-from projections import circuits, services
+from projections import circuits
 from projections.circuits import CircuitRow
 from projections.services import ServiceRow
 
@@ -40,7 +41,7 @@ class CircuitLook:
 
     async def look_at_all(self) -> None:
         """Looks at every service."""
-        for service in services.list_all(self.platform.views):
+        async for service in each_service(self.platform.views):
             circuit = circuits.find(self.platform.views, service.service_id)
             command = due(service, circuit, self.platform.clock.now_us())
             if command is None or self._is_busy(f"service-{service.service_id}"):

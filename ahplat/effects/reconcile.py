@@ -22,6 +22,7 @@ from ahplat.effects.reconcile_databases import DatabaseLook
 from ahplat.effects.runner import Runner
 from ahplat.effects.specs import deployment_up, name_of
 from ahplat.effects.task import Platform
+from ahplat.effects.turns import each_service, in_turns
 from ahplat.engines.engine import ROUTER, Instance
 from ahplat.errors import Rejected, Unavailable, Unreadable
 from events.event import Event, Outcome, Recorded
@@ -187,11 +188,11 @@ class Reconciler:
         await self._guard()
         await self.platform.names.look()
         await self.memberships.look_at_all()
-        seen = [self._wanted(row) for row in services.list_all(self.platform.views)]
+        seen = [self._wanted(row) async for row in each_service(self.platform.views)]
         actual: dict[str, list[Instance]] = {}
         for instance in await self.platform.engine.list():
             actual.setdefault(instance.identity.service, []).append(instance)
-        for wanted in seen:
+        async for wanted in in_turns(seen):
             await self._compare(wanted, actual.get(wanted.service.service_id, []))
         await self.databases.look_at_all(self._watched)
         await self.circuits.look_at_all()

@@ -14,6 +14,7 @@ from ahplat.commands.database_servers import ReportDatabaseCrash, ReportDatabase
 from ahplat.effects.database_specs import server_name
 from ahplat.effects.reconcile_backups import BackupLook
 from ahplat.effects.task import Platform
+from ahplat.effects.turns import in_turns
 from ahplat.engines.engine import Instance
 from ahplat.errors import Rejected, Unavailable, Unreadable
 from events.databases import DatabaseDrifted
@@ -61,7 +62,7 @@ class DatabaseLook:
         found: dict[str, list[Instance]] = {}
         for instance in await self.platform.engine.list_databases():
             found.setdefault(instance.identity.database, []).append(instance)
-        for row in rows:
+        async for row in in_turns(rows):
             await self._compare(row, found.get(row.database_id, []), watched)
         await self.backups.look_at_all(list(found))
 

@@ -1,5 +1,7 @@
 """What is found amiss becomes an event and a repair, by the same worker as everything else."""
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
@@ -428,3 +430,42 @@ async def test_a_service_that_crashes_all_the_time_does_not_fill_the_log(world: 
     await world.settled()
     assert world.service.status == "circuit_open"
     assert len(world.recorded()) < 100
+
+
+# many
+
+
+async def test_a_look_at_many_lets_others_go_first_now_and_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two", "three", "four"):
+        await world.create(name)
+    await world.settled()
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    going = asyncio.create_task(others())
+    taken = []
+    for at_once in (50, 1):
+        monkeypatch.setattr(limits, "LOOKED_AT_ONCE", at_once)
+        before = turns
+        await world.reconciler.look_at_all()
+        taken.append(turns - before)
+    going.cancel()
+    assert taken[1] >= taken[0] + 10, taken  # four as it reads, compares, looks at circuits; but for two all the same
+
+
+async def test_a_look_in_turns_leaves_none_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LOOKED_AT_ONCE", 2)
+    made = [await world.create(name) for name in ("one", "two", "three", "four", "five")]
+    await world.settled()
+    world.engine.silent = True
+    for instance in await world.engine.list():
+        world.host.vanish(instance.id)
+    await looked(world)
+    world.engine.silent = False
+    assert [len(await world.engine.list(service)) for service in made] == [1] * 5
+    assert len(world.facts(ServiceDrifted)) == 5
