@@ -14,6 +14,7 @@ from events.event import Recorded, canonical
 from events.log import COLUMNS, head
 
 _DIGITS = 18
+MOST = 10**_DIGITS - 1  # that a position can be, or a number of events
 _NAMED = [name for name, type_ in CATALOG.items() if {"name", "label"} & {*type_.__struct_fields__}]
 
 

@@ -263,8 +263,10 @@ def rebuild(
     """Makes the views from the whole log, or `up_to` a position, beside what is at `path`, then puts them in its place."""
     fresh = path.with_name(path.name + ".new")
     views = begun(fresh, installation, projections)
-    views.commit(*_fold(views, log, 0, progress, up_to))
-    views.close()
+    try:
+        views.commit(*_fold(views, log, 0, progress, up_to))
+    finally:
+        views.close()  # a file that is removed and held open keeps its room
     put_in_place(fresh, path)
 
 

@@ -34,11 +34,10 @@ def begun(
     main: Callable[[], None] = run,
 ) -> "Forked | subprocess.Popen[bytes]":
     """`ah` with these arguments, in the tree, with what it says in a file; a program of its own where one is to become it."""
-    said.write_bytes(b"")
-    if not runs_by:
-        return Forked(argv, env, said, main=main)
-    command = [*runs_by, sys.executable, "-P", "-m", "ahplat.cli.entry", *argv]
     with said.open("w") as log:
+        if not runs_by:
+            return Forked(argv, env, said, main=main)
+        command = [*runs_by, sys.executable, "-P", "-m", "ahplat.cli.entry", *argv]
         return subprocess.Popen(command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
 
 

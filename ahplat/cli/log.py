@@ -14,7 +14,6 @@ from ahplat.api.activity import moment
 from ahplat.cli.folders import data_dir_option
 from ahplat.cli.looking import (
     EXIT_UNREADABLE,
-    MOST,
     UNREADABLE,
     failed,
     id_of_tenant,
@@ -26,7 +25,7 @@ from ahplat.cli.looking import (
 from ahplat.errors import Rejected
 from events.event import Recorded
 from events.log import head
-from events.selection import Wanted, position_at, read_wanted
+from events.selection import MOST, Wanted, position_at, read_wanted
 
 CHUNK = 2_000
 _LOOK_S = 0.2  # between two looks whether there is more

@@ -19,7 +19,6 @@ from events.selection import named, position_at, position_in
 EXIT_FAILED, EXIT_UNREADABLE = 1, 2
 UNREADABLE = (apsw.Error, msgspec.MsgspecError)
 """What reading a log raises whose pages, or whose events, are not what was written."""
-MOST = 10**18 - 1  # that a position can be, or a number of events
 _ID_CHARS = 32
 
 

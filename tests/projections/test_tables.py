@@ -146,6 +146,18 @@ def test_shares_that_do_not_come_together_are_not_held_open(world: World, monkey
     assert held.isdisjoint(map(str, paths)), kept
 
 
+def test_views_whose_making_ended_early_are_not_held_open(world: World) -> None:
+    tell()
+
+    def full(_done: int, _of: int) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    with pytest.raises(apsw.FullError) as kept:
+        rebuild(world.folder / "fresh.db", world.log.db, INSTALLATION, full)
+    held = {str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()}
+    assert str(world.folder / "fresh.db.new") not in held, kept
+
+
 def test_shares_differ_where_an_event_stands_in_another_tenants_name(world: World) -> None:
     """What `put_together` rests on does matter."""
     tell()
